@@ -1,0 +1,81 @@
+"""The delivery document: what signers need to know of the distribution.
+
+The Edge stack needs the ALB, and the API needs the domain and the active key. The Edge stack breaks
+that cycle: it writes this document to an SSM parameter in every region, and the API polls it. That
+is also how signing keys rotate without a restart.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+
+def delivery_parameter_name(stage: str) -> str:
+    """Return the name of the SSM parameter that holds the document of a stage."""
+    return f"/media-platform/{stage}/delivery"
+
+
+def signing_secret_name(stage: str, slot: str) -> str:
+    """Return the name of the secret with the key pair of a slot, a :class:`SigningKeyPair`."""
+    return f"media-platform/{stage}/playback-signing-key-{slot}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningKeyPair:
+    """The value of a signing secret: an ECDSA P-256 key pair.
+
+    Attributes:
+        private_key: PEM, PKCS #8.
+        public_key: PEM, SubjectPublicKeyInfo, as CloudFront takes it.
+    """
+
+    private_key: str
+    public_key: str
+
+    def to_json(self) -> str:
+        """Return the value of the secret."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> SigningKeyPair:
+        """Read the value of a secret.
+
+        Raises:
+            ValueError: If it is not a key pair; the message does not repeat the value.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError):
+            raise ValueError("the signing secret does not hold a key pair") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryDocument:
+    """Where and with which key playback is signed.
+
+    Attributes:
+        base_url: Scheme and authority of the one origin that clients know, without a final slash.
+        key_pair_id: Id of the CloudFront public key whose private half signs now.
+        signing_secret: Name of the secret that holds this private half.
+    """
+
+    base_url: str
+    key_pair_id: str
+    signing_secret: str
+
+    def to_json(self) -> str:
+        """Return the document as it is stored."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> DeliveryDocument:
+        """Read a stored document.
+
+        Raises:
+            ValueError: If it is not a delivery document.
+        """
+        try:
+            return cls(**json.loads(text))
+        except TypeError as error:
+            raise ValueError(f"not a delivery document: {error}") from error

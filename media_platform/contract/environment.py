@@ -1,0 +1,170 @@
+"""The environment variables of every service, one frozen class each.
+
+A construct renders the class (``to_variables``), so a variable that is forgotten is a ``TypeError``
+at synth; values may be CDK tokens and are never parsed there. The service reads the class once, in
+``main`` (``from_variables``), and every variable that is missing or malformed is reported together.
+The variable of a field is its name in upper case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self, get_type_hints
+
+
+API_PORT = 8080
+"""TCP port on which the API listens, on the network interface of its task."""
+
+LISTEN_ADDRESS = "LISTEN_ADDRESS"
+"""Variable with the ``host:port`` to listen on where a task has no interface of its own.
+
+Only the local plane sets it; it stands for the network mode of the task, not for its configuration.
+"""
+
+
+class InvalidEnvironmentError(ValueError):
+    """The environment of a service is incomplete; the message names every variable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Base of the service classes: how fields and variables map onto each other."""
+
+    @classmethod
+    def variable_names(cls) -> frozenset[str]:
+        """Return the names of all variables of the service."""
+        return frozenset(field.name.upper() for field in fields(cls))
+
+    def to_variables(self) -> dict[str, str]:
+        """Return the variables by name, as a task definition or a Lambda function takes them."""
+        return {field.name.upper(): str(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_variables(cls, variables: Mapping[str, str]) -> Self:
+        """Parse the environment of a process.
+
+        Raises:
+            InvalidEnvironmentError: If a variable is missing, empty, or not of its type.
+        """
+        kinds = get_type_hints(cls)
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for field in fields(cls):
+            name = field.name.upper()
+            text = variables.get(name, "")
+            if not text:
+                problems.append(f"{name} is missing")
+                continue
+            try:
+                values[field.name] = kinds[field.name](text)
+            except ValueError:
+                problems.append(f"{name} is {text!r}, not {kinds[field.name].__name__}")
+        if problems:
+            raise InvalidEnvironmentError(f"{cls.__name__}: {'; '.join(problems)}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiEnvironment(Environment):
+    """The video API.
+
+    Attributes:
+        stage: Name of the stage, as in ``StageConfig``.
+        home_region: Region this service runs in; it writes only videos whose home this is.
+        table_name: The table.
+        raw_bucket: Bucket that clients upload to.
+        media_bucket: Bucket that holds what workers publish.
+        token_issuer: ``iss`` of the access tokens that are accepted.
+        token_jwks_url: Where the keys of the issuer are read.
+        token_client_id: ``client_id`` that access tokens must carry.
+        delivery_parameter: SSM parameter that holds the delivery document.
+        upload_max_bytes: Largest upload that is signed.
+        upload_expiry_seconds: Lifetime of an upload URL.
+        playback_expiry_seconds: Lifetime of a playback signature, rounded up to a slot.
+    """
+
+    stage: str
+    home_region: str
+    table_name: str
+    raw_bucket: str
+    media_bucket: str
+    token_issuer: str
+    token_jwks_url: str
+    token_client_id: str
+    delivery_parameter: str
+    upload_max_bytes: int
+    upload_expiry_seconds: int
+    playback_expiry_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerEnvironment(Environment):
+    """The transcode worker.
+
+    Attributes:
+        stage: Name of the stage.
+        home_region: Region this worker serves.
+        table_name: The table.
+        media_bucket: Bucket that it publishes to.
+        queue_url: Queue of transcode jobs.
+        dead_letter_queue_url: Where it puts jobs that failed too often, with their reason.
+        visibility_timeout_seconds: Visibility of a received job; the worker renews it at a third.
+        max_failures: Transient failures of a run before it goes to the dead-letter queue.
+        max_duration_seconds: Longest video that is accepted.
+        max_pixels: Most pixels of a source frame (width x height).
+        scalable_target: Application Auto Scaling resource id of the worker service
+            (``service/<cluster>/<service>``), which an idle worker lets rest again.
+        idle_seconds: Time without a job after which it does so.
+    """
+
+    stage: str
+    home_region: str
+    table_name: str
+    media_bucket: str
+    queue_url: str
+    dead_letter_queue_url: str
+    visibility_timeout_seconds: int
+    max_failures: int
+    max_duration_seconds: int
+    max_pixels: int
+    scalable_target: str
+    idle_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadIntakeEnvironment(Environment):
+    """The Lambda that takes S3 events in (``runtime/lambda_s3_sqs``).
+
+    Attributes:
+        home_region: Region it runs in; uploads of other home regions are ignored.
+        table_name: The table.
+        queue_url: Queue of transcode jobs.
+        upload_max_bytes: Largest object that is accepted.
+        worker_cluster: ECS cluster of the worker service.
+        worker_service: Name of the worker service, woken when it stands at zero.
+    """
+
+    home_region: str
+    table_name: str
+    queue_url: str
+    upload_max_bytes: int
+    worker_cluster: str
+    worker_service: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboxRelayEnvironment(Environment):
+    """The Lambda that publishes events from the table stream (``runtime/lambda_outbox``).
+
+    Attributes:
+        home_region: Region whose events it publishes.
+        table_name: The table.
+        topic_arn: SNS topic of domain events.
+        retention_days: Days that a published event stays in the table.
+    """
+
+    home_region: str
+    table_name: str
+    topic_arn: str
+    retention_days: int

@@ -1,0 +1,17 @@
+"""Names of the metrics that the runtime emits and alarms watch.
+
+Emitted in the CloudWatch embedded metric format; units are part of the name.
+"""
+
+NAMESPACE = "MediaPlatform"
+"""Namespace of all metrics of the platform."""
+
+JOBS_COMPLETED = "JobsCompleted"
+JOBS_FAILED = "JobsFailed"
+QUEUE_WAIT_SECONDS = "QueueWaitSeconds"
+TIME_TO_PLAYABLE_SECONDS = "TimeToPlayableSeconds"
+TIME_TO_READY_SECONDS = "TimeToReadySeconds"
+ENCODE_SPEED_RATIO = "EncodeSpeedRatio"
+EVENTS_PUBLISHED = "EventsPublished"
+UPLOADS_ACCEPTED = "UploadsAccepted"
+UPLOADS_REFUSED = "UploadsRefused"

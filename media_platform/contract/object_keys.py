@@ -1,0 +1,123 @@
+"""Object keys in the raw and media buckets.
+
+Raw: ``raw/<tenant>/<user>/<video>.<extension>``.
+Media: ``media/<home region>/<tenant>/<video>/<run>/...``, below which everything of one run lies,
+so that one signature with a wildcard covers a whole playback.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from media_platform.contract.ids import is_id
+from media_platform.contract.media_types import CONTENT_TYPES
+
+RAW_PREFIX = "raw/"
+MEDIA_PREFIX = "media/"
+
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+"""What a tenant or user may be called, so that keys need no escaping anywhere."""
+
+
+def is_key_segment(value: str) -> bool:
+    """Tell whether ``value`` may stand between two slashes of a key."""
+    return _SEGMENT.fullmatch(value) is not None and ".." not in value
+
+
+@dataclass(frozen=True)
+class RawKey:
+    """Key of an uploaded file.
+
+    Attributes:
+        tenant: Tenant of the video.
+        user: User who uploads it (the ``sub`` of the token).
+        video_id: The video.
+        extension: File extension without the dot, one of ``media_types.CONTENT_TYPES``.
+    """
+
+    tenant: str
+    user: str
+    video_id: str
+    extension: str
+
+    def __str__(self) -> str:
+        """Return the key."""
+        return f"{RAW_PREFIX}{self.tenant}/{self.user}/{self.video_id}.{self.extension}"
+
+    @classmethod
+    def parse(cls, key: str) -> RawKey:
+        """Read a key.
+
+        Raises:
+            ValueError: If it is not the key of an upload; the message says what is wrong.
+        """
+        parts = key.split("/")
+        if len(parts) != 4 or parts[0] + "/" != RAW_PREFIX:  # noqa: PLR2004
+            raise ValueError(f"key {key!r} is not of the form raw/<tenant>/<user>/<video>.<type>")
+        tenant, user = parts[1], parts[2]
+        video_id, _, extension = parts[3].partition(".")
+        if not (is_key_segment(tenant) and is_key_segment(user) and is_id(video_id)):
+            raise ValueError(f"key {key!r} has a malformed tenant, user or video id")
+        if extension not in CONTENT_TYPES:
+            raise ValueError(
+                f"key {key!r} ends in {extension!r}, which is none of {', '.join(CONTENT_TYPES)}"
+            )
+        return cls(tenant=tenant, user=user, video_id=video_id, extension=extension)
+
+
+@dataclass(frozen=True)
+class RunKeys:
+    """Keys of one run's objects; all start with :attr:`prefix`.
+
+    Attributes:
+        region: Home region of the video.
+        tenant: Tenant of the video.
+        video_id: The video.
+        run_id: The run.
+    """
+
+    region: str
+    tenant: str
+    video_id: str
+    run_id: str
+
+    @property
+    def prefix(self) -> str:
+        """The common start of all keys, with a slash at the end."""
+        return f"{MEDIA_PREFIX}{self.region}/{self.tenant}/{self.video_id}/{self.run_id}/"
+
+    @property
+    def master_playlist(self) -> str:
+        """The HLS multivariant playlist."""
+        return f"{self.prefix}{MASTER_PLAYLIST}"
+
+    @property
+    def poster(self) -> str:
+        """The poster image, a JPEG."""
+        return f"{self.prefix}{POSTER}"
+
+    def playlist(self, track: str) -> str:
+        """Return the media playlist of a track, e.g. ``v720`` or ``audio``."""
+        return f"{self.prefix}{track}/{MEDIA_PLAYLIST}"
+
+    def segment(self, track: str, attempt: int, name: str) -> str:
+        """Return a write-once object of a track.
+
+        Args:
+            track: The track, e.g. ``v720`` or ``audio``.
+            attempt: Attempt of the run that writes it; a late zombie writes elsewhere.
+            name: File name, e.g. ``000001.m4s``.
+        """
+        return f"{self.prefix}{track}/{attempt}/{name}"
+
+
+MASTER_PLAYLIST = "master.m3u8"
+MEDIA_PLAYLIST = "playlist.m3u8"
+POSTER = "poster.jpg"
+AUDIO_TRACK = "audio"
+
+
+def video_track(height: int) -> str:
+    """Return the track of the rendition with ``height`` lines."""
+    return f"v{height}"

@@ -1,0 +1,159 @@
+"""The one table: key schema, indexes, and how every key is made.
+
+All indexes exist from the first deploy, since CloudFormation adds one per update. Their keys
+combine the filters that lists offer, so that no list needs a filter expression; attributes that an
+item does not have keep it out of an index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PARTITION_KEY = "pk"
+SORT_KEY = "sk"
+TTL_ATTRIBUTE = "expires_at"
+"""Time after which an item may vanish, in Unix seconds."""
+
+SHARDS = 8
+"""Partitions over which a sparse index spreads items that would otherwise share one key."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """A global secondary index; both keys are strings and all attributes are projected.
+
+    Attributes:
+        name: Name of the index.
+        partition_key: Attribute that is its partition key.
+        sort_key: Attribute that is its sort key.
+    """
+
+    name: str
+    partition_key: str
+    sort_key: str
+
+
+TENANT_VIDEOS = Index("tenant-videos", "tenant_key", "video_id")
+"""What a tenant shares, newest first; PRIVATE videos stand under a key of their own."""
+
+TENANT_STATUS_VIDEOS = Index("tenant-status-videos", "tenant_status_key", "video_id")
+"""The same by status."""
+
+OWNER_VIDEOS = Index("owner-videos", "owner_key", "video_id")
+"""All videos of a user."""
+
+OWNER_STATUS_VIDEOS = Index("owner-status-videos", "owner_status_key", "video_id")
+"""The same by status; the only list in which DELETED videos stand."""
+
+TAG_VIDEOS = Index("tag-videos", "tag_key", "video_id")
+"""Tag items by tenant and tag."""
+
+IN_FLIGHT = Index("in-flight", "in_flight_key", "video_id")
+"""Videos that are neither finished nor failed, by region and shard."""
+
+UNPUBLISHED = Index("unpublished", "unpublished_key", "sk")
+"""Outbox events that were not published yet, by region and shard, oldest first."""
+
+DUE = Index("due", "due_key", "due_at")
+"""Work that is due at a time (sweeps, purges, webhook retries), by kind, region and shard."""
+
+DIRECTORY = Index("directory", "directory_key", "pk")
+"""Items of which an administrator wants the whole list, such as tenants."""
+
+INDEXES: tuple[Index, ...] = (
+    TENANT_VIDEOS,
+    TENANT_STATUS_VIDEOS,
+    OWNER_VIDEOS,
+    OWNER_STATUS_VIDEOS,
+    TAG_VIDEOS,
+    IN_FLIGHT,
+    UNPUBLISHED,
+    DUE,
+    DIRECTORY,
+)
+
+
+@dataclass(frozen=True)
+class Key:
+    """The primary key of an item."""
+
+    pk: str
+    sk: str
+
+    def to_wire(self) -> dict[str, dict[str, str]]:
+        """Return the key as the DynamoDB API takes it."""
+        return {PARTITION_KEY: {"S": self.pk}, SORT_KEY: {"S": self.sk}}
+
+
+def shard(identifier: str) -> int:
+    """Return the shard of an identifier of :mod:`media_platform.contract.ids`."""
+    return int(identifier[-2:], 16) % SHARDS
+
+
+def video_partition(video_id: str) -> str:
+    """Return the partition of everything that belongs to a video."""
+    return f"VIDEO#{video_id}"
+
+
+def video_key(video_id: str) -> Key:
+    """Return the key of a video."""
+    return Key(video_partition(video_id), "META")
+
+
+def run_key(video_id: str, run_id: str) -> Key:
+    """Return the key of a run; what belongs to the run sorts behind it."""
+    return Key(video_partition(video_id), f"RUN#{run_id}#STATE")
+
+
+EVENT_SORT_PREFIX = "EVENT#"
+"""Start of the sort key of outbox events, by which the relay picks them from the stream."""
+
+
+def event_key(video_id: str, event_id: str) -> Key:
+    """Return the key of an outbox event."""
+    return Key(video_partition(video_id), f"{EVENT_SORT_PREFIX}{event_id}")
+
+
+def tag_key(video_id: str, tag: str) -> Key:
+    """Return the key of a tag of a video."""
+    return Key(video_partition(video_id), f"TAG#{tag}")
+
+
+def idempotency_key(tenant: str, user: str, key: str) -> Key:
+    """Return the key under which the answer to a repeated request is kept."""
+    return Key(f"TENANT#{tenant}#USER#{user}", f"IDEMPOTENCY#{key}")
+
+
+def tenant_videos(tenant: str) -> str:
+    """Return the key of :data:`TENANT_VIDEOS` for what a tenant shares."""
+    return f"TENANT#{tenant}"
+
+
+def tenant_private_videos(tenant: str) -> str:
+    """Return the key of :data:`TENANT_VIDEOS` for the PRIVATE videos of a tenant."""
+    return f"TENANT#{tenant}#PRIVATE"
+
+
+def tenant_status_videos(tenant: str, status: str) -> str:
+    """Return the key of :data:`TENANT_STATUS_VIDEOS` for what a tenant shares."""
+    return f"TENANT#{tenant}#STATUS#{status}"
+
+
+def owner_videos(tenant: str, owner: str) -> str:
+    """Return the key of :data:`OWNER_VIDEOS`."""
+    return f"TENANT#{tenant}#USER#{owner}"
+
+
+def owner_status_videos(tenant: str, owner: str, status: str) -> str:
+    """Return the key of :data:`OWNER_STATUS_VIDEOS`."""
+    return f"TENANT#{tenant}#USER#{owner}#STATUS#{status}"
+
+
+def in_flight(region: str, video_id: str) -> str:
+    """Return the key of :data:`IN_FLIGHT`."""
+    return f"INFLIGHT#{region}#{shard(video_id)}"
+
+
+def unpublished(region: str, event_id: str) -> str:
+    """Return the key of :data:`UNPUBLISHED`."""
+    return f"UNPUBLISHED#{region}#{shard(event_id)}"

@@ -1,0 +1,294 @@
+"""A video: its states, how it is stored, and how it changes.
+
+Every change raises ``version`` by one and is written on the condition that the version is still the
+one that was read; the event that tells of it goes into the same transaction. So whoever decides on
+stale data loses the race, reads again and decides again, and no event is lost or invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from media_platform.contract import table
+from media_platform.contract.events import DomainEvent, EventType
+from media_platform.contract.ids import new_id
+from media_platform.contract.items import WireItem, from_item, to_item, to_wire
+
+TransactItem = dict[str, dict[str, Any]]
+"""One action of ``TransactWriteItems``."""
+
+
+class VideoStatus(StrEnum):
+    """Where a video stands."""
+
+    PENDING = "PENDING"
+    UPLOADED = "UPLOADED"
+    PROCESSING = "PROCESSING"
+    READY = "READY"
+    FAILED = "FAILED"
+    DELETED = "DELETED"
+
+
+class Visibility(StrEnum):
+    """Who may play a video."""
+
+    PUBLIC = "PUBLIC"
+    TENANT = "TENANT"
+    PRIVATE = "PRIVATE"
+
+
+TRANSITIONS: dict[VideoStatus, frozenset[VideoStatus]] = {
+    VideoStatus.PENDING: frozenset({VideoStatus.UPLOADED, VideoStatus.FAILED, VideoStatus.DELETED}),
+    VideoStatus.UPLOADED: frozenset(
+        {VideoStatus.PROCESSING, VideoStatus.FAILED, VideoStatus.DELETED}
+    ),
+    VideoStatus.PROCESSING: frozenset({VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED}),
+    VideoStatus.READY: frozenset({VideoStatus.DELETED}),
+    VideoStatus.FAILED: frozenset({VideoStatus.PROCESSING, VideoStatus.DELETED}),
+    VideoStatus.DELETED: frozenset(),
+}
+"""The statuses that may follow each status; a redriven job takes FAILED to PROCESSING again."""
+
+IN_FLIGHT_STATUSES = frozenset({VideoStatus.UPLOADED, VideoStatus.PROCESSING})
+
+
+class TransitionError(ValueError):
+    """A video cannot go from its status to the one that was asked for."""
+
+
+def timestamp() -> str:
+    """Return the present time as it is stored: RFC 3339, UTC, milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a video failed.
+
+    Attributes:
+        code: Stable code for programs, e.g. ``not_a_video``.
+        message: One sentence for the person who uploaded it.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """A video as the table holds it under ``META``.
+
+    Attributes:
+        video_id: Unique id.
+        tenant: Tenant it belongs to.
+        owner: User who created it (the ``sub`` of the token).
+        home_region: The one region that changes it.
+        title: Title, shown to people.
+        file_name: Name of the file at the uploader's, for people only.
+        content_type: Declared content type, one of ``media_types.EXTENSIONS``.
+        size_bytes: Declared size.
+        raw_key: Key of the upload in the raw bucket.
+        created_at: Time of creation.
+        updated_at: Time of the last change.
+        status: Where it stands.
+        visibility: Who may play it.
+        version: Rises by one with every change; lock, ``ETag`` and event sequence.
+        epoch: Rises when another region takes the video over.
+        raw_version_id: The one object version that is judged and transcoded, once uploaded.
+        current_run: The run that is, or becomes, what viewers see, once uploaded.
+        duration_seconds: Length, once known.
+        width: Width of the source in pixels as displayed, once known.
+        height: Height of the source in pixels as displayed, once known.
+        failure: Why it failed, if it did.
+        uploaded_at: Time at which the upload was taken in.
+        ready_at: Time at which it became READY.
+        deleted_at: Time at which it was deleted.
+    """
+
+    video_id: str
+    tenant: str
+    owner: str
+    home_region: str
+    title: str
+    file_name: str
+    content_type: str
+    size_bytes: int
+    raw_key: str
+    created_at: str
+    updated_at: str
+    status: VideoStatus = VideoStatus.PENDING
+    visibility: Visibility = Visibility.TENANT
+    version: int = 1
+    epoch: int = 0
+    raw_version_id: str | None = None
+    current_run: str | None = None
+    duration_seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    failure: Failure | None = None
+    uploaded_at: str | None = None
+    ready_at: str | None = None
+    deleted_at: str | None = None
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Read a video from a wire item; attributes that are no fields are ignored."""
+        stored = from_item(item)
+        values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
+        values["status"] = VideoStatus(values["status"])
+        values["visibility"] = Visibility(values["visibility"])
+        if values.get("failure"):
+            values["failure"] = Failure(**values["failure"])
+        return cls(**values)
+
+    def to_item(self) -> WireItem:
+        """Return the wire item, with the keys of every index in which the video stands."""
+        key = table.video_key(self.video_id)
+        return to_item(
+            {
+                table.PARTITION_KEY: key.pk,
+                table.SORT_KEY: key.sk,
+                **asdict(self),
+                **self._index_keys(),
+            }
+        )
+
+    def _index_keys(self) -> dict[str, str]:
+        status = self.status.value
+        keys = {
+            table.OWNER_STATUS_VIDEOS.partition_key: table.owner_status_videos(
+                self.tenant, self.owner, status
+            )
+        }
+        if self.status is VideoStatus.DELETED:
+            return keys
+        keys[table.OWNER_VIDEOS.partition_key] = table.owner_videos(self.tenant, self.owner)
+        if self.visibility is Visibility.PRIVATE:
+            keys[table.TENANT_VIDEOS.partition_key] = table.tenant_private_videos(self.tenant)
+        else:
+            keys[table.TENANT_VIDEOS.partition_key] = table.tenant_videos(self.tenant)
+            keys[table.TENANT_STATUS_VIDEOS.partition_key] = table.tenant_status_videos(
+                self.tenant, status
+            )
+        if self.status in IN_FLIGHT_STATUSES:
+            keys[table.IN_FLIGHT.partition_key] = table.in_flight(self.home_region, self.video_id)
+        return keys
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a video, ready to be written.
+
+    Attributes:
+        video: The video after the change.
+        event: The event that tells of it, or ``None`` for a change that nobody is told of.
+        writes: The actions of one ``TransactWriteItems`` call; more may be added.
+    """
+
+    video: Video
+    event: DomainEvent | None
+    writes: list[TransactItem] = field(repr=False)
+
+
+def create(table_name: str, video: Video) -> Change:
+    """Create ``video`` together with its ``VideoCreated`` event; an existing id is not replaced."""
+    put: TransactItem = {
+        "Put": {
+            "TableName": table_name,
+            "Item": video.to_item(),
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+    }
+    data = {
+        "title": video.title,
+        "content_type": video.content_type,
+        "size_bytes": video.size_bytes,
+        "owner": video.owner,
+    }
+    event = _event(video, EventType.VIDEO_CREATED, video.home_region, data)
+    return Change(video, event, [put, _put_event(table_name, event)])
+
+
+def change(
+    table_name: str,
+    video: Video,
+    *,
+    region: str,
+    event_type: EventType | None = None,
+    event_data: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Change:
+    """Change fields of ``video`` on the condition that nobody changed it since it was read.
+
+    Args:
+        table_name: The table.
+        video: The video as it was read.
+        region: Region that makes the change, and will publish the event.
+        event_type: Event to write with it. Default: none.
+        event_data: Details of the event.
+        **changes: New values of fields of the video.
+
+    Raises:
+        TransitionError: If ``status`` is among the changes and may not follow the present one.
+    """
+    status = changes.get("status", video.status)
+    if status is not video.status and status not in TRANSITIONS[video.status]:
+        raise TransitionError(
+            f"video {video.video_id} is {video.status} and cannot become {status}"
+        )
+    after = replace(video, **changes, version=video.version + 1, updated_at=timestamp())
+    writes = [_update(table_name, video, after)]
+    event = None
+    if event_type is not None:
+        event = _event(after, event_type, region, event_data or {})
+        writes.append(_put_event(table_name, event))
+    return Change(after, event, writes)
+
+
+def _update(table_name: str, before: Video, after: Video) -> TransactItem:
+    """Write the attributes that differ, so that those of newer code are left alone."""
+    old, new = before.to_item(), after.to_item()
+    changed = {name: value for name, value in new.items() if old.get(name) != value}
+    removed = [name for name in old if name not in new]
+    expression = "SET " + ", ".join(f"#{name} = :{name}" for name in changed)
+    if removed:
+        expression += " REMOVE " + ", ".join(f"#{name}" for name in removed)
+    return {
+        "Update": {
+            "TableName": table_name,
+            "Key": table.video_key(before.video_id).to_wire(),
+            "UpdateExpression": expression,
+            "ConditionExpression": "#version = :read_version AND #epoch = :read_epoch",
+            "ExpressionAttributeNames": {
+                f"#{name}": name for name in {*changed, *removed, "version", "epoch"}
+            },
+            "ExpressionAttributeValues": {
+                **{f":{name}": value for name, value in changed.items()},
+                ":read_version": to_wire(before.version),
+                ":read_epoch": to_wire(before.epoch),
+            },
+        }
+    }
+
+
+def _event(
+    video: Video, event_type: EventType, region: str, data: Mapping[str, Any]
+) -> DomainEvent:
+    return DomainEvent(
+        event_id=new_id(),
+        event_type=event_type,
+        video_id=video.video_id,
+        tenant=video.tenant,
+        region=region,
+        sequence=video.version,
+        occurred_at=video.updated_at,
+        data=dict(data),
+    )
+
+
+def _put_event(table_name: str, event: DomainEvent) -> TransactItem:
+    return {"Put": {"TableName": table_name, "Item": event.to_outbox_item()}}
