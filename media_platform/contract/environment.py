@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self, get_type_hints
 
-
 API_PORT = 8080
 """TCP port on which the API listens, on the network interface of its task."""
 
