@@ -1,0 +1,1 @@
+"""Takes finished uploads in: from an S3 event to a transcode job."""

@@ -1,0 +1,142 @@
+"""Access to what the intake reads and writes; every call is bounded in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from media_platform.contract import table
+from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.video import Change, Video
+from upload_intake.decision import StoredObject
+from upload_intake.s3_event import UploadedObject
+
+if TYPE_CHECKING:
+    from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+    from mypy_boto3_ecs import ECSClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+CLIENT_CONFIG = Config(
+    connect_timeout=2,
+    read_timeout=5,
+    retries={"mode": "standard", "total_max_attempts": 5},
+)
+"""Seconds and attempts: a call ends well before the timeout of the function does."""
+
+_LOST_RACES = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
+_NOT_FOUND = 404
+
+
+class Videos:
+    """The videos in the table.
+
+    Args:
+        table_name: The table.
+    """
+
+    def __init__(self, table_name: str) -> None:
+        self._client: DynamoDBClient = boto3.client("dynamodb", config=CLIENT_CONFIG)
+        self._table_name = table_name
+
+    def read(self, video_id: str) -> Video | None:
+        """Return the video as it stands now, or ``None`` if there is none."""
+        answer = self._client.get_item(
+            TableName=self._table_name,
+            Key=table.video_key(video_id).to_wire(),
+            ConsistentRead=True,
+        )
+        return Video.from_item(answer["Item"]) if "Item" in answer else None
+
+    def write(self, change: Change) -> bool:
+        """Write a change with its event, both or neither.
+
+        Returns:
+            False if somebody else changed the video since it was read.
+        """
+        try:
+            self._client.transact_write_items(
+                TransactItems=cast("list[TransactWriteItemTypeDef]", change.writes)
+            )
+        except self._client.exceptions.TransactionCanceledException as error:
+            codes = {r.get("Code") for r in error.response.get("CancellationReasons", ())}
+            if codes & _LOST_RACES:
+                return False
+            raise
+        return True
+
+
+class Uploads:
+    """The raw bucket."""
+
+    def __init__(self) -> None:
+        self._client: S3Client = boto3.client("s3", config=CLIENT_CONFIG)
+
+    def read(self, uploaded: UploadedObject) -> StoredObject | None:
+        """Return what S3 knows of this version, or ``None`` if it is gone."""
+        try:
+            head = self._client.head_object(
+                Bucket=uploaded.bucket, Key=uploaded.key, VersionId=uploaded.version_id
+            )
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == _NOT_FOUND:
+                return None
+            raise
+        return StoredObject(
+            size_bytes=head["ContentLength"], content_type=head.get("ContentType", "")
+        )
+
+
+class Jobs:
+    """The queue of transcode jobs.
+
+    Args:
+        queue_url: The queue.
+    """
+
+    def __init__(self, queue_url: str) -> None:
+        self._client: SQSClient = boto3.client("sqs", config=CLIENT_CONFIG)
+        self._queue_url = queue_url
+
+    def send(self, job: TranscodeJob) -> None:
+        """Put a job into the queue."""
+        self._client.send_message(QueueUrl=self._queue_url, MessageBody=job.to_json())
+
+
+class Workers:
+    """The worker service, which stands at zero tasks while there is nothing to do.
+
+    Args:
+        cluster: Name of its ECS cluster.
+        service: Its name.
+    """
+
+    def __init__(self, *, cluster: str, service: str) -> None:
+        self._scaling: ApplicationAutoScalingClient = boto3.client(
+            "application-autoscaling", config=CLIENT_CONFIG
+        )
+        self._ecs: ECSClient = boto3.client("ecs", config=CLIENT_CONFIG)
+        self._cluster = cluster
+        self._service = service
+
+    def wake(self) -> None:
+        """Let at least one worker run.
+
+        The floor of the scaling comes first: an alarm that still says "nothing to do" would take a
+        bare count of one back to zero. The count is then raised by hand only from zero, so that a
+        larger one is never lowered.
+        """
+        self._scaling.register_scalable_target(
+            ServiceNamespace="ecs",
+            ResourceId=f"service/{self._cluster}/{self._service}",
+            ScalableDimension="ecs:service:DesiredCount",
+            MinCapacity=1,
+        )
+        answer = self._ecs.describe_services(cluster=self._cluster, services=[self._service])
+        if any(service["desiredCount"] == 0 for service in answer["services"]):
+            self._ecs.update_service(cluster=self._cluster, service=self._service, desiredCount=1)

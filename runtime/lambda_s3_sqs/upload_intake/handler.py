@@ -1,0 +1,67 @@
+"""The function that EventBridge calls for every new object of the raw bucket.
+
+Handler ``upload_intake.handler.handle``; environment
+:class:`~media_platform.contract.environment.UploadIntakeEnvironment`; timeout 60 s. An error is
+raised only for what a retry can cure, so the asynchronous invocation should be retried twice and
+then go to a failure destination.
+
+Rule: ``{"source": ["aws.s3"], "detail-type": ["Object Created"],
+"detail": {"bucket": {"name": [<raw bucket>]}, "object": {"key": [{"prefix": "raw/"}]}}}``.
+
+The role needs exactly this, beside writing its own logs:
+
+- the table in this region: ``dynamodb:GetItem``; ``dynamodb:PutItem`` and ``dynamodb:UpdateItem``,
+  as which DynamoDB authorizes the parts of its transaction;
+- ``<raw bucket>/raw/*``: ``s3:GetObjectVersion``, as which S3 authorizes ``HeadObject`` of a
+  version;
+- the queue of transcode jobs: ``sqs:SendMessage``;
+- ``arn:<partition>:application-autoscaling:<region>:<account>:scalable-target/*`` (ids of targets
+  are random): ``application-autoscaling:RegisterScalableTarget``, on the condition StringEquals
+  ``application-autoscaling:service-namespace`` = ``ecs``;
+- the worker service: ``ecs:DescribeServices`` and ``ecs:UpdateService``, which
+  ``RegisterScalableTarget`` asks of its caller, too;
+- where the table has a customer managed key, on that key: ``kms:Decrypt``, ``kms:Encrypt``,
+  ``kms:GenerateDataKey*``, ``kms:ReEncrypt*``, ``kms:DescribeKey``; where the queue has one, on
+  that key: ``kms:Decrypt`` and ``kms:GenerateDataKey``. Reading the head of an object needs no key.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from media_platform.contract.environment import UploadIntakeEnvironment
+from media_platform.contract.logs import log_as_json
+from upload_intake.aws import Jobs, Uploads, Videos, Workers
+from upload_intake.intake import Intake
+from upload_intake.s3_event import UploadedObject
+
+
+def handle(event: Mapping[str, Any], _context: object) -> dict[str, str]:
+    """Take in the object that ``event`` tells of.
+
+    Returns:
+        The outcome, for whoever invokes the function by hand.
+
+    Raises:
+        ValueError: If it is not the event of a versioned object; the rule or bucket is wrong.
+        ContendedVideoError: If the video changed at every attempt.
+        botocore.exceptions.ClientError: If a service refused or was not reached.
+    """
+    return {"outcome": _intake().take(UploadedObject.from_event(event))}
+
+
+@functools.cache
+def _intake() -> Intake:
+    """Read the environment and make the clients once, at the cold start."""
+    log_as_json()
+    environment = UploadIntakeEnvironment.from_variables(os.environ)
+    return Intake(
+        environment=environment,
+        videos=Videos(environment.table_name),
+        uploads=Uploads(),
+        jobs=Jobs(environment.queue_url),
+        workers=Workers(cluster=environment.worker_cluster, service=environment.worker_service),
+    )

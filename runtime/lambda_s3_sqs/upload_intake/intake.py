@@ -1,0 +1,145 @@
+"""The way of one upload: look, judge, write, send, wake."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from media_platform.contract import video as videos
+from media_platform.contract.environment import UploadIntakeEnvironment
+from media_platform.contract.events import EventType
+from media_platform.contract.ids import new_id
+from media_platform.contract.object_keys import RawKey
+from media_platform.contract.video import Change, Failure, Video, VideoStatus
+from upload_intake.aws import Jobs, Uploads, Videos, Workers
+from upload_intake.decision import Step, StoredObject, fault, job_of, next_step
+from upload_intake.s3_event import UploadedObject
+
+_LOG = logging.getLogger(__name__)
+
+MAX_DECISIONS = 5
+"""Decisions on one event, each made anew because the video changed; then Lambda retries it."""
+
+
+class ContendedVideoError(RuntimeError):
+    """The video changed at every attempt; Lambda retries the event."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Takes uploads in.
+
+    Attributes:
+        environment: Settings of the function.
+        videos: The table.
+        uploads: The raw bucket.
+        jobs: The queue.
+        workers: The worker service.
+    """
+
+    environment: UploadIntakeEnvironment
+    videos: Videos
+    uploads: Uploads
+    jobs: Jobs
+    workers: Workers
+
+    def take(self, uploaded: UploadedObject) -> str:
+        """Take one upload in; may be called any number of times with the same one.
+
+        Returns:
+            What was done: ``accepted``, ``sent_again``, ``refused``, or why nothing was.
+
+        Raises:
+            ContendedVideoError: If the video changed at every attempt.
+            botocore.exceptions.ClientError: If a service refused or was not reached.
+        """
+        fields: dict[str, Any] = {"key": uploaded.key, "object_version": uploaded.version_id}
+        try:
+            key = RawKey.parse(uploaded.key)
+        except ValueError as error:
+            _LOG.warning("ignored an upload: %s", error, extra={**fields, "outcome": "bad_key"})
+            return "bad_key"
+        fields |= {"video_id": key.video_id, "tenant": key.tenant}
+        for _ in range(MAX_DECISIONS):
+            outcome = self._attempt(key, uploaded, fields)
+            if outcome is not None:
+                return outcome
+        raise ContendedVideoError(
+            f"video {key.video_id} changed {MAX_DECISIONS} times while its upload was judged"
+        )
+
+    def _attempt(self, key: RawKey, uploaded: UploadedObject, fields: dict[str, Any]) -> str | None:
+        """Decide once; ``None`` if the video changed meanwhile."""
+        video = self.videos.read(key.video_id)
+        step = next_step(
+            video, key=key, uploaded=uploaded, home_region=self.environment.home_region
+        )
+        if video is not None and step is Step.SEND_AGAIN:
+            self._start(video, uploaded.bucket)
+            _LOG.info("sent the job again", extra={**fields, "outcome": "sent_again"})
+            return "sent_again"
+        if video is None or step is not Step.JUDGE:
+            _LOG.info("ignored an upload", extra={**fields, "outcome": step.value})
+            return step.value
+
+        stored = self.uploads.read(uploaded)
+        if stored is None:
+            _LOG.warning("the upload is gone", extra={**fields, "outcome": "gone"})
+            return "gone"
+        failure = fault(video, stored, max_bytes=self.environment.upload_max_bytes)
+        if failure is None:
+            change = self._accept(video, uploaded, stored)
+        else:
+            change = self._refuse(video, uploaded, failure)
+        if not self.videos.write(change):
+            return None
+        if failure is not None:
+            fields = {**fields, "outcome": "refused", "code": failure.code}
+            _LOG.warning("refused an upload: %s", failure.message, extra=fields)
+            return "refused"
+        self._start(change.video, uploaded.bucket)
+        fields = {**fields, "outcome": "accepted", "run_id": change.video.current_run}
+        _LOG.info("accepted an upload", extra=fields)
+        return "accepted"
+
+    def _accept(self, video: Video, uploaded: UploadedObject, stored: StoredObject) -> Change:
+        run_id = new_id()
+        return videos.change(
+            self.environment.table_name,
+            video,
+            region=self.environment.home_region,
+            event_type=EventType.VIDEO_UPLOADED,
+            event_data={
+                "run_id": run_id,
+                "content_type": video.content_type,
+                "size_bytes": stored.size_bytes,
+            },
+            status=VideoStatus.UPLOADED,
+            raw_version_id=uploaded.version_id,
+            current_run=run_id,
+            uploaded_at=videos.timestamp(),
+        )
+
+    def _refuse(self, video: Video, uploaded: UploadedObject, failure: Failure) -> Change:
+        return videos.change(
+            self.environment.table_name,
+            video,
+            region=self.environment.home_region,
+            event_type=EventType.VIDEO_FAILED,
+            event_data={"code": failure.code, "message": failure.message},
+            status=VideoStatus.FAILED,
+            raw_version_id=uploaded.version_id,
+            uploaded_at=videos.timestamp(),
+            failure=failure,
+        )
+
+    def _start(self, video: Video, bucket: str) -> None:
+        """Send the job, then wake a worker.
+
+        When waking fails, the error is raised although the job is in the queue: the retry of the
+        event wakes again, and the second copy of the job is dropped by the worker. To swallow it
+        would leave the job lying until somebody else's upload wakes the service.
+        """
+        self.jobs.send(job_of(video, bucket))
+        self.workers.wake()
