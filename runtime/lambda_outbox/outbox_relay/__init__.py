@@ -1,0 +1,1 @@
+"""Publishes the events of the outbox, as the table stream shows them."""

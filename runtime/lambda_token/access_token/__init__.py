@@ -1,0 +1,1 @@
+"""Puts the tenant of a user into access tokens."""
