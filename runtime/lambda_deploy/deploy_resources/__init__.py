@@ -1,0 +1,1 @@
+"""Custom resources: what CloudFormation needs at deploy time and has no resource type for."""

@@ -75,22 +75,23 @@ def read(record: Mapping[str, Any]) -> OutboxRecord:
     number = sequence_number(record)
     try:
         item = from_item(record["dynamodb"]["NewImage"])
+        key, region = Key(item["pk"], item["sk"]), item["region"]
         event = DomainEvent.from_json(item[OUTBOX_BODY])
-        if event.region != item["region"]:
-            raise ValueError(f"the item is of {item['region']!r}, its event of {event.region!r}")
-        read_record = OutboxRecord(
-            sequence_number=number, key=Key(item["pk"], item["sk"]), event=event
-        )
-        size = read_record.message_bytes
+        found = OutboxRecord(sequence_number=number, key=key, event=event)
+        size = found.message_bytes
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnreadableRecordError(
             f"record {number} holds no event: {type(error).__name__}: {error}"
         ) from error
+    if event.region != region:
+        raise UnreadableRecordError(
+            f"record {number} is of region {region!r}, but its event is of {event.region!r}"
+        )
     if size > BATCH_BYTES:
         raise UnreadableRecordError(
             f"record {number} holds an event of {size} bytes; SNS takes at most {BATCH_BYTES}"
         )
-    return read_record
+    return found
 
 
 def in_batches(records: Iterable[OutboxRecord]) -> Iterator[Sequence[OutboxRecord]]:
