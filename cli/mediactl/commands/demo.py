@@ -1,0 +1,248 @@
+"""The main job once through, on the local plane: sign in, upload, transcode, play."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from media_platform.contract import identity, media_types
+from media_platform.contract.video import VideoStatus
+from mediactl.client import ApiError, MediaClient
+from mediactl.errors import CommandError
+from mediactl.local import player, sample
+
+POLL_SECONDS = 0.25
+FINAL = {VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """What the demo needs to know of a running plane.
+
+    Attributes:
+        edge_url: The one origin that clients know.
+        endpoint_url: Endpoint of the AWS API.
+        region: Region of the user pool.
+        user_pool_id: User pool.
+        client_id: App client of the user pool.
+    """
+
+    edge_url: str
+    endpoint_url: str
+    region: str
+    user_pool_id: str
+    client_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the demo did, as ``demo.json`` holds it.
+
+    Attributes:
+        video_id: The video.
+        status: Its status at the end.
+        playback_url: Multivariant playlist, playable with the cookies.
+        playback_cookies: Cookies that sign the playback.
+        signed_playlist_url: Multivariant playlist for players without cookies.
+        renditions: Height of every rendition, and the frames that were decoded of it.
+        unsigned_status: HTTP status of the playlist without cookies.
+        seconds: Duration of the upload, and time from its end until playable and until ready.
+    """
+
+    video_id: str
+    status: str
+    playback_url: str
+    playback_cookies: dict[str, str]
+    signed_playlist_url: str
+    renditions: list[dict[str, int]]
+    unsigned_status: int
+    seconds: dict[str, float]
+
+
+def sign_in(platform: Platform, *, name: str = "demo", tenant: str = "demo") -> str:
+    """Create or refresh a user with a random password and return an access token."""
+    cognito = boto3.client(
+        "cognito-idp",
+        region_name=platform.region,
+        endpoint_url=platform.endpoint_url,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106
+    )
+    pool = platform.user_pool_id
+    email = f"{name}@example.com"
+    try:
+        cognito.admin_create_user(
+            UserPoolId=pool,
+            Username=email,
+            MessageAction="SUPPRESS",
+            UserAttributes=[
+                {"Name": "email", "Value": email},
+                {"Name": "email_verified", "Value": "true"},
+                {"Name": f"custom:{identity.TENANT_ATTRIBUTE}", "Value": tenant},
+            ],
+        )
+        cognito.admin_add_user_to_group(
+            UserPoolId=pool, Username=email, GroupName=identity.EDITOR_GROUP
+        )
+    except cognito.exceptions.UsernameExistsException:
+        pass
+    password = f"{secrets.token_urlsafe(18)}aA1!"
+    cognito.admin_set_user_password(
+        UserPoolId=pool, Username=email, Password=password, Permanent=True
+    )
+    answer = cognito.initiate_auth(
+        ClientId=platform.client_id,
+        AuthFlow="USER_PASSWORD_AUTH",
+        AuthParameters={"USERNAME": email, "PASSWORD": password},
+    )
+    return str(answer["AuthenticationResult"]["AccessToken"])
+
+
+def content_type_of(path: Path) -> str:
+    """Return the content type of a video file by its name.
+
+    Raises:
+        CommandError: If files of this kind are not accepted.
+    """
+    extension = path.suffix.lower().lstrip(".")
+    kind = media_types.CONTENT_TYPES.get(extension) or mimetypes.guess_type(path.name)[0]
+    if kind not in media_types.EXTENSIONS:
+        raise CommandError(
+            f"{path} ends in {path.suffix!r}, which is not a video type that is accepted",
+            hint=f"accepted are {', '.join(sorted(media_types.CONTENT_TYPES))}",
+        )
+    return kind
+
+
+def run(platform: Platform, video: Path, talk: Console) -> Report:
+    """Take ``video`` through the platform and play what comes out.
+
+    Args:
+        platform: A running plane.
+        video: The file.
+        talk: Where progress is shown.
+
+    Raises:
+        CommandError: If the video fails, with the reason that the platform gives.
+    """
+    content_type = content_type_of(video)
+    client = MediaClient(platform.edge_url, sign_in(platform))
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn())
+    try:
+        with Progress(*columns, TimeElapsedColumn(), console=talk) as progress:
+            created, uploaded_in = _upload(client, video, content_type, progress)
+            final, playable_in, ready_in = _wait(client, created["video_id"], progress)
+            report_playing = progress.add_task("play", total=None)
+            grant = client.playback(final["video_id"])
+            renditions, unsigned = _play(grant)
+            progress.update(report_playing, total=1, completed=1)
+    except ApiError as error:
+        raise CommandError(f"the API refused: {error}") from error
+    return Report(
+        video_id=final["video_id"],
+        status=final["status"],
+        playback_url=grant["playlist_url"],
+        playback_cookies=grant["cookies"],
+        signed_playlist_url=grant["signed_playlist_url"],
+        renditions=renditions,
+        unsigned_status=unsigned,
+        seconds={"upload": uploaded_in, "playable": playable_in, "ready": ready_in},
+    )
+
+
+def _upload(
+    client: MediaClient, video: Path, content_type: str, progress: Progress
+) -> tuple[dict[str, Any], float]:
+    size = video.stat().st_size
+    bar = progress.add_task("upload", total=size)
+    created, upload = client.create_video(
+        title=video.stem[:200] or "untitled",
+        file_name=video.name,
+        content_type=content_type,
+        size_bytes=size,
+    )
+    started = time.monotonic()
+    client.upload(upload, video, lambda sent: progress.advance(bar, sent))
+    return created, round(time.monotonic() - started, 3)
+
+
+def _wait(
+    client: MediaClient, video_id: str, progress: Progress
+) -> tuple[dict[str, Any], float, float]:
+    bar = progress.add_task("transcode", total=100)
+    started = time.monotonic()
+    playable = 0.0
+    while True:
+        video = client.video(video_id)
+        elapsed = round(time.monotonic() - started, 3)
+        progress.update(bar, completed=video["progress"])
+        if video["playable"] and not playable:
+            playable = elapsed
+        if video["status"] in FINAL:
+            break
+        time.sleep(POLL_SECONDS)
+    if video["status"] != VideoStatus.READY:
+        failure = video["failure"] or {"code": "unknown", "message": "no reason was given"}
+        raise CommandError(
+            f"the video is {video['status']}: {failure['message']} ({failure['code']})"
+        )
+    return video, playable, elapsed
+
+
+def _play(grant: dict[str, Any]) -> tuple[list[dict[str, int]], int]:
+    """Decode every rendition with cookies, and once more what players without cookies get."""
+    cookies = grant["cookies"]
+    playlist = player.fetch_playlist(grant["playlist_url"], cookies)
+    renditions = [
+        {"height": height, "frames": player.decode(url, cookies)}
+        for height, url in playlist.variants.items()
+    ]
+    if playlist.audio:
+        player.decode(playlist.audio, cookies, track="a")
+    signed = player.fetch_playlist(grant["signed_playlist_url"], {})
+    lowest = min(signed.variants)
+    frames = player.decode(signed.variants[lowest], {})
+    if frames != renditions[-1]["frames"]:
+        raise CommandError(
+            f"with signed URLs {frames} frames play, with cookies {renditions[-1]['frames']}"
+        )
+    return renditions, player.status_without_grant(grant["playlist_url"])
+
+
+def summary(report: Report, video: Path) -> Table:
+    """Return the table that people see at the end."""
+    table = Table(title=f"{video.name} → {report.status}", show_header=False)
+    for name, seconds in report.seconds.items():
+        table.add_row(name if name == "upload" else f"{name} after upload", f"{seconds:.1f} s")
+    for rendition in report.renditions:
+        table.add_row(f"{rendition['height']}p", f"{rendition['frames']} frames decoded")
+    table.add_row("without a signature", f"status {report.unsigned_status}")
+    return table
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the report as JSON, readable by its owner only, since the cookies are a grant."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(asdict(report), indent=2) + "\n")
+
+
+def sample_video(folder: Path) -> Path:
+    """Return the sample video, made on first use."""
+    path = folder / "sample-1080p.mp4"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".part.mp4")
+        sample.make_sample(unfinished)
+        unfinished.replace(path)
+    return path

@@ -1,0 +1,90 @@
+"""Plays HLS as a player does, with ffmpeg: every playlist and segment is fetched and decoded."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+import urllib3
+
+from mediactl.errors import CommandError
+from mediactl.local.sample import ffmpeg
+
+_RESOLUTION = re.compile(r"#EXT-X-STREAM-INF:.*\bRESOLUTION=\d+x(\d+)")
+_AUDIO_URI = re.compile(r'#EXT-X-MEDIA:TYPE=AUDIO.*\bURI="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Playlist:
+    """What a multivariant playlist offers.
+
+    Attributes:
+        variants: URL of the media playlist by height, highest first.
+        audio: URL of the audio playlist, or ``None``.
+    """
+
+    variants: dict[int, str]
+    audio: str | None
+
+
+def cookie_header(cookies: Mapping[str, str]) -> str:
+    """Return the value of the ``Cookie`` header."""
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+
+def status_without_grant(url: str) -> int:
+    """Return the HTTP status that ``url`` answers to someone without cookies or signature."""
+    return urllib3.request("GET", url.partition("?")[0], retries=False, timeout=30).status
+
+
+def fetch_playlist(url: str, cookies: Mapping[str, str]) -> Playlist:
+    """Fetch and read a multivariant playlist.
+
+    Raises:
+        CommandError: If it cannot be fetched or offers nothing.
+    """
+    answer = urllib3.request(
+        "GET", url, headers={"Cookie": cookie_header(cookies)}, retries=False, timeout=30
+    )
+    text = answer.data.decode(errors="replace")
+    if answer.status != 200:  # noqa: PLR2004
+        raise CommandError(f"the playlist answers with status {answer.status}: {text[:200]}")
+    lines = text.splitlines()
+    variants = {
+        int(found[1]): urljoin(url, uri)
+        for line, uri in itertools.pairwise(lines)
+        if (found := _RESOLUTION.match(line))
+    }
+    if not variants:
+        raise CommandError(f"the playlist offers no rendition: {text[:200]}")
+    audio = next((urljoin(url, m[1]) for line in lines if (m := _AUDIO_URI.match(line))), None)
+    return Playlist(dict(sorted(variants.items(), reverse=True)), audio)
+
+
+def decode(url: str, cookies: Mapping[str, str], *, track: str = "v") -> int:
+    """Fetch and decode one track of a playlist to its end.
+
+    Args:
+        url: Playlist.
+        cookies: Cookies to send with every request.
+        track: ``v`` for video, ``a`` for audio.
+
+    Returns:
+        Number of frames that were decoded.
+
+    Raises:
+        CommandError: If anything could not be fetched or decoded.
+    """
+    command = [ffmpeg(), "-nostdin", "-v", "error", "-xerror"]
+    if cookies:
+        command += ["-headers", f"Cookie: {cookie_header(cookies)}\r\n"]
+    command += ["-i", url, "-map", f"0:{track}:0", "-fps_mode:v", "passthrough"]
+    command += ["-f", "framecrc", "-"]
+    played = subprocess.run(command, capture_output=True, text=True, check=False)
+    if played.returncode or played.stderr.strip():
+        raise CommandError(f"{url.partition('?')[0]} does not play: {played.stderr.strip()[-300:]}")
+    return sum(1 for line in played.stdout.splitlines() if not line.startswith("#"))
