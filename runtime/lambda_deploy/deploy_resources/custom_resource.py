@@ -148,7 +148,7 @@ def reason_of(error: Exception) -> str:
         details = error.response.get("Error", {})
         text = f"{error.operation_name}: {details.get('Code')}: {details.get('Message')}"
     elif isinstance(error, BotoCoreError):
-        text = f"no answer from a service: {type(error).__name__}"
+        text = f"a service could not be called: {type(error).__name__}"
     else:
         text = f"internal error: {type(error).__name__}; see the log of the function"
     return " ".join(text.split())[:MAX_REASON]

@@ -7,6 +7,7 @@ waits. The role needs nothing beside writing its own logs. The function's resour
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
@@ -14,8 +15,6 @@ from access_token.claims import InvalidTenantError, access_token_claims
 from media_platform.contract.logs import log_as_json
 
 _LOG = logging.getLogger(__name__)
-
-log_as_json()
 
 
 def handle(event: dict[str, Any], _context: object) -> dict[str, Any]:
@@ -26,6 +25,7 @@ def handle(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
     Source: Amazon Cognito Developer Guide, "Pre token generation Lambda trigger".
     """
+    _start()
     try:
         claims = access_token_claims(event)
     except InvalidTenantError as error:
@@ -36,3 +36,9 @@ def handle(event: dict[str, Any], _context: object) -> dict[str, Any]:
             "accessTokenGeneration": {"claimsToAddOrOverride": claims}
         }
     return event
+
+
+@functools.cache
+def _start() -> None:
+    """Set the log up once, at the cold start."""
+    log_as_json()
