@@ -1,0 +1,14 @@
+"""What the local plane adds to the emulator, run inside the emulator's own process.
+
+The package runs under the interpreter of MiniStack's virtual environment, not under the one that
+runs ``mediactl``: ``launch.py`` loads it by its path, its modules import only each other, the
+standard library, botocore and MiniStack, and nothing of ``mediactl`` outside this folder.
+
+``program`` installs the parts and starts MiniStack:
+
+- ``recorder`` writes every authorization decision on a role to a file;
+- ``autoscaling`` is the Application Auto Scaling API, which MiniStack lacks;
+- ``tasks`` hands the tasks of ECS services to the process runner;
+- ``resources_*`` are CloudFormation handlers for types that MiniStack lacks or treats in part;
+- ``control`` is the private HTTP door through which the process runner reports.
+"""

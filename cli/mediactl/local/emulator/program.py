@@ -1,0 +1,55 @@
+"""Install every addition and serve."""
+
+from __future__ import annotations
+
+import os
+
+from ministack import app
+
+from . import (
+    autoscaling,
+    recorder,
+    resource_arns,
+    resources_data,
+    resources_delivery,
+    resources_network,
+    resources_scaling,
+)
+from .control import with_control_door
+from .scalable_targets import ScalableTargets
+from .settings import take_settings
+from .tasks import RunnerTasks
+
+
+def main() -> None:
+    """Run the emulator until it is told to stop."""
+    settings = take_settings()
+    if not app.AUTH:
+        raise SystemExit("the emulator must run with AUTH=true, so that missing grants fail")
+    targets = ScalableTargets(autoscaling.EcsCapacity())
+    alarms = resources_scaling.AlarmDefinitions()
+    tasks = RunnerTasks()
+
+    # The loopback interface stands for TLS: policies that deny plain HTTP hold on AWS, and here
+    # they must not deny everything.
+    pin = app.pin_request_origin
+    app.pin_request_origin = lambda source_ip, _secure_transport: pin(source_ip, True)
+
+    recorder.install(recorder.Recorder(settings.calls_file))
+    autoscaling.install(targets)
+    resource_arns.install(targets)
+    tasks.install()
+    resources_delivery.install(settings.edge_authority)
+    resources_network.install()
+    resources_data.install(settings.emulator_port)
+    resources_scaling.install(targets, alarms)
+    app.app = with_control_door(
+        app.app,
+        settings.control_token,
+        {
+            "identity": lambda _: {"pid": os.getpid()},
+            "tasks": lambda request: tasks.sync(request["region"], request["tasks"]),
+            "alarms": lambda _: alarms.all(),
+        },
+    )
+    app.main()

@@ -1,0 +1,88 @@
+"""CloudFormation handlers: what MiniStack's own leave out of tables, buckets and user pools."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from ministack.core.responses import get_region
+from ministack.services import dynamodb, s3
+
+from .handlers import Properties, extend, require_ok
+
+
+def install(emulator_port: int) -> None:
+    """Register the handlers.
+
+    Args:
+        emulator_port: TCP port of the emulator, at which user pools publish their keys.
+    """
+    extend("AWS::DynamoDB::GlobalTable", _complete_table)
+    extend("AWS::S3::Bucket", _replicate_bucket)
+
+    def provider(pool_id: str, _: Properties) -> dict[str, Any]:
+        return {"ProviderURL": f"http://127.0.0.1:{emulator_port}/{pool_id}"}
+
+    extend("AWS::Cognito::UserPool", provider)
+
+
+def _complete_table(name: str, properties: Properties) -> dict[str, Any]:
+    """Apply replicas and time to live, which MiniStack knows from its API only."""
+    table = dynamodb._tables[name]  # noqa: SLF001
+    here = get_region()
+    present = set(dynamodb._replica_group(table)) - {here}  # noqa: SLF001
+    wanted = {replica["Region"] for replica in properties.get("Replicas", [])} - {here}
+    changes = [{"Create": {"RegionName": region}} for region in sorted(wanted - present)]
+    changes += [{"Delete": {"RegionName": region}} for region in sorted(present - wanted)]
+    for change in changes:
+        answer = dynamodb._update_table({"TableName": name, "ReplicaUpdates": [change]})  # noqa: SLF001
+        require_ok(answer, f"replica {change} of table {name}")
+    ttl = properties.get("TimeToLiveSpecification")
+    if ttl and ttl.get("AttributeName"):
+        specification = {
+            "AttributeName": ttl["AttributeName"],
+            "Enabled": str(ttl.get("Enabled", True)).lower() == "true",
+        }
+        answer = dynamodb._update_ttl(  # noqa: SLF001
+            {"TableName": name, "TimeToLiveSpecification": specification}
+        )
+        require_ok(answer, f"time to live of table {name}")
+    attributes = {"TableId": table["TableId"]}
+    if table.get("LatestStreamArn"):
+        # Replicas switch the stream on after MiniStack computed the attributes.
+        attributes["StreamArn"] = table["LatestStreamArn"]
+    return attributes
+
+
+def _replicate_bucket(name: str, properties: Properties) -> dict[str, Any]:
+    """Apply the replication configuration, which MiniStack knows from its API only."""
+    configuration = properties.get("ReplicationConfiguration")
+    if not configuration:
+        s3._bucket_replication.pop(name, None)  # noqa: SLF001
+        return {}
+    answer = s3._put_bucket_replication(name, replication_xml(configuration))  # noqa: SLF001
+    require_ok(answer, f"replication of bucket {name}")
+    return {}
+
+
+def replication_xml(configuration: dict[str, Any]) -> bytes:
+    """Return the body of PutBucketReplication for a ``ReplicationConfiguration`` property."""
+    root = Element("ReplicationConfiguration", {"xmlns": "http://s3.amazonaws.com/doc/2006-03-01/"})
+    SubElement(root, "Role").text = str(configuration["Role"])
+    for rule in configuration["Rules"]:
+        _fill(SubElement(root, "Rule"), {"Status": "Enabled", **rule})
+    return tostring(root)
+
+
+_API_NAMES = {"Id": "ID", "TagFilter": "Tag", "TagFilters": "Tag"}
+
+
+def _fill(parent: Element, properties: dict[str, Any]) -> None:
+    for name, value in properties.items():
+        tag = _API_NAMES.get(name, name)
+        for part in value if isinstance(value, list) else [value]:
+            child = SubElement(parent, tag)
+            if isinstance(part, dict):
+                _fill(child, part)
+            else:
+                child.text = str(part).lower() if isinstance(part, bool) else str(part)

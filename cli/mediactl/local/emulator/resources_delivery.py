@@ -1,0 +1,186 @@
+"""CloudFormation handlers: CloudFront public keys, key groups, VPC origins, and domain names."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from ministack.core.responses import get_account_id, now_iso
+from ministack.services import cloudfront, waf
+
+from .handlers import Outcome, Properties, extend, physical_name, register
+
+_PUBLIC_KEY_FIELDS = ("CallerReference", "Name", "EncodedKey", "Comment")
+
+
+def install(edge_authority: str) -> None:
+    """Register the handlers.
+
+    Args:
+        edge_authority: ``host:port`` that distributions get as their domain name.
+    """
+    register(
+        "AWS::CloudFront::PublicKey",
+        {
+            "create": _public_key_create,
+            "update": _public_key_update,
+            "delete": _public_key_delete,
+        },
+    )
+    register(
+        "AWS::CloudFront::KeyGroup",
+        {"create": _key_group_create, "update": _key_group_update, "delete": _key_group_delete},
+    )
+    register(
+        "AWS::CloudFront::VpcOrigin",
+        {
+            "create": _vpc_origin_create,
+            "update": _vpc_origin_update,
+            "delete": lambda physical_id, _: cloudfront._vpc_origins.pop(physical_id, None),  # noqa: SLF001
+        },
+    )
+    register(
+        "AWS::WAFv2::WebACLAssociation",
+        {
+            "create": _association_create,
+            "update": _association_update,
+            "delete": lambda _, properties: waf._associations.pop(  # noqa: SLF001
+                properties["ResourceArn"], None
+            ),
+        },
+    )
+
+    def domain(distribution_id: str, _: Properties) -> dict[str, Any]:
+        cloudfront._distributions[distribution_id]["DomainName"] = edge_authority  # noqa: SLF001
+        return {"DomainName": edge_authority}
+
+    extend("AWS::CloudFront::Distribution", domain)
+
+
+def _stamp(record: dict[str, Any], time_name: str) -> dict[str, Any]:
+    return {**record, "ETag": str(uuid.uuid4()), time_name: cloudfront._now_iso()}  # noqa: SLF001
+
+
+def _public_key_config(properties: Properties) -> dict[str, str]:
+    config = properties["PublicKeyConfig"]
+    if not str(config.get("EncodedKey", "")).strip():
+        raise ValueError("AWS::CloudFront::PublicKey: EncodedKey is empty")
+    return {name: str(config.get(name, "")) for name in _PUBLIC_KEY_FIELDS}
+
+
+def _public_key_create(_logical_id: str, properties: Properties, _stack: str) -> Outcome:
+    config = _public_key_config(properties)
+    key_id: str = cloudfront._pk_id()  # noqa: SLF001
+    record = _stamp({"Id": key_id, "Config": config}, "CreatedTime")
+    cloudfront._public_keys[key_id] = record  # noqa: SLF001
+    return key_id, {"Id": key_id, "CreatedTime": record["CreatedTime"]}
+
+
+def _public_key_update(physical_id: str, _old: Properties, new: Properties, stack: str) -> Outcome:
+    """Change the comment; all else of a public key is immutable and replaces it."""
+    record = cloudfront._public_keys.get(physical_id)  # noqa: SLF001
+    config = _public_key_config(new)
+    if record is None or any(
+        config[name] != record["Config"][name] for name in ("Name", "EncodedKey")
+    ):
+        return _public_key_create(physical_id, new, stack)
+    record["Config"] = {**config, "CallerReference": record["Config"]["CallerReference"]}
+    record["ETag"] = str(uuid.uuid4())
+    return physical_id, {"Id": physical_id, "CreatedTime": record["CreatedTime"]}
+
+
+def _public_key_delete(physical_id: str, _: Properties) -> None:
+    cloudfront._public_keys.pop(physical_id, None)  # noqa: SLF001
+
+
+def _key_group_config(properties: Properties) -> dict[str, Any]:
+    config = properties["KeyGroupConfig"]
+    missing = [key for key in config["Items"] if key not in cloudfront._public_keys]  # noqa: SLF001
+    if missing:
+        raise ValueError(f"AWS::CloudFront::KeyGroup: no public keys {missing}")
+    return {
+        "Name": config["Name"],
+        "Comment": config.get("Comment", ""),
+        "Items": list(config["Items"]),
+    }
+
+
+def _key_group_create(_logical_id: str, properties: Properties, _stack: str) -> Outcome:
+    group_id: str = cloudfront._kg_id()  # noqa: SLF001
+    record = _stamp({"Id": group_id, "Config": _key_group_config(properties)}, "LastModifiedTime")
+    cloudfront._key_groups[group_id] = record  # noqa: SLF001
+    return group_id, {"Id": group_id, "LastModifiedTime": record["LastModifiedTime"]}
+
+
+def _key_group_update(physical_id: str, _old: Properties, new: Properties, stack: str) -> Outcome:
+    record = cloudfront._key_groups.get(physical_id)  # noqa: SLF001
+    if record is None:
+        return _key_group_create(physical_id, new, stack)
+    record.update(_stamp({"Config": _key_group_config(new)}, "LastModifiedTime"))
+    return physical_id, {"Id": physical_id, "LastModifiedTime": record["LastModifiedTime"]}
+
+
+def _key_group_delete(physical_id: str, _: Properties) -> None:
+    cloudfront._key_groups.pop(physical_id, None)  # noqa: SLF001
+
+
+def _vpc_origin_config(properties: Properties, stack: str, logical_id: str) -> dict[str, Any]:
+    config = properties["VpcOriginEndpointConfig"]
+    return {
+        "Name": config.get("Name") or physical_name(stack, logical_id, longest=64),
+        "Arn": config["Arn"],
+        "HTTPPort": int(config.get("HTTPPort", 80)),
+        "HTTPSPort": int(config.get("HTTPSPort", 443)),
+        "OriginProtocolPolicy": config.get("OriginProtocolPolicy", "match-viewer"),
+        "OriginSslProtocols": list(config.get("OriginSSLProtocols") or ["TLSv1.2"]),
+        "IpAddressType": config.get("IpAddressType", "ipv4"),
+    }
+
+
+def _vpc_origin_create(logical_id: str, properties: Properties, stack: str) -> Outcome:
+    origin_id = f"vo_{uuid.uuid4().hex[:22]}"
+    now = now_iso()
+    record = {
+        "Id": origin_id,
+        "Arn": f"arn:aws:cloudfront::{get_account_id()}:vpcorigin/{origin_id}",
+        "AccountId": get_account_id(),
+        "Status": "Deployed",
+        "CreatedTime": now,
+        "LastModifiedTime": now,
+        "Version": 1,
+        "VpcOriginEndpointConfig": _vpc_origin_config(properties, stack, logical_id),
+    }
+    cloudfront._vpc_origins[origin_id] = record  # noqa: SLF001
+    return origin_id, _vpc_origin_attributes(record)
+
+
+def _vpc_origin_update(physical_id: str, _old: Properties, new: Properties, stack: str) -> Outcome:
+    record = cloudfront._vpc_origins.get(physical_id)  # noqa: SLF001
+    if record is None:
+        return _vpc_origin_create(physical_id, new, stack)
+    name = record["VpcOriginEndpointConfig"]["Name"]
+    config = _vpc_origin_config(new, stack, physical_id)
+    record["VpcOriginEndpointConfig"] = {
+        **config,
+        "Name": new["VpcOriginEndpointConfig"].get("Name") or name,
+    }
+    record["Version"] += 1
+    record["LastModifiedTime"] = now_iso()
+    return physical_id, _vpc_origin_attributes(record)
+
+
+def _vpc_origin_attributes(record: dict[str, Any]) -> dict[str, Any]:
+    names = ("Id", "Arn", "AccountId", "Status", "CreatedTime", "LastModifiedTime")
+    return {name: record[name] for name in names}
+
+
+def _association_create(_logical_id: str, properties: Properties, _stack: str) -> Outcome:
+    resource = properties["ResourceArn"]
+    waf._associations[resource] = properties["WebACLArn"]  # noqa: SLF001
+    return f"{resource}|{properties['WebACLArn']}", {}
+
+
+def _association_update(physical_id: str, old: Properties, new: Properties, stack: str) -> Outcome:
+    if old["ResourceArn"] != new["ResourceArn"]:
+        waf._associations.pop(old["ResourceArn"], None)  # noqa: SLF001
+    return _association_create(physical_id, new, stack)
