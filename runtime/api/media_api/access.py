@@ -1,0 +1,143 @@
+"""Who may call which route.
+
+Every route carries exactly one rule, written above its handler. A route without one cannot be made
+(:class:`RuledRoute`), so that forgetting it fails at start and not in production. The rule is held
+before anything of the request is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from media_api.problems import Kind, Problem, unavailable
+from media_api.tokens import (
+    Caller,
+    InvalidTokenError,
+    KeysUnavailableError,
+    NoTenantError,
+    TokenVerifier,
+)
+from media_platform.contract.identity import ADMIN_GROUP, EDITOR_GROUP
+
+_KEYS_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may call a route.
+
+    Attributes:
+        name: Name of the rule, in documents and tests.
+        needs_token: Whether a valid access token is needed.
+        groups: Groups of which the caller must be in one. Default: any signed-in user.
+    """
+
+    name: str
+    needs_token: bool = True
+    groups: frozenset[str] = frozenset()
+
+
+ANYONE = Rule("anyone", needs_token=False)
+"""Nothing is needed, because nothing of anyone's is told."""
+
+SIGNED_RUN = Rule("signed-run", needs_token=False)
+"""The playback signature in the query is the authorization; the handler verifies it."""
+
+MEMBER = Rule("member")
+"""Any signed-in user of a tenant."""
+
+EDITOR = Rule("editor", groups=frozenset({EDITOR_GROUP, ADMIN_GROUP}))
+"""Who may add videos."""
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+_RULE = "__access_rule__"
+
+
+def allow(rule: Rule) -> Callable[[Endpoint], Endpoint]:
+    """Put ``rule`` on a handler."""
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _RULE, rule)
+        return endpoint
+
+    return mark
+
+
+class RuledRoute(APIRoute):
+    """A route that holds its rule before its handler runs.
+
+    Attributes:
+        rule: The rule of the route.
+
+    Raises:
+        TypeError: If the handler has no rule.
+    """
+
+    rule: Rule
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        rule = getattr(endpoint, _RULE, None)
+        if not isinstance(rule, Rule):
+            raise TypeError(f"the handler of {path} has no access rule; put @allow(...) on it")
+        self.rule = rule
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler behind the rule."""
+        rule, handler = self.rule, super().get_route_handler()
+        if not rule.needs_token:
+            return handler
+
+        async def guarded(request: Request) -> Response:
+            request.state.caller = await _admit(request, rule)
+            return await handler(request)
+
+        return guarded
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who makes a request whose route needs a token."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def _admit(request: Request, rule: Rule) -> Caller:
+    verifier: TokenVerifier = request.app.state.tokens
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise _unauthenticated(
+            "there is no access token; sign in and send it as Authorization: Bearer <token>"
+        )
+    try:
+        caller = await verifier.verify(token.strip())
+    except InvalidTokenError as error:
+        raise _unauthenticated(str(error), error="invalid_token") from None
+    except NoTenantError as error:
+        raise Problem(Kind.NO_TENANT, str(error)) from None
+    except KeysUnavailableError:
+        raise unavailable(
+            "access tokens cannot be checked, because the keys of their issuer cannot be read",
+            retry_after_seconds=_KEYS_RETRY_SECONDS,
+        ) from None
+    request.scope["caller"] = caller
+    if rule.groups and not caller.is_in(*rule.groups):
+        allowed = " or ".join(sorted(rule.groups))
+        raise Problem(
+            Kind.FORBIDDEN,
+            f"this needs the group {allowed}; ask an administrator of the tenant to add the user, "
+            "and sign in again",
+        )
+    return caller
+
+
+def _unauthenticated(detail: str, *, error: str | None = None) -> Problem:
+    """Return the problem of a token that is missing or refused (RFC 6750, section 3)."""
+    challenge = 'Bearer realm="media-platform"'
+    if error:
+        challenge += f', error="{error}"'
+    return Problem(Kind.UNAUTHENTICATED, detail, headers={"WWW-Authenticate": challenge})

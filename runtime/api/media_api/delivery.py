@@ -1,0 +1,118 @@
+"""The delivery document and the signing key, kept fresh.
+
+The Edge stack is deployed after the API, and keys rotate: so both are read when they are needed,
+read again when they are old, and the last good ones serve through an outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from media_api.logs import log
+from media_api.signing import PlaybackSigner, SignatureRefusedError
+from media_platform.contract.delivery import DeliveryDocument, SigningKeyPair
+
+FRESH_SECONDS = 30
+"""Age after which the document is read again."""
+
+RETRY_SECONDS = 3
+"""Shortest time between two reads after one that failed."""
+
+_KEPT_SIGNERS = 4
+"""Keys whose signatures are still accepted after a rotation: more than the two slots there are."""
+
+
+class DeliveryUnavailableError(Exception):
+    """The distribution is not known yet, or its key cannot be read."""
+
+
+class Delivery:
+    """Knows where and with which key playback is signed.
+
+    Args:
+        ssm: An SSM client.
+        secrets: A Secrets Manager client.
+        parameter: Name of the parameter that holds the document.
+        clock: Seconds that only go forward. Default: the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        ssm: Any,
+        secrets: Any,
+        *,
+        parameter: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ssm = ssm
+        self._secrets = secrets
+        self._parameter = parameter
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._next_read = -float("inf")
+        self._document: DeliveryDocument | None = None
+        self._signer: PlaybackSigner | None = None
+        self._signers: dict[str, PlaybackSigner] = {}
+
+    async def signer(self) -> PlaybackSigner:
+        """Return the signer with the active key.
+
+        Raises:
+            DeliveryUnavailableError: If there never was one and there is none now.
+        """
+        if self._clock() >= self._next_read:
+            async with self._lock:
+                if self._clock() >= self._next_read:
+                    await self._read()
+        if self._signer is None:
+            raise DeliveryUnavailableError
+        return self._signer
+
+    async def signer_of(self, key_pair_id: str) -> PlaybackSigner:
+        """Return the signer with a key that is active, or was until recently.
+
+        Raises:
+            DeliveryUnavailableError: If there never was one and there is none now.
+            SignatureRefusedError: If the key is not known.
+        """
+        await self.signer()
+        signer = self._signers.get(key_pair_id)
+        if signer is None:
+            raise SignatureRefusedError("the playback signature names a key that is not in use")
+        return signer
+
+    async def _read(self) -> None:
+        self._next_read = self._clock() + RETRY_SECONDS
+        try:
+            answer = await self._ssm.get_parameter(Name=self._parameter)
+            document = DeliveryDocument.from_json(answer["Parameter"]["Value"])
+            if document != self._document:
+                await self._use(document)
+        except (ClientError, BotoCoreError, TimeoutError, ValueError) as error:
+            log.warning("delivery_unavailable", error=str(error), known=self._signer is not None)
+            return
+        self._next_read = self._clock() + FRESH_SECONDS
+
+    async def _use(self, document: DeliveryDocument) -> None:
+        answer = await self._secrets.get_secret_value(SecretId=document.signing_secret)
+        signer = PlaybackSigner(
+            SigningKeyPair.from_json(answer["SecretString"]),
+            key_pair_id=document.key_pair_id,
+            base_url=document.base_url,
+        )
+        self._signers.pop(document.key_pair_id, None)
+        self._signers[document.key_pair_id] = signer
+        while len(self._signers) > _KEPT_SIGNERS:
+            del self._signers[next(iter(self._signers))]
+        self._document, self._signer = document, signer
+        log.info(
+            "delivery_changed",
+            base_url=document.base_url,
+            key_pair_id=document.key_pair_id,
+            secret_version=answer.get("VersionId"),
+        )

@@ -1,0 +1,281 @@
+"""Bodies of requests and answers, as clients see them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from media_platform.contract.media_types import EXTENSIONS, allowed_types
+from media_platform.contract.run import Run
+from media_platform.contract.video import Video, VideoStatus, Visibility
+
+TITLE_MAX_CHARACTERS = 200
+FILE_NAME_MAX_CHARACTERS = 255
+PAGE_MAX_VIDEOS = 100
+PAGE_DEFAULT_VIDEOS = 50
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is blank; give the video a title")
+    return text
+
+
+def _accepted_type(content_type: str) -> str:
+    if content_type not in EXTENSIONS:
+        raise ValueError(f"{content_type[:80]!r} is not accepted; send one of {allowed_types()}")
+    return content_type
+
+
+class NewVideo(BaseModel):
+    """A video to be created.
+
+    Attributes:
+        title: Title, shown to people.
+        file_name: Name of the file; any characters.
+        content_type: Content type of the file.
+        size_bytes: Size of the file in bytes.
+        visibility: Who may play it. Default: the whole tenant.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Annotated[
+        str,
+        Field(min_length=1, max_length=TITLE_MAX_CHARACTERS, examples=["Harbour at dawn"]),
+        AfterValidator(_not_blank),
+    ]
+    file_name: Annotated[
+        str, Field(min_length=1, max_length=FILE_NAME_MAX_CHARACTERS, examples=["harbour + 1.mp4"])
+    ]
+    content_type: Annotated[
+        str,
+        Field(json_schema_extra={"enum": sorted(EXTENSIONS)}, examples=["video/mp4"]),
+        AfterValidator(_accepted_type),
+    ]
+    size_bytes: Annotated[int, Field(strict=True, ge=1, examples=[104857600])]
+    visibility: Visibility = Visibility.TENANT
+
+
+class ListQuery(BaseModel):
+    """Which videos to list.
+
+    Attributes:
+        limit: Most videos of the page.
+        cursor: ``next_cursor`` of the page before. Default: the first page.
+        status: Only videos with this status. DELETED needs ``owner=me``.
+        owner: ``me`` for one's own videos, also the PRIVATE ones. Default: what the tenant shares.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=PAGE_MAX_VIDEOS)] = PAGE_DEFAULT_VIDEOS
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+    status: VideoStatus | None = None
+    owner: Literal["me"] | None = None
+
+
+class FailureBody(BaseModel):
+    """Why a video failed.
+
+    Attributes:
+        code: Stable code for programs.
+        message: One sentence for people.
+    """
+
+    code: str
+    message: str
+
+
+class RenditionBody(BaseModel):
+    """One quality in which a video can be played.
+
+    Attributes:
+        height: Lines.
+        width: Pixels a line.
+        frames: Frames published so far.
+        bandwidth: Peak bits per second.
+        codecs: RFC 6381 codecs.
+    """
+
+    height: int
+    width: int
+    frames: int
+    bandwidth: int
+    codecs: str
+
+
+class VideoBody(BaseModel):
+    """A video.
+
+    Attributes:
+        video_id: Its id.
+        status: Where it stands.
+        title: Title.
+        file_name: Name of the file at the uploader's.
+        content_type: Content type of the file.
+        size_bytes: Size of the file in bytes.
+        visibility: Who may play it.
+        owner: User who created it.
+        tenant: Tenant it belongs to.
+        version: Rises with every change.
+        created_at: Time of creation.
+        updated_at: Time of the last change.
+        duration_seconds: Length, once known.
+        width: Width of the source in pixels, once known.
+        height: Height of the source in pixels, once known.
+        failure: Why it failed, if it did.
+        playable: Whether playback is granted; it may be before the video is READY.
+        progress: Per cent of the frames that are published.
+        renditions: The qualities, highest first, once known.
+    """
+
+    video_id: str
+    status: VideoStatus
+    title: str
+    file_name: str
+    content_type: str
+    size_bytes: int
+    visibility: Visibility
+    owner: str
+    tenant: str
+    version: int
+    created_at: str
+    updated_at: str
+    duration_seconds: float | None
+    width: int | None
+    height: int | None
+    failure: FailureBody | None
+    playable: bool
+    progress: Annotated[int, Field(ge=0, le=100)]
+    renditions: list[RenditionBody]
+
+
+class UploadBody(BaseModel):
+    """How to upload the file.
+
+    Attributes:
+        method: HTTP method.
+        url: Where to send it.
+        headers: Headers to send exactly so.
+        expires_at: Time after which the URL is refused.
+    """
+
+    method: Literal["PUT"]
+    url: str
+    headers: dict[str, str]
+    expires_at: str
+
+
+class CreatedBody(BaseModel):
+    """A new video and how to upload its file.
+
+    Attributes:
+        video: The video.
+        upload: The upload.
+    """
+
+    video: VideoBody
+    upload: UploadBody
+
+
+class PageBody(BaseModel):
+    """A page of videos.
+
+    Attributes:
+        videos: The videos, newest first.
+        next_cursor: ``cursor`` of the next page; ``null`` on the last one.
+    """
+
+    videos: list[VideoBody]
+    next_cursor: str | None
+
+
+class PlaybackBody(BaseModel):
+    """How to play a video.
+
+    Attributes:
+        video_id: The video.
+        run_id: The run that is played.
+        status: Where the video stands.
+        playlist_url: HLS multivariant playlist; needs the cookies.
+        cookies: The cookies, which the answer also sets.
+        signed_playlist_url: The same playlist for players without cookies.
+        poster_url: Poster image, signed.
+        expires_at: Time after which none of it is accepted.
+    """
+
+    video_id: str
+    run_id: str
+    status: VideoStatus
+    playlist_url: str
+    cookies: dict[str, str]
+    signed_playlist_url: str
+    poster_url: str
+    expires_at: str
+
+
+class HealthBody(BaseModel):
+    """A sign of life.
+
+    Attributes:
+        status: Always ``ok``.
+    """
+
+    status: Literal["ok"] = "ok"
+
+
+def is_playable(video: Video, run: Run | None) -> bool:
+    """Tell whether a video can be played: it is READY, or its run says that enough is there."""
+    if video.current_run is None:
+        return False
+    if video.status is VideoStatus.READY:
+        return True
+    return video.status is VideoStatus.PROCESSING and bool(run and run.playable_at)
+
+
+def video_body(video: Video, run: Run | None) -> VideoBody:
+    """Return a video as clients see it.
+
+    Args:
+        video: The video.
+        run: Its current run, if a worker took it.
+    """
+    failure = video.failure
+    return VideoBody(
+        video_id=video.video_id,
+        status=video.status,
+        title=video.title,
+        file_name=video.file_name,
+        content_type=video.content_type,
+        size_bytes=video.size_bytes,
+        visibility=video.visibility,
+        owner=video.owner,
+        tenant=video.tenant,
+        version=video.version,
+        created_at=video.created_at,
+        updated_at=video.updated_at,
+        duration_seconds=video.duration_seconds,
+        width=video.width,
+        height=video.height,
+        failure=FailureBody(code=failure.code, message=failure.message) if failure else None,
+        playable=is_playable(video, run),
+        progress=_progress(video, run),
+        renditions=[
+            RenditionBody(
+                height=rendition.height,
+                width=rendition.width,
+                frames=rendition.frames,
+                bandwidth=rendition.bandwidth,
+                codecs=rendition.codecs,
+            )
+            for rendition in (run.renditions if run else ())
+        ],
+    )
+
+
+def _progress(video: Video, run: Run | None) -> int:
+    if video.status is VideoStatus.READY:
+        return 100
+    return run.progress if run else 0

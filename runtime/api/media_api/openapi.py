@@ -1,0 +1,102 @@
+"""The published description of the API, and the pieces that routes describe themselves with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from media_api.access import RuledRoute
+from media_api.problems import MEDIA_TYPE, Kind, ProblemBody
+from media_platform.contract import playback
+
+PATH = "/api/openapi.json"
+"""Where the description is published."""
+
+_BEARER = "accessToken"
+
+VideoId = Annotated[str, Path(description="Id of the video")]
+RunId = Annotated[str, Path(description="Id of the run")]
+PlaylistPath = Annotated[
+    str,
+    Path(
+        description="Path of the playlist below the run",
+        examples=["master.m3u8", "v720/playlist.m3u8"],
+    ),
+]
+
+
+def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of a route that are problems, for its description."""
+    answers: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        known = answers.setdefault(kind.status, {"model": ProblemBody, "description": ""})
+        known["description"] = "; ".join(filter(None, [known["description"], kind.title]))
+    return answers
+
+
+def signature_parameters() -> list[dict[str, Any]]:
+    """Return the query parameters of a signed URL, for the description of a route."""
+    names = playback.QUERY
+    return [
+        {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
+        for name in (names.policy, names.signature, names.key_pair_id, names.hash_algorithm)
+    ]
+
+
+def describe(app: FastAPI, routes: list[RuledRoute]) -> dict[str, Any]:
+    """Return the OpenAPI document of ``routes``.
+
+    Problems are given their media type, and every operation its security from the rule that
+    guards it, together with the answers that the rule gives.
+    """
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=routes
+    )
+    schemas = document["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    problem = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}}}
+    document["components"]["securitySchemes"] = {
+        _BEARER: {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "Access token of the Cognito user pool, with the tenant of the user",
+        }
+    }
+    for route in routes:
+        if not route.include_in_schema:
+            continue
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            answers = operation["responses"]
+            if route.rule.needs_token:
+                operation["security"] = [{_BEARER: []}]
+                for kind in (Kind.UNAUTHENTICATED, Kind.FORBIDDEN, Kind.UNAVAILABLE):
+                    answers.setdefault(str(kind.status), {"description": kind.title})
+            answers.setdefault("500", {"description": Kind.INTERNAL.title})
+            if not route.dependant.query_params and route.body_field is None:
+                answers.pop("422", None)
+            for status, answer in answers.items():
+                if status >= "400":
+                    answer["content"] = problem
+            operation["responses"] = dict(sorted(answers.items()))
+    return document
+
+
+def ruled_routes(app: FastAPI) -> list[RuledRoute]:
+    """Return all routes of ``app``.
+
+    Raises:
+        TypeError: If one is not held by a rule.
+    """
+    found: list[RuledRoute] = []
+    for route in app.routes:
+        if not isinstance(route, RuledRoute):
+            name = route.path if isinstance(route, APIRoute) else repr(route)
+            raise TypeError(f"route {name} has no access rule; add it through a RuledRoute")
+        found.append(route)
+    return found

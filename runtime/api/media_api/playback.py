@@ -1,0 +1,212 @@
+"""Who may play what, and the playlists of players without cookies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from media_api import playlists
+from media_api.aws import error_code
+from media_api.delivery import Delivery, DeliveryUnavailableError
+from media_api.logs import log
+from media_api.models import is_playable
+from media_api.problems import Kind, Problem, unavailable
+from media_api.signing import Grant, SignatureRefusedError, expiry, read_parameters
+from media_api.tokens import Caller
+from media_api.videos import Videos
+from media_platform.contract.object_keys import MASTER_PLAYLIST, RunKeys
+from media_platform.contract.video import Video, VideoStatus
+
+_RETRY_SECONDS = 10
+_LARGEST_PLAYLIST_BYTES = 4 * 1024**2
+_LONGEST_CACHE_SECONDS = 3600
+
+_REMEDIES: dict[VideoStatus, str] = {
+    VideoStatus.PENDING: "upload its file to the URL that its creation returned",
+    VideoStatus.UPLOADED: "wait until its first seconds are encoded, and ask again",
+    VideoStatus.PROCESSING: "wait until its first seconds are encoded, and ask again",
+    VideoStatus.FAILED: "see its failure, and create a new video with a corrected file",
+}
+
+
+@dataclass(frozen=True)
+class Playback:
+    """A granted playback.
+
+    Attributes:
+        video: The video.
+        grant: The signed permission.
+        signed_playlist_url: Multivariant playlist that needs no cookies.
+    """
+
+    video: Video
+    grant: Grant
+    signed_playlist_url: str
+
+
+@dataclass(frozen=True)
+class SignedPlaylist:
+    """A playlist whose URIs need no cookies.
+
+    Attributes:
+        text: The playlist.
+        cache_seconds: How long a player may keep it; 0 for one that still grows.
+    """
+
+    text: str
+    cache_seconds: int
+
+
+class PlaybackService:
+    """Grants playback and serves signed playlists.
+
+    Args:
+        videos: The videos.
+        delivery: Knows where and with which key playback is signed.
+        s3: An S3 client.
+        media_bucket: Bucket that holds what workers publish.
+        lifetime_seconds: Shortest lifetime of a signature.
+        clock: Unix seconds. Default: the system's.
+    """
+
+    def __init__(
+        self,
+        videos: Videos,
+        delivery: Delivery,
+        s3: Any,
+        *,
+        media_bucket: str,
+        lifetime_seconds: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._videos = videos
+        self._delivery = delivery
+        self._s3 = s3
+        self._media_bucket = media_bucket
+        self._lifetime_seconds = lifetime_seconds
+        self._clock = clock
+
+    async def grant(self, caller: Caller, video_id: str) -> Playback:
+        """Grant the playback of a video.
+
+        Raises:
+            Problem: If the caller may not see it, it cannot be played yet, or the distribution is
+                not known yet.
+        """
+        view = await self._videos.get(caller, video_id)
+        video = view.video
+        if not is_playable(video, view.run) or video.current_run is None:
+            raise Problem(
+                Kind.NOT_PLAYABLE,
+                f"video {video_id} is {video.status} and cannot be played; "
+                f"{_REMEDIES.get(video.status, 'ask again later')}",
+                video_status=video.status.value,
+            )
+        try:
+            signer = await self._delivery.signer()
+        except DeliveryUnavailableError:
+            raise _no_delivery() from None
+        keys = RunKeys(video.home_region, video.tenant, video.video_id, video.current_run)
+        grant = signer.grant(keys, expiry(self._clock(), self._lifetime_seconds))
+        path = _playlist_path(keys, MASTER_PLAYLIST)
+        return Playback(video, grant, f"{grant.base_url}{path}?{grant.query}")
+
+    async def playlist(
+        self, video_id: str, run_id: str, path: str, parameters: Mapping[str, list[str]]
+    ) -> SignedPlaylist:
+        """Return a playlist of a run to whoever holds the signature of the run.
+
+        The signature is the whole authorization, as it is at the distribution: what it admits was
+        decided when it was made.
+
+        Args:
+            video_id: The video.
+            run_id: The run.
+            path: Path of the playlist below the prefix of the run.
+            parameters: Query parameters of the request.
+
+        Raises:
+            Problem: If the signature does not admit it, or there is no such playlist.
+        """
+        try:
+            grant = await self._verify(video_id, run_id, parameters)
+        except SignatureRefusedError as error:
+            raise Problem(
+                Kind.INVALID_SIGNATURE,
+                f"{error}; get a new one at /api/videos/<video id>/playback",
+            ) from None
+        except DeliveryUnavailableError:
+            raise _no_delivery() from None
+        if not playlists.is_playlist_path(path):
+            raise _no_playlist(path)
+        text = await self._read(grant.keys.prefix + path, path)
+        folder = playlists.folder_of(path)
+        try:
+            playlist = playlists.rewrite(text, lambda uri: _address(grant, folder + uri))
+        except playlists.PlaylistError as error:
+            log.error("malformed_playlist", key=grant.keys.prefix + path, error=str(error))
+            raise Problem(
+                Kind.INTERNAL,
+                "the stored playlist is malformed; name the request_id when you ask for help",
+            ) from None
+        if playlist.kind is playlists.Kind.GROWING:
+            return SignedPlaylist(playlist.text, 0)
+        left = max(0, int(grant.expires_at - self._clock()))
+        return SignedPlaylist(playlist.text, min(left, _LONGEST_CACHE_SECONDS))
+
+    async def _verify(
+        self, video_id: str, run_id: str, parameters: Mapping[str, list[str]]
+    ) -> Grant:
+        policy, signature, key_pair_id = read_parameters(parameters)
+        signer = await self._delivery.signer_of(key_pair_id)
+        grant = signer.verify(policy, signature, now=self._clock())
+        if (grant.keys.video_id, grant.keys.run_id) != (video_id, run_id):
+            raise SignatureRefusedError("the playback signature is one of another video or run")
+        return grant
+
+    async def _read(self, key: str, path: str) -> str:
+        try:
+            answer = await self._s3.get_object(Bucket=self._media_bucket, Key=key)
+            async with answer["Body"] as body:
+                if answer["ContentLength"] > _LARGEST_PLAYLIST_BYTES:
+                    raise _no_playlist(path)
+                content: bytes = await body.read()
+        except ClientError as error:
+            code = error_code(error)
+            if code not in {"NoSuchKey", "AccessDenied"}:
+                raise
+            if code == "AccessDenied":
+                # S3 says this of a missing key too, to a role that may not list the bucket.
+                log.warning("playlist_denied", key=key)
+            raise _no_playlist(path) from None
+        return content.decode()
+
+
+def _address(grant: Grant, path: str) -> str:
+    """Return the address of a file of the run: playlists through here, media from the edge."""
+    if playlists.is_playlist_path(path):
+        return f"{_playlist_path(grant.keys, path)}?{grant.query}"
+    return f"/{grant.keys.prefix}{path}?{grant.query}"
+
+
+def _playlist_path(keys: RunKeys, path: str) -> str:
+    return f"/api/videos/{keys.video_id}/runs/{keys.run_id}/hls/{path}"
+
+
+def _no_playlist(path: str) -> Problem:
+    return Problem(
+        Kind.NOT_FOUND,
+        f"the run has no playlist {path[:128]!r}; start with {MASTER_PLAYLIST} and follow its URIs",
+    )
+
+
+def _no_delivery() -> Problem:
+    return unavailable(
+        "playback cannot be signed, because the distribution is not deployed yet or its key "
+        "cannot be read",
+        retry_after_seconds=_RETRY_SECONDS,
+    )

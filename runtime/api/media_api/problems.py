@@ -1,0 +1,242 @@
+"""Errors as clients see them: RFC 9457 problem details with a request id.
+
+``type`` is a stable name for programs; ``detail`` tells a person what was wrong, what is allowed
+and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:media-platform:problem:"
+
+
+class Kind(Enum):
+    """The kinds of problem: the last part of ``type``, the status and the title."""
+
+    MALFORMED_REQUEST = ("malformed-request", 400, "The request cannot be read")
+    INVALID_CURSOR = ("invalid-cursor", 400, "The cursor does not belong to this list")
+    UNAUTHENTICATED = ("unauthenticated", 401, "A valid access token is needed")
+    FORBIDDEN = ("forbidden", 403, "This is not allowed")
+    NO_TENANT = ("no-tenant", 403, "The user belongs to no tenant")
+    INVALID_SIGNATURE = ("invalid-signature", 403, "The playback signature does not admit this")
+    NOT_FOUND = ("not-found", 404, "There is nothing here")
+    VIDEO_NOT_FOUND = ("video-not-found", 404, "There is no such video")
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This method is not offered here")
+    NOT_PLAYABLE = ("not-playable", 409, "The video cannot be played yet")
+    OTHER_REGION = ("other-home-region", 409, "Another region is home to the video")
+    CHANGED_MEANWHILE = ("changed-meanwhile", 409, "The video keeps changing")
+    TOO_LARGE = ("request-too-large", 413, "The request body is too large")
+    INVALID = ("invalid-request", 422, "The request has invalid values")
+    INTERNAL = ("internal", 500, "Something went wrong here")
+    UNAVAILABLE = ("unavailable", 503, "The service cannot answer just now")
+
+    def __init__(self, slug: str, status: int, title: str) -> None:
+        self.slug = slug
+        self.status = status
+        self.title = title
+
+
+_KIND_OF_STATUS = {
+    400: Kind.MALFORMED_REQUEST,
+    404: Kind.NOT_FOUND,
+    405: Kind.METHOD_NOT_ALLOWED,
+    413: Kind.TOO_LARGE,
+    415: Kind.INVALID,
+}
+
+
+class InvalidValue(BaseModel):
+    """One value that was refused.
+
+    Attributes:
+        field: Where it stands, e.g. ``body.title`` or ``query.limit``.
+        message: What is wrong with it and what is allowed.
+    """
+
+    field: str
+    message: str
+
+
+class ProblemBody(BaseModel):
+    """Body of every answer with a status of 400 or above (RFC 9457).
+
+    Attributes:
+        type: Stable name of the kind of problem.
+        title: What the kind is called.
+        status: The HTTP status.
+        detail: What was wrong, what is allowed, and what to do.
+        instance: Path of the request.
+        request_id: Id of the request, to be named when asking for help.
+        errors: The values that were refused, if any.
+        video_status: Where the video stands, if that is the problem.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    errors: list[InvalidValue] | None = Field(default=None)
+    video_status: str | None = Field(default=None)
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
+    """Ends a request with a problem body.
+
+    Args:
+        kind: Kind of problem.
+        detail: What was wrong, what is allowed, and what to do.
+        headers: More headers of the answer.
+        **members: More members of the body.
+    """
+
+    def __init__(
+        self, kind: Kind, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.members = members
+
+
+def invalid(field: str, message: str) -> Problem:
+    """Return the problem of one invalid value.
+
+    Args:
+        field: Where it stands, e.g. ``body.title``.
+        message: What is wrong with it and what is allowed.
+    """
+    return _invalid([InvalidValue(field=field, message=message)])
+
+
+def _invalid(errors: list[InvalidValue]) -> Problem:
+    detail = "; ".join(f"{error.field}: {error.message}" for error in errors)
+    return Problem(Kind.INVALID, detail, errors=[error.model_dump() for error in errors])
+
+
+def render(problem: Problem, *, path: str, request_id: str) -> Response:
+    """Return the answer to a request that met ``problem``."""
+    kind = problem.kind
+    body = {
+        "type": TYPE_PREFIX + kind.slug,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": problem.detail,
+        "instance": path,
+        "request_id": request_id,
+        **problem.members,
+    }
+    return Response(
+        json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"),
+        status_code=kind.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Let ``app`` answer every refusal, also those of the framework, with a problem body."""
+
+    async def answer(request: Request, problem: Problem) -> Response:
+        return render(problem, path=request.url.path, request_id=request.scope["request_id"])
+
+    async def on_problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101 - registered for this type
+        return await answer(request, error)
+
+    async def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        return await answer(request, _from_validation(error))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        return await answer(request, _from_http(request, error))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+
+
+def _from_validation(error: RequestValidationError) -> Problem:
+    found = error.errors()
+    if any(entry["type"] == "json_invalid" for entry in found):
+        reason = found[0].get("ctx", {}).get("error", "a syntax error")
+        return Problem(
+            Kind.MALFORMED_REQUEST,
+            f"the body is not JSON: {reason}; send one JSON object in UTF-8 "
+            "with Content-Type: application/json",
+        )
+    return _invalid([InvalidValue(field=_field(e), message=_message(e)) for e in found])
+
+
+def _field(entry: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in entry["loc"])
+
+
+_LONGEST_ECHO = 80
+
+
+def _message(entry: Mapping[str, Any]) -> str:
+    text = str(entry["msg"]).removeprefix("Value error, ")
+    text = text[:1].lower() + text[1:]
+    if entry["type"] == "missing":
+        return "it is missing; send it"
+    if entry["type"] == "extra_forbidden":
+        return "there is no such field; remove it"
+    value = entry.get("input")
+    if entry["type"] == "value_error" or not isinstance(value, str | int | float | bool):
+        return text
+    shown = json.dumps(value)
+    shown = shown if len(shown) <= _LONGEST_ECHO else f"{shown[:_LONGEST_ECHO]}…"
+    return f"{text}, not {shown}"
+
+
+def _from_http(request: Request, error: HTTPException) -> Problem:
+    kind = _KIND_OF_STATUS.get(error.status_code)
+    headers = dict(error.headers or {})
+    path = request.url.path
+    match kind:
+        case Kind.NOT_FOUND:
+            detail = f"{path} is no path of this API; /api/openapi.json lists all of them"
+        case Kind.METHOD_NOT_ALLOWED:
+            allowed = headers.get("allow") or headers.get("Allow", "none")
+            detail = f"{request.method} is not offered at {path}; allowed: {allowed}"
+        case Kind.TOO_LARGE:
+            limit = request.app.max_body_size
+            detail = (
+                f"the body has more than {limit} bytes; "
+                "send metadata here, and the file itself to the upload URL"
+            )
+        case None:
+            kind = Kind.INTERNAL
+            detail = HTTPStatus(error.status_code).phrase
+        case _:
+            detail = str(error.detail)
+    return Problem(kind, detail, headers=headers)
+
+
+def unavailable(detail: str, *, retry_after_seconds: int) -> Problem:
+    """Return the problem of something that is expected to work again soon.
+
+    Args:
+        detail: What cannot be done.
+        retry_after_seconds: When to try again, in seconds.
+    """
+    return Problem(
+        Kind.UNAVAILABLE,
+        f"{detail}; try again in {retry_after_seconds} s",
+        headers={"Retry-After": str(retry_after_seconds)},
+    )

@@ -1,0 +1,1 @@
+"""Handlers: requests in, answers out, no decisions."""

@@ -1,0 +1,93 @@
+"""Playback: grants, and playlists for players without cookies."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Request, Response
+
+from media_api.access import MEMBER, SIGNED_RUN, RuledRoute, allow, caller_of
+from media_api.models import PlaybackBody
+from media_api.openapi import PlaylistPath, RunId, VideoId, problems, signature_parameters
+from media_api.playback import PlaybackService
+from media_api.problems import Kind
+
+router = APIRouter(prefix="/api/videos", tags=["playback"], route_class=RuledRoute)
+
+HLS_MEDIA_TYPE = "application/vnd.apple.mpegurl"
+_WORTH_COMPRESSING_BYTES = 1024
+
+
+@router.get(
+    "/{video_id}/playback",
+    operation_id="getPlayback",
+    response_model=PlaybackBody,
+    responses=problems(Kind.VIDEO_NOT_FOUND, Kind.NOT_PLAYABLE),
+)
+@allow(MEMBER)
+async def get_playback(request: Request, video_id: VideoId) -> Response:
+    """Get playback URLs and cookies that admit everything of the video's current run."""
+    service: PlaybackService = request.app.state.playback
+    playback = await service.grant(caller_of(request), video_id)
+    grant, keys = playback.grant, playback.grant.keys
+    expires = datetime.fromtimestamp(grant.expires_at, UTC).isoformat().replace("+00:00", "Z")
+    body = PlaybackBody(
+        video_id=keys.video_id,
+        run_id=keys.run_id,
+        status=playback.video.status,
+        playlist_url=f"{grant.base_url}/{keys.master_playlist}",
+        cookies=grant.cookies,
+        signed_playlist_url=playback.signed_playlist_url,
+        poster_url=grant.url(keys.poster),
+        expires_at=expires,
+    )
+    answer = Response(body.model_dump_json(), media_type="application/json")
+    # Session cookies without Domain: only this origin gets them, and they end with the browser.
+    secure = "; Secure" if grant.base_url.startswith("https:") else ""
+    for name, value in grant.cookies.items():
+        answer.headers.append(
+            "Set-Cookie", f"{name}={value}; Path=/{keys.prefix}; HttpOnly; SameSite=Lax{secure}"
+        )
+    return answer
+
+
+@router.get(
+    "/{video_id}/runs/{run_id}/hls/{path:path}",
+    operation_id="getSignedPlaylist",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The playlist, every URI of it signed",
+            "content": {HLS_MEDIA_TYPE: {"schema": {"type": "string"}}},
+        },
+        **problems(Kind.INVALID_SIGNATURE, Kind.NOT_FOUND, Kind.UNAVAILABLE),
+    },
+    openapi_extra={"parameters": signature_parameters()},
+)
+@allow(SIGNED_RUN)
+async def get_signed_playlist(
+    request: Request, video_id: VideoId, run_id: RunId, path: PlaylistPath
+) -> Response:
+    """Get a playlist of a run for players without cookies; the signature is the permission."""
+    service: PlaybackService = request.app.state.playback
+    parameters = parse_qs(request.url.query, keep_blank_values=True)
+    playlist = await service.playlist(video_id, run_id, path, parameters)
+    caching = f"private, max-age={playlist.cache_seconds}" if playlist.cache_seconds else "no-cache"
+    headers = {"Cache-Control": caching, "Vary": "Accept-Encoding"}
+    content = playlist.text.encode()
+    # A signature stands in every line, so that a long playlist shrinks to a hundredth.
+    if len(content) >= _WORTH_COMPRESSING_BYTES and _takes_gzip(request):
+        content = gzip.compress(content, compresslevel=1, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    return Response(content, headers=headers, media_type=HLS_MEDIA_TYPE)
+
+
+def _takes_gzip(request: Request) -> bool:
+    codings = request.headers.get("accept-encoding", "").lower().split(",")
+    for coding in codings:
+        name, _, weight = coding.partition(";")
+        if name.strip() == "gzip":
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False

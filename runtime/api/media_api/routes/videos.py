@@ -1,0 +1,120 @@
+"""Videos: create, list, get, delete."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from media_api.access import EDITOR, MEMBER, RuledRoute, allow, caller_of
+from media_api.models import (
+    CreatedBody,
+    ListQuery,
+    NewVideo,
+    PageBody,
+    UploadBody,
+    VideoBody,
+    video_body,
+)
+from media_api.openapi import VideoId, problems
+from media_api.problems import Kind
+from media_api.videos import Videos
+
+router = APIRouter(prefix="/api/videos", tags=["videos"], route_class=RuledRoute)
+
+_JSON = "application/json"
+_REVALIDATED = {"Cache-Control": "private, no-cache"}
+
+
+@router.post(
+    "",
+    operation_id="createVideo",
+    status_code=201,
+    response_model=CreatedBody,
+    responses=problems(Kind.MALFORMED_REQUEST, Kind.TOO_LARGE, Kind.INVALID),
+)
+@allow(EDITOR)
+async def create_video(request: Request, new: NewVideo) -> Response:
+    """Create a video and get the URL to which its file is to be PUT."""
+    videos: Videos = request.app.state.videos
+    video, upload = await videos.create(caller_of(request), new)
+    body = CreatedBody(
+        video=video_body(video, None),
+        upload=UploadBody(
+            method="PUT",
+            url=upload.url,
+            headers=upload.headers,
+            expires_at=upload.expires_at,
+        ),
+    )
+    return Response(
+        body.model_dump_json(),
+        status_code=201,
+        headers={"Location": f"/api/videos/{video.video_id}"},
+        media_type=_JSON,
+    )
+
+
+@router.get(
+    "",
+    operation_id="listVideos",
+    response_model=PageBody,
+    responses=problems(Kind.INVALID_CURSOR, Kind.INVALID),
+)
+@allow(MEMBER)
+async def list_videos(request: Request, query: Annotated[ListQuery, Query()]) -> Response:
+    """List what the tenant shares, or one's own videos, newest first."""
+    videos: Videos = request.app.state.videos
+    page = await videos.list(caller_of(request), query)
+    body = PageBody(
+        videos=[video_body(view.video, view.run) for view in page.views],
+        next_cursor=page.next_cursor,
+    )
+    return Response(body.model_dump_json(), headers=_REVALIDATED, media_type=_JSON)
+
+
+@router.get(
+    "/{video_id}",
+    operation_id="getVideo",
+    response_model=VideoBody,
+    responses={
+        304: {"description": "It has not changed since the given ETag"},
+        **problems(Kind.VIDEO_NOT_FOUND),
+    },
+)
+@allow(MEMBER)
+async def get_video(request: Request, video_id: VideoId) -> Response:
+    """Get a video, with the progress of its transcoding; pollers send If-None-Match."""
+    videos: Videos = request.app.state.videos
+    view = await videos.get(caller_of(request), video_id)
+    content = video_body(view.video, view.run).model_dump_json().encode()
+    # The version alone would hide the progress of the run, which is no change of the video.
+    tag = f'"{view.video.version}-{hashlib.sha256(content).hexdigest()[:16]}"'
+    headers = {**_REVALIDATED, "ETag": tag}
+    if _matches(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=_JSON)
+
+
+@router.delete(
+    "/{video_id}",
+    operation_id="deleteVideo",
+    status_code=204,
+    response_class=Response,
+    responses=problems(Kind.FORBIDDEN, Kind.VIDEO_NOT_FOUND, Kind.CHANGED_MEANWHILE),
+)
+@allow(MEMBER)
+async def delete_video(request: Request, video_id: VideoId) -> Response:
+    """Delete a video; deleting it once more changes nothing."""
+    videos: Videos = request.app.state.videos
+    await videos.delete(caller_of(request), video_id)
+    return Response(status_code=204)
+
+
+def _matches(header: str | None, tag: str) -> bool:
+    """Tell whether If-None-Match names an entity tag (RFC 9110, section 13.1.2)."""
+    if header is None:
+        return False
+    given = {part.strip().removeprefix("W/") for part in header.split(",")}
+    return "*" in given or tag in given

@@ -1,0 +1,93 @@
+"""Runs the service until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import aiohttp
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+from media_api.app import Services, create_app
+from media_api.aws import open_clients
+from media_api.delivery import Delivery
+from media_api.lifecycle import Lifecycle
+from media_api.logs import log
+from media_api.playback import PlaybackService
+from media_api.settings import Settings
+from media_api.store import VideoTable
+from media_api.tokens import KeySet, TokenVerifier, fetch_with
+from media_api.uploads import UploadSigner
+from media_api.videos import Videos
+
+DRAIN_SECONDS = 20
+"""Longest wait for requests in flight; Fargate kills a task 30 s after SIGTERM by default."""
+
+_BACKLOG = 1024
+
+
+async def serve(settings: Settings) -> None:
+    """Serve requests until SIGTERM or SIGINT, then finish those in flight.
+
+    One process, one core: more tasks, not more processes, are how the service grows.
+    """
+    environment = settings.environment
+    async with open_clients(environment.home_region) as clients, aiohttp.ClientSession() as http:
+        table = VideoTable(clients.dynamodb, environment.table_name)
+        lifecycle = Lifecycle(table.ping)
+        videos = Videos(
+            table,
+            UploadSigner(
+                clients.s3,
+                bucket=environment.raw_bucket,
+                expiry_seconds=environment.upload_expiry_seconds,
+            ),
+            region=environment.home_region,
+            upload_max_bytes=environment.upload_max_bytes,
+        )
+        services = Services(
+            tokens=TokenVerifier(
+                KeySet(fetch_with(http, environment.token_jwks_url)),
+                issuer=environment.token_issuer,
+                client_id=environment.token_client_id,
+            ),
+            videos=videos,
+            playback=PlaybackService(
+                videos,
+                Delivery(clients.ssm, clients.secrets, parameter=environment.delivery_parameter),
+                clients.s3,
+                media_bucket=environment.media_bucket,
+                lifetime_seconds=environment.playback_expiry_seconds,
+            ),
+            lifecycle=lifecycle,
+        )
+        server = Server(
+            create_app(services),
+            address=settings.host,
+            port=settings.port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=_BACKLOG,
+            log_enabled=False,
+        )
+        await _serve_until_told(server, lifecycle, settings)
+
+
+async def _serve_until_told(server: Server, lifecycle: Lifecycle, settings: Settings) -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    serving = asyncio.create_task(server.serve())
+    telling = asyncio.create_task(told.wait())
+    log.info("listening", host=settings.host, port=settings.port)
+    await asyncio.wait({serving, telling}, return_when=asyncio.FIRST_COMPLETED)
+    telling.cancel()
+    if not serving.done():
+        log.info("draining")
+        finished = await lifecycle.drain(DRAIN_SECONDS)
+        log.info("stopping", all_finished=finished)
+        server.stop()  # type: ignore[no-untyped-call]
+    await serving

@@ -1,0 +1,157 @@
+"""Data access: videos and runs in the table."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from media_api.aws import error_code
+from media_platform.contract import table
+from media_platform.contract.run import Run
+from media_platform.contract.video import Change, Video
+
+_BATCH_ROUNDS = 5
+_BATCH_PAUSE_SECONDS = 0.05
+
+
+class StaleVideoError(Exception):
+    """A video was changed since it was read; read it again and decide again."""
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """A list that an index keeps.
+
+    Attributes:
+        index: The index.
+        partition: The partition of the index that is the list.
+    """
+
+    index: table.Index
+    partition: str
+
+    def __str__(self) -> str:
+        """Return what tells the list from all others."""
+        return f"{self.index.name} {self.partition}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list.
+
+    Attributes:
+        videos: The videos, newest first.
+        has_more: Whether another page may follow; that page may turn out empty.
+    """
+
+    videos: list[Video]
+    has_more: bool
+
+
+class VideoTable:
+    """The table, as far as the API needs it.
+
+    Args:
+        client: A DynamoDB client of the home region.
+        table_name: The table.
+    """
+
+    def __init__(self, client: Any, table_name: str) -> None:
+        self._client = client
+        self.name = table_name
+
+    async def video(self, video_id: str) -> Video | None:
+        """Return a video as the last write left it, or ``None`` if there is none."""
+        answer = await self._client.get_item(
+            TableName=self.name, Key=table.video_key(video_id).to_wire(), ConsistentRead=True
+        )
+        item = answer.get("Item")
+        return Video.from_item(item) if item else None
+
+    async def run(self, video_id: str, run_id: str) -> Run | None:
+        """Return a run, or ``None`` if no worker took it yet."""
+        answer = await self._client.get_item(
+            TableName=self.name, Key=table.run_key(video_id, run_id).to_wire()
+        )
+        item = answer.get("Item")
+        return Run.from_item(item) if item else None
+
+    async def current_runs(self, videos: Iterable[Video]) -> dict[str, Run]:
+        """Return the current runs of at most 100 videos, by video id.
+
+        Runs that the table is too busy to return are left out: they only refine what the videos
+        say themselves.
+        """
+        keys = [
+            table.run_key(video.video_id, video.current_run).to_wire()
+            for video in videos
+            if video.current_run
+        ]
+        runs: dict[str, Run] = {}
+        for attempt in range(_BATCH_ROUNDS):
+            if not keys:
+                break
+            if attempt:
+                await asyncio.sleep(_BATCH_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
+            answer = await self._client.batch_get_item(RequestItems={self.name: {"Keys": keys}})
+            for item in answer["Responses"].get(self.name, []):
+                run = Run.from_item(item)
+                runs[run.video_id] = run
+            keys = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+        return runs
+
+    async def page(self, videos: VideoList, *, limit: int, after: str | None) -> Page:
+        """Return a page of a list, newest first.
+
+        Args:
+            videos: The list.
+            limit: Most videos of the page.
+            after: Id of the video behind which the page starts. Default: the newest.
+        """
+        index = videos.index
+        query: dict[str, Any] = {
+            "TableName": self.name,
+            "IndexName": index.name,
+            "KeyConditionExpression": "#partition = :partition",
+            "ExpressionAttributeNames": {"#partition": index.partition_key},
+            "ExpressionAttributeValues": {":partition": {"S": videos.partition}},
+            "ScanIndexForward": False,
+            "Limit": limit,
+        }
+        if after is not None:
+            query["ExclusiveStartKey"] = {
+                **table.video_key(after).to_wire(),
+                index.partition_key: {"S": videos.partition},
+                index.sort_key: {"S": after},
+            }
+        answer = await self._client.query(**query)
+        found = [Video.from_item(item) for item in answer["Items"]]
+        return Page(found, "LastEvaluatedKey" in answer)
+
+    async def write(self, change: Change) -> None:
+        """Write a change and its event in one transaction.
+
+        Raises:
+            StaleVideoError: If the video was changed since it was read.
+        """
+        try:
+            await self._client.transact_write_items(TransactItems=change.writes)
+        except ClientError as error:
+            reasons = error.response.get("CancellationReasons", [])
+            codes = {reason.get("Code") for reason in reasons}
+            if error_code(error) == "TransactionCanceledException" and codes & {
+                "ConditionalCheckFailed",
+                "TransactionConflict",
+            }:
+                raise StaleVideoError(change.video.video_id) from error
+            raise
+
+    async def ping(self) -> None:
+        """Read a key that nobody writes, to see that the table answers."""
+        key = table.Key("HEALTH", "READY").to_wire()
+        await self._client.get_item(TableName=self.name, Key=key)

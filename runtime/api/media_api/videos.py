@@ -1,0 +1,233 @@
+"""What may be done with videos."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+from media_api import cursors
+from media_api.models import ListQuery, NewVideo
+from media_api.problems import Kind, Problem, invalid
+from media_api.store import StaleVideoError, VideoList, VideoTable
+from media_api.tokens import Caller
+from media_api.uploads import SINGLE_PUT_MAX_BYTES, Upload, UploadSigner
+from media_platform.contract import table
+from media_platform.contract import video as contract
+from media_platform.contract.events import EventType
+from media_platform.contract.identity import ADMIN_GROUP
+from media_platform.contract.ids import is_id, new_id
+from media_platform.contract.media_types import EXTENSIONS
+from media_platform.contract.object_keys import RawKey
+from media_platform.contract.run import Run
+from media_platform.contract.video import Video, VideoStatus, Visibility
+
+_WRITE_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class VideoView:
+    """A video with what its current run adds.
+
+    Attributes:
+        video: The video.
+        run: Its current run, if a worker took it.
+    """
+
+    video: Video
+    run: Run | None
+
+
+@dataclass(frozen=True)
+class VideoPage:
+    """A page of a list.
+
+    Attributes:
+        views: The videos, newest first.
+        next_cursor: Cursor of the next page, if there may be one.
+    """
+
+    views: list[VideoView]
+    next_cursor: str | None
+
+
+class Videos:
+    """The videos of all tenants, each caller seeing its own tenant's.
+
+    Args:
+        videos: The table.
+        uploads: Signs uploads.
+        region: Region whose videos are written here.
+        upload_max_bytes: Largest upload.
+    """
+
+    def __init__(
+        self, videos: VideoTable, uploads: UploadSigner, *, region: str, upload_max_bytes: int
+    ) -> None:
+        self._table = videos
+        self._uploads = uploads
+        self._region = region
+        self._upload_max_bytes = min(upload_max_bytes, SINGLE_PUT_MAX_BYTES)
+
+    async def create(self, caller: Caller, new: NewVideo) -> tuple[Video, Upload]:
+        """Create a video and sign the upload of its file.
+
+        Raises:
+            Problem: If the file is too large.
+        """
+        if new.size_bytes > self._upload_max_bytes:
+            raise invalid(
+                "body.size_bytes",
+                f"{new.size_bytes} bytes are more than the {self._upload_max_bytes} that one "
+                "upload may have; upload a smaller or more compressed file",
+            )
+        video_id = new_id()
+        now = contract.timestamp()
+        extension = EXTENSIONS[new.content_type]
+        video = Video(
+            video_id=video_id,
+            tenant=caller.tenant,
+            owner=caller.user,
+            home_region=self._region,
+            title=new.title,
+            file_name=new.file_name,
+            content_type=new.content_type,
+            size_bytes=new.size_bytes,
+            raw_key=str(RawKey(caller.tenant, caller.user, video_id, extension)),
+            created_at=now,
+            updated_at=now,
+            visibility=new.visibility,
+        )
+        # Signed first: a failure then leaves nothing behind.
+        upload = await self._uploads.sign(video)
+        await self._table.write(contract.create(self._table.name, video))
+        return video, upload
+
+    async def get(self, caller: Caller, video_id: str) -> VideoView:
+        """Return a video that the caller may see.
+
+        Raises:
+            Problem: If there is none.
+        """
+        video = await self._find(caller, video_id)
+        if video.status is VideoStatus.DELETED:
+            raise _not_found(video_id)
+        run = None
+        if video.current_run:
+            run = await self._table.run(video_id, video.current_run)
+        return VideoView(video, run)
+
+    async def list(self, caller: Caller, query: ListQuery) -> VideoPage:
+        """Return a page of what the caller's tenant shares, or of the caller's own videos.
+
+        Raises:
+            Problem: If the cursor does not belong to the list, or the filters to each other.
+        """
+        videos = _list_of(caller, query)
+        after = None
+        if query.cursor is not None:
+            try:
+                after = cursors.decode(str(videos), query.cursor)
+            except cursors.InvalidCursorError as error:
+                raise Problem(
+                    Kind.INVALID_CURSOR,
+                    f"{error}; send next_cursor of the page before, with the same filters, "
+                    "or no cursor for the first page",
+                ) from None
+        page = await self._table.page(videos, limit=query.limit, after=after)
+        runs = await self._table.current_runs(page.videos)
+        views = [VideoView(video, _run_of(video, runs)) for video in page.videos]
+        cursor = None
+        if page.has_more and page.videos:
+            cursor = cursors.encode(str(videos), page.videos[-1].video_id)
+        return VideoPage(views, cursor)
+
+    async def delete(self, caller: Caller, video_id: str) -> None:
+        """Delete a video; deleting it once more changes nothing.
+
+        Raises:
+            Problem: If there is no such video, the caller is neither its owner nor an
+                administrator, another region is home to it, or it keeps changing.
+        """
+        for attempt in range(_WRITE_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
+            video = await self._find(caller, video_id)
+            may_delete = video.owner == caller.user or caller.is_in(ADMIN_GROUP)
+            if video.status is VideoStatus.DELETED:
+                if may_delete:
+                    return
+                raise _not_found(video_id)
+            if not may_delete:
+                raise Problem(
+                    Kind.FORBIDDEN,
+                    f"only its owner and users in the group {ADMIN_GROUP} may delete video "
+                    f"{video_id}; ask one of them",
+                )
+            if video.home_region != self._region:
+                raise Problem(
+                    Kind.OTHER_REGION,
+                    f"video {video_id} is at home in {video.home_region}, and this is "
+                    f"{self._region}; send the request there",
+                )
+            change = contract.change(
+                self._table.name,
+                video,
+                region=self._region,
+                event_type=EventType.VIDEO_DELETED,
+                event_data={"deleted_by": caller.user},
+                status=VideoStatus.DELETED,
+                deleted_at=contract.timestamp(),
+            )
+            try:
+                await self._table.write(change)
+            except StaleVideoError:
+                continue
+            return
+        raise Problem(
+            Kind.CHANGED_MEANWHILE,
+            f"video {video_id} was changed by others {_WRITE_ATTEMPTS} times in a row; try again",
+        )
+
+    async def _find(self, caller: Caller, video_id: str) -> Video:
+        """Return a video, deleted or not, if the caller may know of it."""
+        video = await self._table.video(video_id) if is_id(video_id) else None
+        if (
+            video is None
+            or video.tenant != caller.tenant
+            or (video.visibility is Visibility.PRIVATE and video.owner != caller.user)
+        ):
+            raise _not_found(video_id)
+        return video
+
+
+def _not_found(video_id: str) -> Problem:
+    """Return one and the same problem, whether a video is unknown, deleted or someone else's."""
+    return Problem(
+        Kind.VIDEO_NOT_FOUND,
+        f"there is no video {video_id[:64]!r} that you may see; check the id, "
+        "or list the videos at /api/videos",
+    )
+
+
+def _list_of(caller: Caller, query: ListQuery) -> VideoList:
+    status = query.status.value if query.status else None
+    if query.owner:
+        if status:
+            partition = table.owner_status_videos(caller.tenant, caller.user, status)
+            return VideoList(table.OWNER_STATUS_VIDEOS, partition)
+        return VideoList(table.OWNER_VIDEOS, table.owner_videos(caller.tenant, caller.user))
+    if query.status is VideoStatus.DELETED:
+        raise invalid(
+            "query.status", "deleted videos are listed to their owners only; add owner=me"
+        )
+    if status:
+        partition = table.tenant_status_videos(caller.tenant, status)
+        return VideoList(table.TENANT_STATUS_VIDEOS, partition)
+    return VideoList(table.TENANT_VIDEOS, table.tenant_videos(caller.tenant))
+
+
+def _run_of(video: Video, runs: dict[str, Run]) -> Run | None:
+    run = runs.get(video.video_id)
+    return run if run and run.run_id == video.current_run else None
