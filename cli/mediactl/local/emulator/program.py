@@ -8,6 +8,7 @@ from ministack import app
 
 from . import (
     autoscaling,
+    deliveries,
     recorder,
     resource_arns,
     resources_data,
@@ -39,6 +40,7 @@ def main() -> None:
     autoscaling.install(targets)
     resource_arns.install(targets)
     tasks.install()
+    deliveries.install()
     resources_delivery.install(settings.edge_authority)
     resources_network.install()
     resources_data.install(settings.emulator_port)
