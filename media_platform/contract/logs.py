@@ -40,7 +40,7 @@ def log_as_json(level: int = logging.INFO) -> None:
     """Let the whole process log in JSON.
 
     Handlers that the platform installed before (the Lambda runtime does) are kept, and write the
-    same lines; without one, lines go to standard error.
+    same lines; without one, lines go to standard error. The AWS SDK is heard from ``WARNING`` on.
 
     Args:
         level: Least severity that is written. Default ``INFO``.
@@ -51,3 +51,4 @@ def log_as_json(level: int = logging.INFO) -> None:
     for handler in root.handlers:
         handler.setFormatter(JsonFormatter())
     root.setLevel(level)
+    logging.getLogger("botocore").setLevel(max(level, logging.WARNING))
