@@ -1,0 +1,19 @@
+"""The CDK app: reads the stage once, builds its stacks, checks them."""
+
+import aws_cdk as cdk
+import cdk_nag
+
+from media_platform.stacks.config import load_stage
+from media_platform.stacks.platform import build_platform
+
+app = cdk.App()
+config = load_stage(
+    app.node.try_get_context("stage") or "local",
+    app.node.try_get_context("stages"),
+    account=app.node.try_get_context("account"),
+    phase=app.node.try_get_context("phase"),
+)
+build_platform(app, config)
+if app.node.try_get_context("nag") != "false":
+    cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
+app.synth()

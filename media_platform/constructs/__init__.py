@@ -1,0 +1,21 @@
+"""The constructs of a private video platform, to deploy as they are or in an app of your own."""
+
+from media_platform.constructs._replication import ReplicationTarget
+from media_platform.constructs._user_directory import TokenIssuer
+from media_platform.constructs.api_cluster import ApiCluster
+from media_platform.constructs.cdn_distribution import CdnDistribution, MediaOrigin
+from media_platform.constructs.multi_region_replica import MultiRegionReplica
+from media_platform.constructs.transcode_pipeline import TranscodePipeline
+from media_platform.constructs.video_store import VideoStore, VideoStoreBase
+
+__all__ = [
+    "ApiCluster",
+    "CdnDistribution",
+    "MediaOrigin",
+    "MultiRegionReplica",
+    "ReplicationTarget",
+    "TokenIssuer",
+    "TranscodePipeline",
+    "VideoStore",
+    "VideoStoreBase",
+]

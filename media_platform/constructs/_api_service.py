@@ -1,0 +1,136 @@
+"""The video API: its task, its service, what it may do, and how it scales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from media_platform.assets import Service
+from media_platform.constructs._checks import reject
+from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs.video_store import VideoStoreBase
+from media_platform.contract import table
+from media_platform.contract.delivery import signing_secret_name
+from media_platform.contract.environment import API_PORT, ApiEnvironment
+
+_STOP_TIMEOUT = cdk.Duration.seconds(30)
+_CPU_TARGET_PERCENT = 60
+_SECRET_SUFFIX = "-??????"  # noqa: S105  what Secrets Manager adds to a name in an ARN
+_LISTED_INDEXES = (
+    table.TENANT_VIDEOS,
+    table.TENANT_STATUS_VIDEOS,
+    table.OWNER_VIDEOS,
+    table.OWNER_STATUS_VIDEOS,
+    table.TAG_VIDEOS,
+)
+
+
+class ApiService(Construct):
+    """The service of the video API.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        cluster: Cluster that it runs in.
+        store: Store of this region.
+        environment: Its variables, complete.
+        signing_slots: Key slots whose secrets it may read.
+        min_tasks: Fewest tasks.
+        max_tasks: Most tasks.
+        cpu_units: 1024 for one virtual CPU.
+        memory_mebibytes: Memory.
+
+    Attributes:
+        service: The ECS service.
+        task: Its task definition.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        cluster: ecs.ICluster,
+        store: VideoStoreBase,
+        environment: ApiEnvironment,
+        signing_slots: Sequence[str],
+        min_tasks: int,
+        max_tasks: int,
+        cpu_units: int,
+        memory_mebibytes: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        if not 1 <= min_tasks <= max_tasks:
+            raise reject(
+                self,
+                f"min_tasks is {min_tasks} and max_tasks {max_tasks}, allowed is "
+                "1 <= min_tasks <= max_tasks; an API at zero answers nobody",
+            )
+        self.task = fargate_task(
+            self,
+            "Task",
+            service=Service.API,
+            command=["python", "-m", "media_api"],
+            environment=environment.to_variables(),
+            cpu_units=cpu_units,
+            memory_mebibytes=memory_mebibytes,
+            port=API_PORT,
+            stop_timeout=_STOP_TIMEOUT,
+        )
+        self.service = ecs.FargateService(
+            self,
+            "Service",
+            cluster=cluster,
+            task_definition=self.task,
+            desired_count=min_tasks,
+            min_healthy_percent=100,
+            max_healthy_percent=200,
+            health_check_grace_period=cdk.Duration.seconds(30),
+            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
+            propagate_tags=ecs.PropagatedTagSource.SERVICE,
+        )
+        scaling = self.service.auto_scale_task_count(min_capacity=min_tasks, max_capacity=max_tasks)
+        scaling.scale_on_cpu_utilization("Cpu", target_utilization_percent=_CPU_TARGET_PERCENT)
+        self._grant(store, environment, signing_slots)
+
+    def _grant(
+        self, store: VideoStoreBase, environment: ApiEnvironment, signing_slots: Sequence[str]
+    ) -> None:
+        role = self.task.task_role
+        store.grant_use_table(
+            role,
+            actions=[
+                "dynamodb:ConditionCheckItem",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+                "dynamodb:UpdateItem",
+            ],
+            indexes=_LISTED_INDEXES,
+        )
+        store.grant_upload(role)
+        store.grant_read_published(role)
+        stack = cdk.Stack.of(self)
+        parameter = stack.format_arn(
+            service="ssm",
+            resource="parameter",
+            resource_name=environment.delivery_parameter.removeprefix("/"),
+        )
+        secrets = [
+            stack.format_arn(
+                service="secretsmanager",
+                resource="secret",
+                resource_name=f"{signing_secret_name(environment.stage, slot)}{_SECRET_SUFFIX}",
+                arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+            )
+            for slot in signing_slots
+        ]
+        for action, resources in (
+            ("ssm:GetParameter", [parameter]),
+            ("secretsmanager:GetSecretValue", secrets),
+        ):
+            iam.Grant.add_to_principal(grantee=role, actions=[action], resource_arns=resources)

@@ -1,0 +1,36 @@
+"""Checks that every construct makes before anything is deployed."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+
+def reject(scope: Construct, problem: str) -> ValueError:
+    """Return the error for an argument of ``scope``, with the path that leads to the construct."""
+    return ValueError(f"{problem} (path: {scope.node.path})")
+
+
+def check_range(
+    scope: Construct, name: str, value: float, minimum: float, maximum: float, remedy: str
+) -> None:
+    """Check that a number lies within what AWS or the platform allows; tokens pass.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if not cdk.Token.is_unresolved(value) and not minimum <= value <= maximum:
+        raise reject(scope, f"{name} is {value}, allowed are {minimum} to {maximum}; {remedy}")
+
+
+def check_stage(scope: Construct, stage: str) -> None:
+    """Check that a stage can be part of names of parameters and secrets.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if not (stage.isascii() and stage.isalnum() and stage.islower() and len(stage) <= 16):  # noqa: PLR2004
+        raise reject(
+            scope,
+            f"stage is {stage!r}, allowed are 1 to 16 lower-case letters and digits; shorten it",
+        )

@@ -1,0 +1,71 @@
+"""Custom resources: what CloudFormation cannot make itself, made by the deploy Lambda."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import aws_cdk as cdk
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from media_platform.assets import Service
+from media_platform.constructs._python_function import python_function
+
+
+class DeployResource(StrEnum):
+    """Custom resource types, and in lower case with underscores the module that makes each."""
+
+    SIGNING_KEY = "SigningKey"
+    DELIVERY_DOCUMENT = "DeliveryDocument"
+    REPLICA_STREAM = "ReplicaStream"
+
+    @property
+    def handler(self) -> str:
+        """Dotted name of the handler."""
+        return f"deploy_resources.{self.name.lower()}.handle"
+
+    @property
+    def resource_type(self) -> str:
+        """Type of the resource in a template."""
+        return f"Custom::{self.value}"
+
+
+def deploy_function(
+    scope: Construct, construct_id: str, *, resource: DeployResource
+) -> lambda_.Function:
+    """Return the function that makes resources of one kind; it has no permissions yet.
+
+    It answers CloudFormation itself: the provider framework of the CDK would add a second,
+    JavaScript function and polling that nothing here needs.
+    """
+    return python_function(
+        scope,
+        construct_id,
+        service=Service.DEPLOY_RESOURCES,
+        handler=resource.handler,
+        description=f"Makes {resource.resource_type} resources while stacks are deployed",
+        timeout=cdk.Duration.minutes(1),
+    )
+
+
+def deploy_resource(
+    scope: Construct,
+    construct_id: str,
+    *,
+    resource: DeployResource,
+    function: lambda_.Function,
+    properties: Mapping[str, str],
+) -> cdk.CustomResource:
+    """Return a custom resource that ``function`` makes, once the function has its permissions."""
+    made = cdk.CustomResource(
+        scope,
+        construct_id,
+        service_token=function.function_arn,
+        resource_type=resource.resource_type,
+        properties=dict(properties),
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+    if function.role is not None:
+        made.node.add_dependency(function.role)
+    return made

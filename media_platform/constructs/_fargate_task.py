@@ -1,0 +1,99 @@
+"""A Fargate task of the runtime: ARM64, not root, nothing writable but a scratch volume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_ecr_assets as ecr_assets
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from media_platform import assets
+from media_platform.assets import Service
+from media_platform.constructs._nag import accept
+from media_platform.constructs._python_function import LOG_RETENTION
+
+CONTAINER_USER = "10001:10001"
+"""User and group of every container, as its Dockerfile makes them."""
+
+SCRATCH_PATH = "/tmp"  # noqa: S108  the one writable folder of a task of its own
+"""Where a task may write; its image declares it as a volume of the container's user."""
+
+
+def fargate_task(
+    scope: Construct,
+    construct_id: str,
+    *,
+    service: Service,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    cpu_units: int,
+    memory_mebibytes: int,
+    port: int | None = None,
+    scratch_gibibytes: int | None = None,
+    stop_timeout: cdk.Duration,
+) -> ecs.FargateTaskDefinition:
+    """Return a task definition with one container.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        service: The service whose image it runs.
+        command: What the container runs.
+        environment: The variables of the service, complete.
+        cpu_units: 1024 for one virtual CPU.
+        memory_mebibytes: Memory.
+        port: TCP port on which it listens. Default: none.
+        scratch_gibibytes: Disk, 21 to 200 GiB. Default: the 20 GiB that cost nothing.
+        stop_timeout: Time from SIGTERM to SIGKILL, 120 s at most.
+    """
+    task = ecs.FargateTaskDefinition(
+        scope,
+        construct_id,
+        cpu=cpu_units,
+        memory_limit_mib=memory_mebibytes,
+        ephemeral_storage_gib=scratch_gibibytes,
+        runtime_platform=ecs.RuntimePlatform(
+            cpu_architecture=ecs.CpuArchitecture.ARM64,
+            operating_system_family=ecs.OperatingSystemFamily.LINUX,
+        ),
+    )
+    task.add_volume(name="scratch")
+    log_group = logs.LogGroup(
+        task,
+        "Logs",
+        retention=LOG_RETENTION,
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+    container = task.add_container(
+        "Container",
+        container_name=service.value,
+        image=ecs.ContainerImage.from_asset(
+            str(assets.build_context(service)), platform=ecr_assets.Platform.LINUX_ARM64
+        ),
+        command=list(command),
+        environment=dict(environment),
+        user=CONTAINER_USER,
+        readonly_root_filesystem=True,
+        stop_timeout=stop_timeout,
+        # A process with id 1 of its own reaps children and passes signals on.
+        linux_parameters=ecs.LinuxParameters(task, "Linux", init_process_enabled=True),
+        logging=ecs.LogDrivers.aws_logs(stream_prefix=service.value, log_group=log_group),
+        port_mappings=[ecs.PortMapping(container_port=port)] if port is not None else None,
+    )
+    container.add_mount_points(
+        ecs.MountPoint(container_path=SCRATCH_PATH, read_only=False, source_volume="scratch")
+    )
+    accept(
+        task,
+        "Variables hold names and limits; secrets are read from Secrets Manager at run time.",
+        "ECS2",
+    )
+    accept(
+        task.obtain_execution_role(),
+        "ecr:GetAuthorizationToken knows no resources.",
+        "IAM5[Resource::*]",
+    )
+    return task

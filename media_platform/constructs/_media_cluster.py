@@ -1,0 +1,64 @@
+"""Network and cluster that services run in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from constructs import Construct
+
+CAPACITY_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
+
+
+def media_vpc(
+    scope: Construct,
+    construct_id: str,
+    *,
+    nat_gateways: int = 1,
+    availability_zones: Sequence[str] | None = None,
+) -> ec2.Vpc:
+    """Return a VPC with public and private subnets.
+
+    S3 and DynamoDB are reached through gateway endpoints, which cost nothing and carry the media;
+    everything else leaves by NAT, since a dozen interface endpoints cost more than a gateway.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        nat_gateways: Number of NAT gateways. Default 1.
+        availability_zones: Its zones. Default: two of the stack's.
+    """
+    vpc = ec2.Vpc(
+        scope,
+        construct_id,
+        availability_zones=list(availability_zones) if availability_zones else None,
+        max_azs=None if availability_zones else 2,
+        nat_gateways=nat_gateways,
+        # Closing the default security group would take a custom resource; nothing is ever in it.
+        restrict_default_security_group=False,
+        gateway_endpoints={
+            "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3),
+            "DynamoDb": ec2.GatewayVpcEndpointOptions(
+                service=ec2.GatewayVpcEndpointAwsService.DYNAMODB
+            ),
+        },
+    )
+    vpc.add_flow_log("FlowLog", traffic_type=ec2.FlowLogTrafficType.REJECT)
+    return vpc
+
+
+def media_cluster(scope: Construct, construct_id: str, *, vpc: ec2.IVpc) -> ecs.Cluster:
+    """Return a cluster in ``vpc`` that offers Fargate and Fargate Spot."""
+    cluster = ecs.Cluster(
+        scope,
+        construct_id,
+        vpc=vpc,
+        container_insights_v2=ecs.ContainerInsights.ENABLED,
+    )
+    # As a property of the cluster: the L2 would add a resource for the association, after which
+    # services have to wait.
+    resource = cast("ecs.CfnCluster", cluster.node.default_child)
+    resource.capacity_providers = list(CAPACITY_PROVIDERS)
+    return cluster

@@ -1,0 +1,172 @@
+"""From the table stream to subscribers: the relay Lambda and the topic of domain events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_event_sources as sources
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from media_platform.assets import Service
+from media_platform.constructs._deploy_resource import (
+    DeployResource,
+    deploy_function,
+    deploy_resource,
+)
+from media_platform.constructs._nag import accept
+from media_platform.constructs._private_bucket import private_bucket
+from media_platform.constructs._python_function import python_function
+from media_platform.constructs._queues import dead_letter_queue
+from media_platform.constructs.video_store import VideoStoreBase
+from media_platform.contract import table
+from media_platform.contract.environment import OutboxRelayEnvironment
+from media_platform.contract.events import EventType
+
+_BATCH = 100
+_RETRIES = 10
+_FAILURES_EXPIRY = cdk.Duration.days(30)
+
+
+class OutboxRelay(Construct):
+    """Publishes the events of this region, at least once and in no order.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        store: Store whose table it follows.
+        event_retention: Time that a published event stays in the table.
+        removal_policy: What happens to kept failures when they leave the template.
+
+    Attributes:
+        topic: SNS topic of domain events.
+        function: The Lambda function.
+        failures: Bucket with the stream records that could not be published, for 30 days.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        store: VideoStoreBase,
+        event_retention: cdk.Duration,
+        removal_policy: cdk.RemovalPolicy,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.topic = sns.Topic(
+            self,
+            "Topic",
+            enforce_ssl=True,
+            master_key=kms.Alias.from_alias_name(self, "TopicKey", "alias/aws/sns"),
+        )
+        self.failures = private_bucket(
+            self,
+            "Failures",
+            noncurrent_expiry=cdk.Duration.days(1),
+            expiry=_FAILURES_EXPIRY,
+            removal_policy=removal_policy,
+        )
+        environment = OutboxRelayEnvironment(
+            home_region=cdk.Stack.of(self).region,
+            table_name=store.table.table_name,
+            topic_arn=self.topic.topic_arn,
+            retention_days=int(event_retention.to_days()),
+        )
+        self.function = python_function(
+            self,
+            "Relay",
+            service=Service.OUTBOX_RELAY,
+            handler="outbox_relay.handler.handle",
+            description="Publishes domain events from the table stream",
+            timeout=cdk.Duration.seconds(60),
+            environment=environment.to_variables(),
+        )
+        stream_arn = store.table_stream_arn or self._look_up_stream(store)
+        self._grant(store, stream_arn)
+        lambda_.EventSourceMapping(
+            self,
+            "Stream",
+            target=self.function,
+            event_source_arn=stream_arn,
+            starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+            batch_size=_BATCH,
+            bisect_batch_on_error=True,
+            report_batch_item_failures=True,
+            retry_attempts=_RETRIES,
+            on_failure=sources.S3OnFailureDestination(self.failures),
+            support_s3_on_failure_destination=True,
+            filters=[{"pattern": json.dumps(stream_filter())}],
+        )
+
+    def subscribe_queue(
+        self, queue: sqs.IQueue, *, event_types: Sequence[EventType] | None = None
+    ) -> sns.Subscription:
+        """Send events to a queue; see :meth:`TranscodePipeline.subscribe_queue`."""
+        chosen = None
+        if event_types is not None:
+            names = [event_type.value for event_type in event_types]
+            chosen = {"event_type": sns.SubscriptionFilter.string_filter(allowlist=names)}
+        return self.topic.add_subscription(
+            subscriptions.SqsSubscription(
+                queue,
+                raw_message_delivery=True,
+                filter_policy=chosen,
+                dead_letter_queue=dead_letter_queue(
+                    Construct(self, f"Subscription{queue.node.addr}"),
+                    "DeadLetters",
+                    what="events for a subscriber",
+                ),
+            )
+        )
+
+    def _look_up_stream(self, store: VideoStoreBase) -> str:
+        """Return the stream of a replica, which the template of its region cannot name."""
+        function = deploy_function(self, "StreamLookup", resource=DeployResource.REPLICA_STREAM)
+        store.grant_use_table(function, actions=["dynamodb:DescribeTable"])
+        looked_up = deploy_resource(
+            self,
+            "ReplicaStream",
+            resource=DeployResource.REPLICA_STREAM,
+            function=function,
+            properties={"TableName": store.table.table_name},
+        )
+        return looked_up.get_att_string("StreamArn")
+
+    def _grant(self, store: VideoStoreBase, stream_arn: str) -> None:
+        store.grant_use_table(self.function, actions=["dynamodb:GetItem", "dynamodb:UpdateItem"])
+        role = self.function.grant_principal
+        iam.Grant.add_to_principal(
+            grantee=role,
+            actions=[
+                "dynamodb:DescribeStream",
+                "dynamodb:GetRecords",
+                "dynamodb:GetShardIterator",
+            ],
+            resource_arns=[stream_arn],
+        )
+        # ListStreams knows no resources; Lambda asks for it when the mapping is made.
+        iam.Grant.add_to_principal(
+            grantee=role, actions=["dynamodb:ListStreams"], resource_arns=["*"]
+        )
+        iam.Grant.add_to_principal(
+            grantee=role, actions=["sns:Publish"], resource_arns=[self.topic.topic_arn]
+        )
+        accept(role, "dynamodb:ListStreams knows no resources.", "IAM5[Resource::*]")  # type: ignore[arg-type]
+
+
+def stream_filter() -> dict[str, object]:
+    """Return the pattern of the stream records that concern the relay: new outbox events."""
+    return {
+        "eventName": ["INSERT"],
+        "dynamodb": {
+            "Keys": {table.SORT_KEY: {"S": [{"prefix": table.EVENT_SORT_PREFIX}]}},
+        },
+    }

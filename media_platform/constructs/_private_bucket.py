@@ -1,0 +1,80 @@
+"""A bucket as the platform wants every bucket: private, versioned, encrypted, TLS only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from media_platform.constructs._nag import accept
+
+INCOMPLETE_UPLOAD_EXPIRY = cdk.Duration.days(7)
+"""Parts of an upload that nobody finished cost money and are in no listing."""
+
+
+def private_bucket(
+    scope: Construct,
+    construct_id: str,
+    *,
+    noncurrent_expiry: cdk.Duration,
+    removal_policy: cdk.RemovalPolicy,
+    encryption_key: kms.IKey | None = None,
+    bucket_name: str | None = None,
+    expiry: cdk.Duration | None = None,
+    transitions: Sequence[s3.Transition] = (),
+    cors: Sequence[s3.CorsRule] = (),
+    replication_role: iam.IRole | None = None,
+    replication_rules: Sequence[s3.ReplicationRule] = (),
+) -> s3.Bucket:
+    """Return a new bucket.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        noncurrent_expiry: Age at which a version that was replaced or deleted vanishes.
+        removal_policy: What happens to it when it leaves the template.
+        encryption_key: Key of its objects. Default: a key that S3 manages.
+        bucket_name: Physical name, which only cross-region replication needs. Default: generated.
+        expiry: Age at which objects are deleted. Default: never.
+        transitions: Cheaper storage classes by age.
+        cors: Rules for browsers. Default: none.
+        replication_role: Role that S3 takes to replicate.
+        replication_rules: Where objects are copied to. Default: nowhere.
+    """
+    bucket = s3.Bucket(
+        scope,
+        construct_id,
+        bucket_name=bucket_name,
+        versioned=True,
+        enforce_ssl=True,
+        minimum_tls_version=1.2,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+        encryption=s3.BucketEncryption.KMS if encryption_key else s3.BucketEncryption.S3_MANAGED,
+        encryption_key=encryption_key,
+        bucket_key_enabled=True if encryption_key else None,
+        removal_policy=removal_policy,
+        cors=list(cors) or None,
+        lifecycle_rules=[
+            s3.LifecycleRule(
+                id="Housekeeping",
+                abort_incomplete_multipart_upload_after=INCOMPLETE_UPLOAD_EXPIRY,
+                noncurrent_version_expiration=noncurrent_expiry,
+                expiration=expiry,
+                transitions=list(transitions) or None,
+            )
+        ],
+        replication_role=replication_role if replication_rules else None,
+        replication_rules=list(replication_rules) or None,
+    )
+    accept(
+        bucket,
+        "Access is told by CloudFront's logs and, where a stage needs it, CloudTrail data events; "
+        "server access logs are delivered at best effort and would need one more bucket each.",
+        "S1",
+    )
+    return bucket

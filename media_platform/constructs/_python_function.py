@@ -1,0 +1,72 @@
+"""A Lambda function of the runtime: ARM64, its own role, its own log group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from media_platform import assets
+from media_platform.assets import Service
+
+RUNTIME = lambda_.Runtime.PYTHON_3_14
+LOG_RETENTION = logs.RetentionDays.ONE_MONTH
+
+
+def python_function(
+    scope: Construct,
+    construct_id: str,
+    *,
+    service: Service,
+    handler: str,
+    description: str,
+    timeout: cdk.Duration,
+    environment: Mapping[str, str] | None = None,
+    memory_mebibytes: int = 256,
+) -> lambda_.Function:
+    """Return a function that runs ``handler`` of ``service`` with boto3 and nothing else.
+
+    Its role may write to its own log group and nothing more; grants add the rest.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        service: The service whose sources it runs.
+        handler: Dotted name of the handler.
+        description: What it does, in one line.
+        timeout: Time after which an invocation is ended.
+        environment: Its variables. Default: none.
+        memory_mebibytes: Memory, and CPU in proportion. Default 256 MiB.
+    """
+    parts = Construct(scope, construct_id)
+    log_group = logs.LogGroup(
+        parts,
+        "Logs",
+        retention=LOG_RETENTION,
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+    role = iam.Role(
+        parts,
+        "Role",
+        assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+        description=description,
+    )
+    log_group.grant_write(role)
+    return lambda_.Function(
+        parts,
+        "Function",
+        runtime=RUNTIME,
+        architecture=lambda_.Architecture.ARM_64,
+        code=lambda_.Code.from_asset(str(assets.build_context(service))),
+        handler=handler,
+        description=description,
+        timeout=timeout,
+        memory_size=memory_mebibytes,
+        environment=dict(environment or {}),
+        role=role,
+        log_group=log_group,
+    )

@@ -1,0 +1,44 @@
+"""Queues as the platform wants them: encrypted, TLS only, and nothing lost at their end."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from media_platform.constructs._nag import accept
+
+RETENTION = cdk.Duration.days(14)
+"""The longest that SQS keeps a message, so that a failure can wait for a person."""
+
+
+def dead_letter_queue(scope: Construct, construct_id: str, *, what: str) -> sqs.Queue:
+    """Return a queue for what failed, with an alarm that it is not empty.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        what: What fails, for the description of the alarm, e.g. ``transcode jobs``.
+    """
+    queue = sqs.Queue(
+        scope,
+        construct_id,
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        retention_period=RETENTION,
+    )
+    accept(queue, "It is a dead-letter queue itself.", "SQS3")
+    cloudwatch.Alarm(
+        queue,
+        "NotEmpty",
+        alarm_description=f"There are {what} that failed for good and wait for a decision",
+        metric=queue.metric_approximate_number_of_messages_visible(
+            statistic="Maximum", period=cdk.Duration.minutes(1)
+        ),
+        threshold=0,
+        comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+        evaluation_periods=1,
+        treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+    )
+    return queue

@@ -1,0 +1,157 @@
+"""Copies of objects in other regions: the role that S3 takes, and the rules of a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from media_platform.constructs._checks import reject
+
+Kind = Literal["raw", "media"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicationTarget:
+    """The store of another region, as plain values: no object crosses from stack to stack.
+
+    Attributes:
+        region: Its region.
+        raw_bucket_name: Its raw bucket.
+        media_bucket_name: Its media bucket.
+    """
+
+    region: str
+    raw_bucket_name: str
+    media_bucket_name: str
+
+    def bucket_name(self, kind: Kind) -> str:
+        """Return the name of the bucket of a kind."""
+        return self.raw_bucket_name if kind == "raw" else self.media_bucket_name
+
+
+def check_targets(
+    scope: Construct,
+    targets: Sequence[ReplicationTarget],
+    *,
+    raw_bucket_name: str | None,
+    media_bucket_name: str | None,
+) -> None:
+    """Check what S3 would refuse, or what would copy a bucket onto itself.
+
+    Raises:
+        ValueError: If a target cannot work.
+    """
+    if not targets:
+        return
+    region = cdk.Stack.of(scope).region
+    for name, value in (
+        ("raw_bucket_name", raw_bucket_name),
+        ("media_bucket_name", media_bucket_name),
+    ):
+        if value is None:
+            raise reject(
+                scope,
+                f"replicate_to is given but {name} is missing; pass one, since the other region "
+                "names this bucket before it exists",
+            )
+    seen: set[str] = set()
+    for target in targets:
+        if target.region == region:
+            raise reject(
+                scope,
+                f"replicate_to contains {target.region!r}, which is also the region of the stack; "
+                "remove it",
+            )
+        if target.region in seen:
+            raise reject(
+                scope, f"replicate_to contains {target.region!r} twice; remove one of them"
+            )
+        seen.add(target.region)
+
+
+def role(
+    scope: Construct, targets: Sequence[ReplicationTarget], key: kms.IKey | None
+) -> iam.Role | None:
+    """Return the role that S3 takes, or ``None`` if nothing is replicated.
+
+    The L2 bucket grants it the reading and replicating; the keys of other regions are added here.
+    """
+    if not targets:
+        return None
+    made = iam.Role(
+        scope,
+        "ReplicationRole",
+        assumed_by=iam.ServicePrincipal("s3.amazonaws.com"),
+        description="S3 copies uploads and published media to other regions",
+    )
+    if key is not None:
+        key.grant_decrypt(made)
+        made.add_to_policy(
+            iam.PolicyStatement(
+                actions=["kms:Encrypt"],
+                resources=[key_arn_in(scope, key, target.region) for target in targets],
+            )
+        )
+    return made
+
+
+def rules(
+    scope: Construct, targets: Sequence[ReplicationTarget], *, kind: Kind, prefix: str
+) -> list[s3.ReplicationRule]:
+    """Return one rule for each target.
+
+    S3 does not copy what is a copy itself, so rules in both directions make no circle.
+    """
+    key = getattr(scope, "encryption_key", None)
+    scopes = Construct(scope, f"{kind.capitalize()}Targets") if targets else scope
+    return [
+        s3.ReplicationRule(
+            id=target.region,
+            priority=priority,
+            filter=s3.Filter(prefix=prefix),
+            delete_marker_replication=True,
+            destination=s3.Bucket.from_bucket_attributes(
+                scopes,
+                target.region,
+                bucket_arn=f"arn:{cdk.Aws.PARTITION}:s3:::{target.bucket_name(kind)}",
+                region=target.region,
+            ),
+            sse_kms_encrypted_objects=True if key else None,
+            kms_key=(
+                kms.Key.from_key_arn(
+                    Construct(scopes, f"Key{priority}"),
+                    "Key",
+                    key_arn_in(scope, key, target.region),
+                )
+                if key
+                else None
+            ),
+        )
+        for priority, target in enumerate(targets, start=1)
+    ]
+
+
+def key_arn_in(scope: Construct, key: kms.IKey, region: str) -> str:
+    """Return the ARN of a multi-region key in ``region``; its id is the same everywhere."""
+    return cdk.Stack.of(scope).format_arn(
+        service="kms", region=region, resource="key", resource_name=key.key_id
+    )
+
+
+def table_encryption(
+    scope: Construct, key: kms.IKey | None, replica_regions: Sequence[str]
+) -> dynamodb.TableEncryptionV2:
+    """Return the encryption of a table and its replicas."""
+    if key is None:
+        return dynamodb.TableEncryptionV2.dynamo_owned_key()
+    return dynamodb.TableEncryptionV2.customer_managed_key(
+        key, {region: key_arn_in(scope, key, region) for region in replica_regions} or None
+    )

@@ -1,0 +1,113 @@
+"""From an uploaded object to a job: EventBridge rule, Lambda, and what becomes of failures."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_destinations as destinations
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from media_platform.assets import Service
+from media_platform.constructs._python_function import python_function
+from media_platform.constructs._queues import dead_letter_queue
+from media_platform.constructs._worker_service import WorkerService
+from media_platform.constructs.video_store import VideoStoreBase
+from media_platform.contract.environment import UploadIntakeEnvironment
+from media_platform.contract.object_keys import RAW_PREFIX
+
+_TIMEOUT = cdk.Duration.seconds(60)
+_RETRIES = 2
+_MAX_EVENT_AGE = cdk.Duration.hours(6)
+
+
+class UploadIntake(Construct):
+    """Takes every upload in: validates it, pins its version, sends the job, wakes the workers.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        store: Store whose raw bucket it listens to.
+        job_queue: Where jobs go.
+        workers: Service that it wakes.
+        upload_max_bytes: Largest object that is accepted.
+
+    Attributes:
+        function: The Lambda function.
+        rule: The EventBridge rule that calls it.
+        dead_letter_queue: Events that could not be delivered or taken in, to be sent again.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        store: VideoStoreBase,
+        job_queue: sqs.IQueue,
+        workers: WorkerService,
+        upload_max_bytes: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        environment = UploadIntakeEnvironment(
+            home_region=cdk.Stack.of(self).region,
+            table_name=store.table.table_name,
+            queue_url=job_queue.queue_url,
+            upload_max_bytes=upload_max_bytes,
+            worker_cluster=workers.cluster.cluster_name,
+            worker_service=workers.service_name,
+        )
+        self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="upload events")
+        self.function = python_function(
+            self,
+            "Intake",
+            service=Service.UPLOAD_INTAKE,
+            handler="upload_intake.handler.handle",
+            description="Takes uploads in and sends transcode jobs",
+            timeout=_TIMEOUT,
+            environment=environment.to_variables(),
+        )
+        lambda_.EventInvokeConfig(
+            self,
+            "Retries",
+            function=self.function,
+            retry_attempts=_RETRIES,
+            max_event_age=_MAX_EVENT_AGE,
+            on_failure=destinations.SqsDestination(self.dead_letter_queue),
+        )
+        self._grant(store, job_queue, workers)
+        self.rule = events.Rule(
+            self,
+            "Uploads",
+            description="Objects that were uploaded to the raw bucket",
+            event_pattern=events.EventPattern(
+                source=["aws.s3"],
+                detail_type=["Object Created"],
+                detail={
+                    "bucket": {"name": [store.raw_bucket.bucket_name]},
+                    "object": {"key": [{"prefix": RAW_PREFIX}]},
+                },
+            ),
+            targets=[
+                targets.LambdaFunction(
+                    self.function,
+                    dead_letter_queue=self.dead_letter_queue,
+                    max_event_age=_MAX_EVENT_AGE,
+                )
+            ],
+        )
+
+    def _grant(self, store: VideoStoreBase, job_queue: sqs.IQueue, workers: WorkerService) -> None:
+        store.grant_use_table(
+            self.function,
+            actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
+        )
+        store.grant_read_uploads(self.function)
+        self.function.add_to_role_policy(
+            cdk.aws_iam.PolicyStatement(
+                actions=["sqs:SendMessage"], resources=[job_queue.queue_arn]
+            )
+        )
+        workers.grant_wake(self.function)

@@ -1,0 +1,254 @@
+"""The transcode workers: a Fargate service that stands at zero until a job wakes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_applicationautoscaling as scaling
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from media_platform.assets import Service
+from media_platform.constructs._checks import check_range
+from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs.video_store import VideoStoreBase
+from media_platform.contract.environment import WorkerEnvironment
+
+_STOP_TIMEOUT = cdk.Duration.seconds(120)
+_PERIOD = cdk.Duration.minutes(1)
+
+
+@dataclass(frozen=True)
+class ScalingStep:
+    """Number of workers for a backlog.
+
+    Attributes:
+        backlog: Messages, visible and in flight, from which on it holds.
+        workers: Number of workers.
+    """
+
+    backlog: int
+    workers: int
+
+
+def scaling_steps(max_workers: int) -> list[ScalingStep]:
+    """Return how many workers serve how many messages.
+
+    A step never has fewer workers than its largest backlog, up to ``max_workers``: messages in
+    flight count as backlog, so scaling in never takes a worker that is busy. Steps double, because
+    a policy holds twenty at most.
+
+    Source: Application Auto Scaling User Guide, "Step scaling policies" and its quotas.
+    """
+    steps = [ScalingStep(0, 0)]
+    backlog, workers = 1, 1
+    while workers < max_workers:
+        steps.append(ScalingStep(backlog, workers))
+        backlog, workers = workers + 1, workers * 2
+    steps.append(ScalingStep(backlog, max_workers))
+    return steps
+
+
+class WorkerService(Construct):
+    """The service, its task, its scaling, and who may wake it and let it rest.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        stage: Name of the stage.
+        cluster: Cluster that it runs in; ``FARGATE`` and ``FARGATE_SPOT`` must be its providers.
+        store: Store that it reads and publishes to.
+        job_queue: Queue that it takes jobs from.
+        dead_letter_queue: Where it puts jobs that failed too often.
+        visibility_timeout: Visibility of a job, which it renews at a third.
+        max_workers: Most workers at a time.
+        max_failures: Transient failures of a run before it is given up.
+        max_duration: Longest video.
+        max_pixels: Most pixels of a source frame.
+        idle: Time without a job after which a worker lets the service rest.
+        cpu_units: 1024 for one virtual CPU.
+        memory_mebibytes: Memory.
+        scratch_gibibytes: Disk.
+        on_demand_weight: Share of workers that are not Spot, per four that are.
+
+    Attributes:
+        cluster: The cluster.
+        service: The ECS service.
+        task: Its task definition.
+        scaling: Its scalable target.
+        service_name: Its physical name.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: str,
+        cluster: ecs.ICluster,
+        store: VideoStoreBase,
+        job_queue: sqs.Queue,
+        dead_letter_queue: sqs.Queue,
+        visibility_timeout: cdk.Duration,
+        max_workers: int,
+        max_failures: int,
+        max_duration: cdk.Duration,
+        max_pixels: int,
+        idle: cdk.Duration,
+        cpu_units: int,
+        memory_mebibytes: int,
+        scratch_gibibytes: int | None,
+        on_demand_weight: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        check_range(self, "max_workers", max_workers, 1, 1000, "split the load over regions")
+        self.cluster = cluster
+        # The task definition has to name its own service, which CloudFormation knows only after
+        # the task definition: hence a physical name, made from the path and so stable.
+        self.service_name = cdk.Names.unique_resource_name(
+            self, max_length=64, separator="-", allowed_special_characters="-"
+        )
+        environment = WorkerEnvironment(
+            stage=stage,
+            home_region=cdk.Stack.of(self).region,
+            table_name=store.table.table_name,
+            media_bucket=store.media_bucket.bucket_name,
+            queue_url=job_queue.queue_url,
+            dead_letter_queue_url=dead_letter_queue.queue_url,
+            visibility_timeout_seconds=int(visibility_timeout.to_seconds()),
+            max_failures=max_failures,
+            max_duration_seconds=int(max_duration.to_seconds()),
+            max_pixels=max_pixels,
+            scalable_target=f"service/{cluster.cluster_name}/{self.service_name}",
+            idle_seconds=int(idle.to_seconds()),
+        )
+        self.task = fargate_task(
+            self,
+            "Task",
+            service=Service.WORKER,
+            command=["python", "-m", "media_worker"],
+            environment=environment.to_variables(),
+            cpu_units=cpu_units,
+            memory_mebibytes=memory_mebibytes,
+            scratch_gibibytes=scratch_gibibytes,
+            stop_timeout=_STOP_TIMEOUT,
+        )
+        self.service = ecs.FargateService(
+            self,
+            "Service",
+            service_name=self.service_name,
+            cluster=cluster,
+            task_definition=self.task,
+            desired_count=0,
+            # A worker that is replaced hands its job back, so none has to stay for a deployment.
+            min_healthy_percent=0,
+            max_healthy_percent=200,
+            capacity_provider_strategies=[
+                ecs.CapacityProviderStrategy(capacity_provider="FARGATE_SPOT", weight=4),
+                ecs.CapacityProviderStrategy(capacity_provider="FARGATE", weight=on_demand_weight),
+            ],
+            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
+            propagate_tags=ecs.PropagatedTagSource.SERVICE,
+        )
+        self.scaling = self.service.auto_scale_task_count(min_capacity=0, max_capacity=max_workers)
+        self._scale(job_queue, max_workers)
+        self._grant(store, job_queue, dead_letter_queue)
+
+    def grant_wake(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` raise the least number of workers and start the first.
+
+        Registering a scalable target checks the caller's permissions on the service, too.
+
+        Source: Application Auto Scaling User Guide, "Identity-based policy examples".
+        """
+        _add(grantee, ["application-autoscaling:RegisterScalableTarget"], self._targets_arn)
+        return _add(grantee, ["ecs:DescribeServices", "ecs:UpdateService"], self._service_arn)
+
+    def grant_rest(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` lower the least number of workers to zero again."""
+        return self.grant_wake(grantee)
+
+    @property
+    def _service_arn(self) -> str:
+        return self._ecs_arn("service", self.service_name)
+
+    @property
+    def _targets_arn(self) -> str:
+        # The id of a scalable target is not known to CloudFormation.
+        return cdk.Stack.of(self).format_arn(
+            service="application-autoscaling", resource="scalable-target", resource_name="*"
+        )
+
+    def _ecs_arn(self, resource: str, name: str) -> str:
+        return cdk.Stack.of(self).format_arn(
+            service="ecs", resource=resource, resource_name=f"{self.cluster.cluster_name}/{name}"
+        )
+
+    def _scale(self, queue: sqs.IQueue, max_workers: int) -> None:
+        """Follow the backlog; from zero on, the intake wakes the service, since metrics lag."""
+        steps = scaling_steps(max_workers)
+        self.scaling.scale_on_metric(
+            "Backlog",
+            metric=backlog_metric(queue),
+            adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
+            cooldown=_PERIOD,
+            evaluation_periods=1,
+            scaling_steps=[
+                scaling.ScalingInterval(
+                    lower=step.backlog,
+                    upper=following.backlog if following else None,
+                    change=step.workers,
+                )
+                for step, following in zip(steps, [*steps[1:], None], strict=True)
+            ],
+        )
+
+    def _grant(
+        self, store: VideoStoreBase, queue: sqs.IQueue, dead_letter_queue: sqs.IQueue
+    ) -> None:
+        role = self.task.task_role
+        store.grant_use_table(
+            role,
+            actions=[
+                "dynamodb:ConditionCheckItem",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:UpdateItem",
+            ],
+        )
+        store.grant_read_uploads(role)
+        store.grant_publish(role)
+        store.grant_read_published(role)
+        _add(
+            role,
+            ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"],
+            queue.queue_arn,
+        )
+        _add(role, ["sqs:SendMessage"], dead_letter_queue.queue_arn)
+        _add(role, ["ecs:UpdateTaskProtection"], self._ecs_arn("task", "*"))
+        self.grant_rest(role)
+
+
+def backlog_metric(queue: sqs.IQueue) -> cloudwatch.MathExpression:
+    """Return the messages that wait or are worked on, as the largest number within a minute."""
+    return cloudwatch.MathExpression(
+        label="Backlog",
+        expression="m1+m2",
+        period=_PERIOD,
+        using_metrics={
+            "m1": queue.metric_approximate_number_of_messages_visible(
+                statistic="Maximum", period=_PERIOD
+            ),
+            "m2": queue.metric_approximate_number_of_messages_not_visible(
+                statistic="Maximum", period=_PERIOD
+            ),
+        },
+    )
+
+
+def _add(grantee: iam.IGrantable, actions: list[str], resource: str) -> iam.Grant:
+    return iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=[resource])

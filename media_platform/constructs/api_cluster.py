@@ -1,0 +1,254 @@
+"""The video API: network, cluster, load balancer, users, and the service itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from constructs import Construct
+
+from media_platform.constructs._api_service import ApiService
+from media_platform.constructs._checks import check_range, check_stage, reject
+from media_platform.constructs._media_cluster import media_cluster, media_vpc
+from media_platform.constructs._nag import accept
+from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
+from media_platform.constructs.transcode_pipeline import SINGLE_PUT_LIMIT
+from media_platform.constructs.video_store import VideoStoreBase
+from media_platform.contract.delivery import delivery_parameter_name
+from media_platform.contract.environment import API_PORT, ApiEnvironment
+
+API_PATHS = "/api/*"
+"""Paths that belong to the API, at the load balancer as at the edge."""
+
+_MAX_EXPIRY = cdk.Duration.days(7)
+"""Longest life of a presigned URL (Amazon S3 API, Signature Version 4)."""
+
+
+class ApiCluster(Construct):
+    """The API behind a load balancer that only CloudFront reaches.
+
+    Without a certificate the load balancer is internal and speaks HTTP to a CloudFront VPC origin;
+    with one it faces the internet, speaks HTTPS and admits CloudFront's own addresses alone.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        stage: Name of the stage, 1 to 16 lower-case letters and digits.
+        store: Store of this region.
+        token_issuer: Whose tokens are accepted. Default: a new user pool, :attr:`users`.
+        vpc: Network. Default: a new one with two zones.
+        nat_gateways: NAT gateways of the new network. Default 1.
+        availability_zones: Zones of the new network. Default: two of the stack's.
+        certificate: Certificate of the load balancer. Default: none, for a VPC origin.
+        cloudfront_prefix_list_id: Managed prefix list of CloudFront's origin-facing addresses in
+            this region. Default: the addresses of the VPC, where VPC origins have theirs.
+        min_tasks: Fewest tasks. Default 2, so that one may fail.
+        max_tasks: Most tasks. Default 10.
+        cpu_units: 1024 for one virtual CPU. Default 512.
+        memory_mebibytes: Memory of a task. Default 1024.
+        upload_max: Largest upload that is signed. Default 5 GiB, the limit of one PUT.
+        upload_expiry: Life of an upload URL, up to 7 days. Default 1 hour.
+        playback_expiry: Life of a playback signature. Default 4 hours.
+        signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
+            changed without a deployment here.
+        removal_policy: What happens to users. Default ``RETAIN``.
+        deletion_protection: Whether user pool and load balancer refuse to be deleted.
+            Default: when users are retained.
+
+    Raises:
+        ValueError: If arguments contradict each other or AWS would refuse them.
+
+    Attributes:
+        vpc: The network.
+        cluster: The ECS cluster; transcode workers may share it.
+        users: The user pool, or ``None`` where ``token_issuer`` was given.
+        token_issuer: Whose tokens are accepted.
+        load_balancer: The load balancer.
+        listener: Its one listener.
+        api: The service.
+        delivery_parameter: Name of the SSM parameter that tells it where and how to sign.
+
+    Source: CloudFront Developer Guide, "Restrict access with VPC origins".
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: str,
+        store: VideoStoreBase,
+        token_issuer: TokenIssuer | None = None,
+        vpc: ec2.IVpc | None = None,
+        nat_gateways: int = 1,
+        availability_zones: Sequence[str] | None = None,
+        certificate: acm.ICertificate | None = None,
+        cloudfront_prefix_list_id: str | None = None,
+        min_tasks: int = 2,
+        max_tasks: int = 10,
+        cpu_units: int = 512,
+        memory_mebibytes: int = 1024,
+        upload_max: cdk.Size | None = None,
+        upload_expiry: cdk.Duration | None = None,
+        playback_expiry: cdk.Duration | None = None,
+        signing_slots: Sequence[str] = ("a", "b"),
+        removal_policy: cdk.RemovalPolicy | None = None,
+        deletion_protection: bool | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        upload_max = upload_max or SINGLE_PUT_LIMIT
+        upload_expiry = upload_expiry or cdk.Duration.hours(1)
+        playback_expiry = playback_expiry or cdk.Duration.hours(4)
+        removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
+        if deletion_protection is None:
+            deletion_protection = removal_policy is cdk.RemovalPolicy.RETAIN
+        check_stage(self, stage)
+        self._check_limits(upload_max, upload_expiry, playback_expiry)
+        if certificate is not None and cloudfront_prefix_list_id is None:
+            raise reject(
+                self,
+                "certificate is given but cloudfront_prefix_list_id is missing; pass the id of "
+                "com.amazonaws.global.cloudfront.origin-facing in this region, so that nobody "
+                "reaches the load balancer past CloudFront",
+            )
+
+        self.vpc = vpc or media_vpc(
+            self, "Vpc", nat_gateways=nat_gateways, availability_zones=availability_zones
+        )
+        self.cluster = media_cluster(self, "Cluster", vpc=self.vpc)
+        self.delivery_parameter = delivery_parameter_name(stage)
+        self.users: UserDirectory | None = None
+        if token_issuer is None:
+            self.users = UserDirectory(
+                self,
+                "Users",
+                removal_policy=removal_policy,
+                deletion_protection=deletion_protection,
+            )
+            token_issuer = self.users.token_issuer
+        self.token_issuer = token_issuer
+        self.api = ApiService(
+            self,
+            "Api",
+            cluster=self.cluster,
+            store=store,
+            environment=ApiEnvironment(
+                stage=stage,
+                home_region=cdk.Stack.of(self).region,
+                table_name=store.table.table_name,
+                raw_bucket=store.raw_bucket.bucket_name,
+                media_bucket=store.media_bucket.bucket_name,
+                token_issuer=token_issuer.issuer,
+                token_jwks_url=token_issuer.jwks_url,
+                token_client_id=token_issuer.client_id,
+                delivery_parameter=self.delivery_parameter,
+                upload_max_bytes=int(upload_max.to_bytes()),
+                upload_expiry_seconds=int(upload_expiry.to_seconds()),
+                playback_expiry_seconds=int(playback_expiry.to_seconds()),
+            ),
+            signing_slots=signing_slots,
+            min_tasks=min_tasks,
+            max_tasks=max_tasks,
+            cpu_units=cpu_units,
+            memory_mebibytes=memory_mebibytes,
+        )
+        self.load_balancer = elbv2.ApplicationLoadBalancer(
+            self,
+            "LoadBalancer",
+            vpc=self.vpc,
+            internet_facing=certificate is not None,
+            deletion_protection=deletion_protection,
+            drop_invalid_header_fields=True,
+        )
+        accept(
+            self.load_balancer,
+            "Every request comes through CloudFront, and the API logs it.",
+            "ELB2",
+        )
+        self.listener = self._listen(certificate, cloudfront_prefix_list_id)
+        self.target_group = self._route()
+
+    def metric_latency(self) -> cloudwatch.IMetric:
+        """Return the time the API takes to answer (seconds, 99th percentile of five minutes)."""
+        return self.target_group.metrics.target_response_time(statistic="p99")
+
+    def metric_errors(self) -> cloudwatch.IMetric:
+        """Return the answers of the API with status 5xx (count, sum of five minutes)."""
+        return self.target_group.metrics.http_code_target(
+            elbv2.HttpCodeTarget.TARGET_5XX_COUNT, statistic="Sum"
+        )
+
+    def _listen(
+        self, certificate: acm.ICertificate | None, prefix_list_id: str | None
+    ) -> elbv2.ApplicationListener:
+        listener = self.load_balancer.add_listener(
+            "Listener",
+            port=443 if certificate else 80,
+            protocol=(
+                elbv2.ApplicationProtocol.HTTPS if certificate else elbv2.ApplicationProtocol.HTTP
+            ),
+            certificates=[certificate] if certificate else None,
+            ssl_policy=elbv2.SslPolicy.RECOMMENDED_TLS if certificate else None,
+            open=False,
+            default_action=elbv2.ListenerAction.fixed_response(
+                404, content_type="text/plain", message_body="not found"
+            ),
+        )
+        peer = (
+            ec2.Peer.prefix_list(prefix_list_id)
+            if prefix_list_id is not None
+            else ec2.Peer.ipv4(self.vpc.vpc_cidr_block)
+        )
+        listener.connections.allow_default_port_from(peer, "CloudFront")
+        return listener
+
+    def _route(self) -> elbv2.ApplicationTargetGroup:
+        return self.listener.add_targets(
+            "Api",
+            priority=10,
+            conditions=[elbv2.ListenerCondition.path_patterns([API_PATHS])],
+            port=API_PORT,
+            protocol=elbv2.ApplicationProtocol.HTTP,
+            targets=[self.api.service],
+            deregistration_delay=cdk.Duration.seconds(30),
+            health_check=elbv2.HealthCheck(
+                path="/health/ready",
+                healthy_http_codes="200",
+                interval=cdk.Duration.seconds(15),
+                timeout=cdk.Duration.seconds(5),
+                healthy_threshold_count=2,
+                unhealthy_threshold_count=3,
+            ),
+        )
+
+    def _check_limits(
+        self, upload_max: cdk.Size, upload_expiry: cdk.Duration, playback_expiry: cdk.Duration
+    ) -> None:
+        check_range(
+            self,
+            "upload_max in bytes",
+            upload_max.to_bytes(),
+            1,
+            SINGLE_PUT_LIMIT.to_bytes(),
+            "a single PUT takes no more",
+        )
+        check_range(
+            self,
+            "upload_expiry in seconds",
+            upload_expiry.to_seconds(),
+            1,
+            _MAX_EXPIRY.to_seconds(),
+            "a presigned URL lives no longer",
+        )
+        check_range(
+            self,
+            "playback_expiry in seconds",
+            playback_expiry.to_seconds(),
+            60,
+            _MAX_EXPIRY.to_seconds(),
+            "a signature outlives the deletion of its video, so keep it short",
+        )

@@ -1,0 +1,352 @@
+"""The one origin that clients know: signed media from S3, and the API behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import aws_cdk as cdk
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from media_platform.constructs._checks import check_stage, reject
+from media_platform.constructs._delivery_documents import DeliveryDocuments
+from media_platform.constructs._nag import accept
+from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
+from media_platform.constructs.api_cluster import API_PATHS
+from media_platform.contract.object_keys import MEDIA_PREFIX
+
+SLOTS = ("a", "b")
+"""Slots of the key group: two, so that a new key is trusted before the old one is given up."""
+
+_FALLBACK_STATUS_CODES = [403, 404, 500, 502, 503, 504]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaOrigin:
+    """Where the media of one home region are, as plain values.
+
+    Attributes:
+        region: The home region.
+        bucket_name: Its media bucket, which must allow CloudFront to read
+            (:meth:`VideoStore.grant_distributions_read`).
+        fallback_region: Region of a copy that is asked when the bucket fails. Default: none.
+        fallback_bucket_name: The bucket there.
+    """
+
+    region: str
+    bucket_name: str
+    fallback_region: str | None = None
+    fallback_bucket_name: str | None = None
+
+
+class CdnDistribution(Construct):
+    """A CloudFront distribution: ``/media/<region>/*`` signed, ``/api/*`` passed on, rest private.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        stage: Name of the stage, 1 to 16 lower-case letters and digits.
+        media_origins: One for every home region, the primary region first.
+        load_balancer: Internal load balancer of the API, reached as a VPC origin.
+        api_domain_name: Domain of the API's HTTPS load balancers, instead of ``load_balancer``.
+        domain_name: Own domain of the distribution. Default: the one that CloudFront gives it.
+        certificate: Certificate of ``domain_name``, in us-east-1.
+        scheme: Scheme of the URLs that clients get. Default ``https``; ``http`` is for planes
+            without TLS, and lets viewers use both.
+        signing_slots: Slots that CloudFront trusts, ``a`` or both. Default ``a``.
+        active_slot: Slot that signs now. Default: the first.
+        cors_origins: Pages of other origins that may play. Default: any, since the signature is
+            the permission.
+        price_class: Where CloudFront serves from. Default: everywhere.
+        removal_policy: What happens to keys when they leave the template. Default ``RETAIN``.
+
+    Raises:
+        ValueError: If arguments contradict each other or AWS would refuse them.
+
+    Attributes:
+        distribution: The distribution.
+        key_group: The keys whose signatures it accepts.
+        signing_keys: The keys by slot.
+        base_url: Scheme and authority of the one origin that clients know.
+
+    Source: CloudFront Developer Guide, "Serve private content with signed URLs and signed
+    cookies"; "Restrict access with VPC origins".
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        stage: str,
+        media_origins: Sequence[MediaOrigin],
+        load_balancer: elbv2.IApplicationLoadBalancer | None = None,
+        api_domain_name: str | None = None,
+        domain_name: str | None = None,
+        certificate: acm.ICertificate | None = None,
+        scheme: Literal["https", "http"] = "https",
+        signing_slots: Sequence[str] = ("a",),
+        active_slot: str | None = None,
+        cors_origins: Sequence[str] | None = None,
+        price_class: cloudfront.PriceClass | None = None,
+        removal_policy: cdk.RemovalPolicy | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        active_slot = active_slot or (signing_slots[0] if signing_slots else "")
+        check_stage(self, stage)
+        self._check_origins(media_origins, load_balancer, api_domain_name)
+        self._check_domain(domain_name, certificate)
+        self._check_slots(signing_slots, active_slot)
+
+        regions = [origin.region for origin in media_origins]
+        self.signing_keys = self._make_keys(
+            stage, signing_slots, regions, removal_policy or cdk.RemovalPolicy.RETAIN
+        )
+        self.key_group = cloudfront.KeyGroup(
+            self, "KeyGroup", items=[key.public_key for key in self.signing_keys.values()]
+        )
+        viewers = (
+            cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS
+            if scheme == "https"
+            else cloudfront.ViewerProtocolPolicy.ALLOW_ALL
+        )
+        media = self._media_behaviors(
+            media_origins, viewers, ["*"] if cors_origins is None else cors_origins
+        )
+        self.distribution = cloudfront.Distribution(
+            self,
+            "Distribution",
+            comment=f"media-platform {stage}",
+            http_version=cloudfront.HttpVersion.HTTP2_AND_3,
+            price_class=price_class or cloudfront.PriceClass.PRICE_CLASS_ALL,
+            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
+            certificate=certificate,
+            domain_names=[domain_name] if domain_name is not None else None,
+            default_behavior=next(iter(media.values())),
+            additional_behaviors={
+                **media,
+                API_PATHS: self._api_behavior(load_balancer, api_domain_name, viewers),
+            },
+        )
+        self._accept_findings(certificate)
+        authority = domain_name or self.distribution.distribution_domain_name
+        self.base_url = f"{scheme}://{authority}"
+        active = self.signing_keys[active_slot]
+        self.delivery = DeliveryDocuments(
+            self,
+            "Delivery",
+            stage=stage,
+            regions=regions,
+            base_url=self.base_url,
+            key_pair_id=active.public_key.public_key_id,
+            active_slot=active_slot,
+        )
+
+    def metric_requests(self) -> cloudwatch.IMetric:
+        """Return the requests of viewers (count, sum of five minutes)."""
+        return self.distribution.metric_requests()
+
+    def metric_errors(self) -> cloudwatch.IMetric:
+        """Return the share of answers with status 5xx (per cent, average of five minutes)."""
+        return self.distribution.metric5xx_error_rate()
+
+    def _make_keys(
+        self,
+        stage: str,
+        slots: Sequence[str],
+        regions: Sequence[str],
+        removal_policy: cdk.RemovalPolicy,
+    ) -> dict[str, SigningKey]:
+        maker = SigningKeyMaker(self, "KeyMaker", removal_policy=removal_policy)
+        here = cdk.Stack.of(self).region
+        return {
+            slot: SigningKey(
+                self,
+                f"Slot{slot.upper()}",
+                stage=stage,
+                slot=slot,
+                maker=maker,
+                replica_regions=[region for region in regions if region != here],
+                removal_policy=removal_policy,
+            )
+            for slot in slots
+        }
+
+    def _media_behaviors(
+        self,
+        media_origins: Sequence[MediaOrigin],
+        viewers: cloudfront.ViewerProtocolPolicy,
+        cors_origins: Sequence[str],
+    ) -> dict[str, cloudfront.BehaviorOptions]:
+        access = cloudfront.S3OriginAccessControl(self, "OriginAccess")
+        headers = cloudfront.ResponseHeadersPolicy(
+            self,
+            "MediaHeaders",
+            cors_behavior=cloudfront.ResponseHeadersCorsBehavior(
+                access_control_allow_credentials=False,
+                access_control_allow_headers=["Range"],
+                access_control_allow_methods=["GET", "HEAD", "OPTIONS"],
+                access_control_allow_origins=list(cors_origins),
+                access_control_expose_headers=["Content-Length", "Content-Range", "ETag"],
+                access_control_max_age=cdk.Duration.hours(1),
+                origin_override=True,
+            ),
+        )
+        buckets = Construct(self, "Buckets")
+        return {
+            f"/{MEDIA_PREFIX}{media.region}/*": cloudfront.BehaviorOptions(
+                origin=_media_origin(buckets, media, access),
+                allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD_OPTIONS,
+                cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
+                response_headers_policy=headers,
+                trusted_key_groups=[self.key_group],
+                viewer_protocol_policy=viewers,
+                # Segments are compressed already.
+                compress=False,
+            )
+            for media in media_origins
+        }
+
+    def _api_behavior(
+        self,
+        load_balancer: elbv2.IApplicationLoadBalancer | None,
+        domain_name: str | None,
+        viewers: cloudfront.ViewerProtocolPolicy,
+    ) -> cloudfront.BehaviorOptions:
+        origin: cloudfront.IOrigin
+        if load_balancer is not None:
+            origin = origins.VpcOrigin.with_application_load_balancer(
+                load_balancer, protocol_policy=cloudfront.OriginProtocolPolicy.HTTP_ONLY
+            )
+        else:
+            origin = origins.HttpOrigin(
+                str(domain_name),
+                protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
+                origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
+            )
+        return cloudfront.BehaviorOptions(
+            origin=origin,
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+            cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
+            # The host of the viewer would not match the certificate of the load balancer.
+            origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
+            viewer_protocol_policy=viewers,
+        )
+
+    def _check_origins(
+        self,
+        media_origins: Sequence[MediaOrigin],
+        load_balancer: elbv2.IApplicationLoadBalancer | None,
+        api_domain_name: str | None,
+    ) -> None:
+        regions = [origin.region for origin in media_origins]
+        if not regions:
+            raise reject(self, "media_origins is empty; pass one for every home region")
+        if len(set(regions)) != len(regions):
+            raise reject(
+                self, f"media_origins names a region twice: {regions}; pass one for each region"
+            )
+        for origin in media_origins:
+            if (origin.fallback_region is None) != (origin.fallback_bucket_name is None):
+                raise reject(
+                    self,
+                    f"media origin of {origin.region!r} has only one of fallback_region and "
+                    "fallback_bucket_name; pass both or none",
+                )
+        if (load_balancer is None) == (api_domain_name is None):
+            given = "neither" if load_balancer is None else "both"
+            raise reject(
+                self,
+                f"{given} of load_balancer and api_domain_name is given; pass load_balancer for a "
+                "VPC origin or api_domain_name for HTTPS load balancers",
+            )
+
+    def _check_domain(self, domain_name: str | None, certificate: acm.ICertificate | None) -> None:
+        if (domain_name is None) != (certificate is None):
+            raise reject(
+                self,
+                f"domain_name is {domain_name!r} and certificate is "
+                f"{'missing' if certificate is None else 'given'}; pass both or none",
+            )
+        if certificate is None:
+            return
+        region = cdk.Stack.of(self).region
+        if not cdk.Token.is_unresolved(region) and region != "us-east-1":
+            raise reject(
+                self,
+                f"the stack is in {region!r}, but CloudFront takes certificates of us-east-1 only; "
+                "deploy this stack there",
+            )
+
+    def _check_slots(self, slots: Sequence[str], active: str) -> None:
+        if not slots or not set(slots) <= set(SLOTS) or len(set(slots)) != len(slots):
+            raise reject(
+                self, f"signing_slots is {list(slots)}, allowed are 'a', 'b' or both; choose some"
+            )
+        if active not in slots:
+            raise reject(
+                self,
+                f"active_slot is {active!r}, but signing_slots is {list(slots)}; sign with a slot "
+                "that CloudFront trusts",
+            )
+
+    def _accept_findings(self, certificate: acm.ICertificate | None) -> None:
+        accept(
+            self.distribution,
+            "Which countries may watch is a decision of the team that uses the platform.",
+            "CFR1",
+        )
+        accept(
+            self.distribution,
+            "Media are behind signatures and the API checks every token; a web ACL costs more than "
+            "the platform at rest and can be attached to the distribution.",
+            "CFR2",
+        )
+        accept(
+            self.distribution,
+            "Playback is logged by the API when it is granted; CloudFront's standard logs are "
+            "switched on where a stage wants to pay for them.",
+            "CFR3",
+        )
+        if certificate is None:
+            accept(
+                self.distribution,
+                "CloudFront's own domain does not let the viewer's TLS version be set.",
+                "CFR4",
+            )
+
+
+def _media_origin(
+    scope: Construct, media: MediaOrigin, access: cloudfront.S3OriginAccessControl
+) -> cloudfront.IOrigin:
+    """Return the origin of a home region, with its copy behind it where there is one."""
+    primary = _bucket_origin(scope, media.region, media.bucket_name, access)
+    if media.fallback_region is None or media.fallback_bucket_name is None:
+        return primary
+    return origins.OriginGroup(
+        primary_origin=primary,
+        fallback_origin=_bucket_origin(
+            scope, media.fallback_region, media.fallback_bucket_name, access
+        ),
+        fallback_status_codes=_FALLBACK_STATUS_CODES,
+    )
+
+
+def _bucket_origin(
+    scope: Construct, region: str, name: str, access: cloudfront.S3OriginAccessControl
+) -> cloudfront.IOrigin:
+    """Return the origin of a bucket that another stack owns, and whose policy that stack writes."""
+    bucket = scope.node.try_find_child(region)
+    if bucket is None:
+        bucket = s3.Bucket.from_bucket_attributes(scope, region, bucket_name=name, region=region)
+    return origins.S3BucketOrigin.with_origin_access_control(
+        bucket,  # type: ignore[arg-type]
+        origin_access_control=access,
+    )

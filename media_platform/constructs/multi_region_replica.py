@@ -1,0 +1,184 @@
+"""The store of a replica region."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from media_platform.constructs._checks import reject
+from media_platform.constructs._replication import ReplicationTarget
+from media_platform.constructs.video_store import VideoStore
+
+_MULTI_REGION_KEY_PREFIX = "mrk-"
+
+
+class MultiRegionReplica(Construct):
+    """What a replica region holds of the store: buckets copied both ways, the table's replica.
+
+    The replica of the table itself is made by the primary region's store
+    (``replica_table_regions``), since a global table is one resource; here it is imported.
+    Everything comes in as plain values, because objects of stacks in other regions would make a
+    cycle: the primary's buckets replicate to these and these to the primary's.
+
+    That is why the first deployment of a region takes two phases: S3 refuses a replication rule
+    whose destination does not exist, and DynamoDB a replica whose key does not. First come the
+    primary store without its rules and this replica, then the primary store with them.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        primary_region: Region in which the table was made.
+        table_name: Name of the table.
+        raw_bucket_name: Name of the raw bucket of this region.
+        media_bucket_name: Name of the media bucket of this region.
+        replicate_to: Stores of all other regions, the primary among them.
+        primary_key_arn: Multi-region key of the primary store, of which a replica is made here.
+            Default: none, where AWS owns the keys.
+        upload_origins: As for :class:`VideoStore`.
+        archive_after: As for :class:`VideoStore`.
+        noncurrent_expiry: As for :class:`VideoStore`.
+        removal_policy: What happens to data when it leaves the template. Default ``RETAIN``.
+
+    Raises:
+        ValueError: If AWS would refuse it.
+
+    Attributes:
+        key: The replica of the key, or ``None``.
+        store: The store of this region.
+
+    Source: S3 User Guide, "Replicating objects"; KMS Developer Guide, "Multi-Region keys".
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        primary_region: str,
+        table_name: str,
+        raw_bucket_name: str,
+        media_bucket_name: str,
+        replicate_to: Sequence[ReplicationTarget],
+        primary_key_arn: str | None = None,
+        upload_origins: Sequence[str] | None = None,
+        archive_after: cdk.Duration | None = None,
+        noncurrent_expiry: cdk.Duration | None = None,
+        removal_policy: cdk.RemovalPolicy | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._check(primary_region, replicate_to, primary_key_arn, raw_bucket_name)
+        removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
+        self.key: kms.IKey | None = None
+        if primary_key_arn is not None:
+            self.key = self._replicate_key(primary_key_arn, removal_policy)
+        self.store = VideoStore(
+            self,
+            "Store",
+            imported_table_name=table_name,
+            raw_bucket_name=raw_bucket_name,
+            media_bucket_name=media_bucket_name,
+            encryption_key=self.key,
+            upload_origins=upload_origins,
+            archive_after=archive_after,
+            noncurrent_expiry=noncurrent_expiry,
+            removal_policy=removal_policy,
+            replicate_to=replicate_to,
+        )
+
+    def _replicate_key(self, primary_key_arn: str, removal_policy: cdk.RemovalPolicy) -> kms.IKey:
+        replica = kms.CfnReplicaKey(
+            self,
+            "Key",
+            primary_key_arn=primary_key_arn,
+            key_policy=replica_key_policy(self),
+            description="Replica of the key of the primary region's store",
+        )
+        replica.apply_removal_policy(removal_policy)
+        return kms.Key.from_key_arn(self, "ImportedKey", replica.attr_arn)
+
+    def _check(
+        self,
+        primary_region: str,
+        targets: Sequence[ReplicationTarget],
+        key_arn: str | None,
+        raw_bucket_name: str,
+    ) -> None:
+        region = cdk.Stack.of(self).region
+        if cdk.Token.is_unresolved(region):
+            raise reject(
+                self,
+                "the stack has no region; pass env=Environment(region=...), since a replica is "
+                "defined by where it is",
+            )
+        if primary_region == region:
+            raise reject(
+                self,
+                f"primary_region is {primary_region!r}, which is also the region of the stack; "
+                "deploy the replica elsewhere",
+            )
+        if primary_region not in {target.region for target in targets}:
+            raise reject(
+                self,
+                f"replicate_to lacks the primary region {primary_region!r}; add it, since whoever "
+                "falls back to it would miss what was made here",
+            )
+        if raw_bucket_name in {target.raw_bucket_name for target in targets}:
+            raise reject(
+                self,
+                f"raw_bucket_name is {raw_bucket_name!r}, which replicate_to names, too; bucket "
+                "names are global, so put the region into them",
+            )
+        if key_arn is not None and not cdk.Token.is_unresolved(key_arn):
+            key_id = key_arn.rpartition("/")[2]
+            if not key_id.startswith(_MULTI_REGION_KEY_PREFIX):
+                raise reject(
+                    self,
+                    f"primary_key_arn is {key_arn!r}, which is no multi-region key (mrk-...); "
+                    "make the primary key with multi_region=True",
+                )
+
+
+def replica_key_policy(scope: Construct) -> dict[str, object]:
+    """Return the policy of a replica key: this account's IAM, and CloudFront for what it serves.
+
+    A replica key shares the material of its primary but not its policy.
+    """
+    stack = cdk.Stack.of(scope)
+    root = stack.format_arn(
+        service="iam", region="", resource="root", arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+    )
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "AccountDelegatesToIam",
+                "Effect": "Allow",
+                "Principal": {"AWS": root},
+                "Action": "kms:*",
+                "Resource": "*",
+            },
+            distributions_decrypt_statement(scope),
+        ],
+    }
+
+
+def distributions_decrypt_statement(scope: Construct) -> dict[str, object]:
+    """Return the statement that lets this account's distributions decrypt what they serve."""
+    stack = cdk.Stack.of(scope)
+    distributions = stack.format_arn(
+        service="cloudfront", region="", resource="distribution", resource_name="*"
+    )
+    return {
+        "Sid": "DistributionsDecrypt",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudfront.amazonaws.com"},
+        "Action": "kms:Decrypt",
+        "Resource": "*",
+        "Condition": {
+            "StringEquals": {"AWS:SourceAccount": stack.account},
+            "ArnLike": {"AWS:SourceArn": distributions},
+        },
+    }

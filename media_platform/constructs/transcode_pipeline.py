@@ -1,0 +1,214 @@
+"""From an upload to something that can be played, and the events that tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from media_platform.constructs._checks import check_range, check_stage
+from media_platform.constructs._media_cluster import media_cluster, media_vpc
+from media_platform.constructs._outbox_relay import OutboxRelay
+from media_platform.constructs._queues import RETENTION, dead_letter_queue
+from media_platform.constructs._upload_intake import UploadIntake
+from media_platform.constructs._worker_service import WorkerService, backlog_metric
+from media_platform.constructs.video_store import VideoStoreBase
+from media_platform.contract.events import EventType
+
+SINGLE_PUT_LIMIT = cdk.Size.gibibytes(5)
+"""Largest object of one PUT (Amazon S3 User Guide, "Uploading objects")."""
+
+_MAX_RECEIVE_COUNT = 100
+
+
+class TranscodePipeline(Construct):
+    """Takes uploads in, transcodes them on workers that cost nothing while idle, tells of it.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        store: Store of this region.
+        stage: Name of the stage, 1 to 16 lower-case letters and digits.
+        cluster: ECS cluster of the workers, with the providers ``FARGATE`` and ``FARGATE_SPOT``.
+            Default: a new one in a VPC of its own with one NAT gateway.
+        max_workers: Most workers at a time. Default 10.
+        worker_cpu_units: 1024 for one virtual CPU. Default 4096.
+        worker_memory_mebibytes: Memory of a worker. Default 8192.
+        worker_scratch_gibibytes: Disk of a worker, 21 to 200 GiB. Default: the 20 GiB that Fargate
+            includes; segments leave as they are made, so that sources of any size fit.
+        on_demand_weight: Workers that are not Spot for every four that are. Default 1, so that
+            jobs go on, slower, while there is no Spot capacity.
+        visibility_timeout: Time after which the job of a worker that died is taken by another, 15 s
+            to 12 h. Default 2 minutes; live workers renew it.
+        max_failures: Transient failures of a run before it goes to the dead-letter queue.
+            Default 3; interruptions do not count.
+        max_duration: Longest video. Default 4 hours.
+        max_pixels: Most pixels of a source frame. Default 3840 x 2160.
+        upload_max: Largest upload, up to the 5 GiB of a single PUT. Default 5 GiB.
+        idle: Time without a job after which workers go. Default 5 minutes.
+        event_retention: Time that published events stay in the table, whole days. Default 30 days.
+        removal_policy: What happens to kept failures of the relay. Default ``RETAIN``.
+
+    Raises:
+        ValueError: If a number is out of range or the stage has no proper name.
+
+    Attributes:
+        job_queue: Queue of transcode jobs.
+        dead_letter_queue: Jobs that failed for good.
+        intake: What takes uploads in.
+        workers: The worker service.
+        relay: What publishes events.
+        topic: SNS topic of domain events.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        store: VideoStoreBase,
+        stage: str,
+        cluster: ecs.ICluster | None = None,
+        max_workers: int = 10,
+        worker_cpu_units: int = 4096,
+        worker_memory_mebibytes: int = 8192,
+        worker_scratch_gibibytes: int | None = None,
+        on_demand_weight: int = 1,
+        visibility_timeout: cdk.Duration | None = None,
+        max_failures: int = 3,
+        max_duration: cdk.Duration | None = None,
+        max_pixels: int = 3840 * 2160,
+        upload_max: cdk.Size | None = None,
+        idle: cdk.Duration | None = None,
+        event_retention: cdk.Duration | None = None,
+        removal_policy: cdk.RemovalPolicy | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        visibility_timeout = visibility_timeout or cdk.Duration.minutes(2)
+        max_duration = max_duration or cdk.Duration.hours(4)
+        upload_max = upload_max or SINGLE_PUT_LIMIT
+        idle = idle or cdk.Duration.minutes(5)
+        event_retention = event_retention or cdk.Duration.days(30)
+        check_stage(self, stage)
+        self._check_limits(visibility_timeout, max_failures, upload_max, event_retention)
+
+        self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="transcode jobs")
+        self.job_queue = sqs.Queue(
+            self,
+            "Jobs",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=RETENTION,
+            receive_message_wait_time=cdk.Duration.seconds(20),
+            visibility_timeout=visibility_timeout,
+            # The worker counts failures and moves what failed; this is the backstop for jobs that
+            # kill every worker, far above what Spot interruptions add up to.
+            dead_letter_queue=sqs.DeadLetterQueue(
+                queue=self.dead_letter_queue, max_receive_count=_MAX_RECEIVE_COUNT
+            ),
+        )
+        self.workers = WorkerService(
+            self,
+            "Workers",
+            stage=stage,
+            cluster=cluster or media_cluster(self, "Cluster", vpc=media_vpc(self, "Vpc")),
+            store=store,
+            job_queue=self.job_queue,
+            dead_letter_queue=self.dead_letter_queue,
+            visibility_timeout=visibility_timeout,
+            max_workers=max_workers,
+            max_failures=max_failures,
+            max_duration=max_duration,
+            max_pixels=max_pixels,
+            idle=idle,
+            cpu_units=worker_cpu_units,
+            memory_mebibytes=worker_memory_mebibytes,
+            scratch_gibibytes=worker_scratch_gibibytes,
+            on_demand_weight=on_demand_weight,
+        )
+        self.intake = UploadIntake(
+            self,
+            "Uploads",
+            store=store,
+            job_queue=self.job_queue,
+            workers=self.workers,
+            upload_max_bytes=int(upload_max.to_bytes()),
+        )
+        self.relay = OutboxRelay(
+            self,
+            "Outbox",
+            store=store,
+            event_retention=event_retention,
+            removal_policy=removal_policy or cdk.RemovalPolicy.RETAIN,
+        )
+        self.topic = self.relay.topic
+
+    def subscribe_queue(
+        self, queue: sqs.IQueue, *, event_types: Sequence[EventType] | None = None
+    ) -> sns.Subscription:
+        """Send domain events to a queue, each message an event as the contract says.
+
+        Events come at least once and in any order: drop repeats by ``event_id`` and order by
+        ``sequence``.
+
+        Args:
+            queue: The queue; it must not be encrypted with a key that SNS may not use.
+            event_types: Events that it gets. Default: all.
+        """
+        return self.relay.subscribe_queue(queue, event_types=event_types)
+
+    def metric_backlog(self) -> cloudwatch.IMetric:
+        """Return the jobs that wait or are worked on (count, largest within a minute)."""
+        return backlog_metric(self.job_queue)
+
+    def metric_dead_letters(self) -> cloudwatch.IMetric:
+        """Return the jobs that failed for good (count, largest within a minute)."""
+        return self.dead_letter_queue.metric_approximate_number_of_messages_visible(
+            statistic="Maximum", period=cdk.Duration.minutes(1)
+        )
+
+    def metric_relay_delay(self) -> cloudwatch.IMetric:
+        """Return how long events wait for the relay (milliseconds, largest within a minute)."""
+        return self.relay.function.metric(
+            "IteratorAge", statistic="Maximum", period=cdk.Duration.minutes(1)
+        )
+
+    def _check_limits(
+        self,
+        visibility_timeout: cdk.Duration,
+        max_failures: int,
+        upload_max: cdk.Size,
+        event_retention: cdk.Duration,
+    ) -> None:
+        check_range(
+            self,
+            "visibility_timeout in seconds",
+            visibility_timeout.to_seconds(),
+            15,
+            43_200,
+            "a worker renews it at a third, so shorter ones are lost to a slow call",
+        )
+        check_range(
+            self,
+            "max_failures",
+            max_failures,
+            1,
+            _MAX_RECEIVE_COUNT // 2,
+            "beyond that the queue's own limit of receives ends the job without a reason",
+        )
+        check_range(
+            self,
+            "upload_max in bytes",
+            upload_max.to_bytes(),
+            1,
+            SINGLE_PUT_LIMIT.to_bytes(),
+            "a single PUT takes no more",
+        )
+        check_range(
+            self, "event_retention in days", event_retention.to_days(), 1, 365, "pass whole days"
+        )

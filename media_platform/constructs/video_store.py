@@ -1,0 +1,387 @@
+"""Where videos are kept: the raw and media buckets and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import aws_cdk as cdk
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from media_platform.constructs import _replication
+from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._private_bucket import private_bucket
+from media_platform.constructs._replication import ReplicationTarget
+from media_platform.contract import table as table_contract
+from media_platform.contract.object_keys import MEDIA_PREFIX, RAW_PREFIX
+
+
+class VideoStoreBase(Construct):
+    """What a store offers, whether it was made here or elsewhere.
+
+    Attributes:
+        table: The table.
+        raw_bucket: Bucket that clients upload to.
+        media_bucket: Bucket that workers publish to; the only one that CloudFront sees.
+        encryption_key: Key of buckets and table, or ``None`` where AWS owns the keys.
+        table_stream_arn: Stream of the table in this region, or ``None`` where the table was made
+            in another region, so that CloudFormation cannot know it.
+    """
+
+    table: dynamodb.ITableV2
+    raw_bucket: s3.IBucket
+    media_bucket: s3.IBucket
+    encryption_key: kms.IKey | None
+    table_stream_arn: str | None
+
+    def grant_upload(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` create objects under ``raw/``, also by URLs that it signs."""
+        self._grant_key(grantee, "kms:GenerateDataKey", "kms:Decrypt")
+        return _grant(grantee, ["s3:PutObject"], [self._raw_objects])
+
+    def grant_read_uploads(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` read any version of an upload, and learn that one is gone."""
+        self._grant_key(grantee, "kms:Decrypt")
+        _grant(grantee, ["s3:ListBucket"], [self.raw_bucket.bucket_arn])
+        return _grant(grantee, ["s3:GetObject", "s3:GetObjectVersion"], [self._raw_objects])
+
+    def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` write objects under ``media/``."""
+        self._grant_key(grantee, "kms:GenerateDataKey", "kms:Decrypt")
+        return _grant(grantee, ["s3:PutObject"], [self._media_objects])
+
+    def grant_read_published(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` read objects under ``media/``, and learn that one is missing."""
+        self._grant_key(grantee, "kms:Decrypt")
+        _grant(grantee, ["s3:ListBucket"], [self.media_bucket.bucket_arn])
+        return _grant(grantee, ["s3:GetObject"], [self._media_objects])
+
+    def grant_use_table(
+        self,
+        grantee: iam.IGrantable,
+        *,
+        actions: Sequence[str],
+        indexes: Sequence[table_contract.Index] = (),
+    ) -> iam.Grant:
+        """Let ``grantee`` use the table.
+
+        Args:
+            grantee: Who.
+            actions: Item actions, e.g. ``dynamodb:GetItem``; transactions need those of their
+                parts.
+            indexes: Indexes that it may query. Default: none.
+        """
+        self._grant_key(grantee, "kms:Decrypt")
+        if indexes:
+            arns = [f"{self.table.table_arn}/index/{index.name}" for index in indexes]
+            _grant(grantee, ["dynamodb:Query"], arns)
+        return _grant(grantee, actions, [self.table.table_arn])
+
+    @property
+    def _raw_objects(self) -> str:
+        return self.raw_bucket.arn_for_objects(f"{RAW_PREFIX}*")
+
+    @property
+    def _media_objects(self) -> str:
+        return self.media_bucket.arn_for_objects(f"{MEDIA_PREFIX}*")
+
+    def _grant_key(self, grantee: iam.IGrantable, *actions: str) -> None:
+        if self.encryption_key is not None:
+            self.encryption_key.grant(grantee, *actions)
+
+
+class VideoStore(VideoStoreBase):
+    """The buckets and the table of one region.
+
+    Both buckets are versioned, private, encrypted and TLS only; the raw bucket tells EventBridge of
+    every object, so that whoever wants to hear of uploads adds a rule and nothing here.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        table_name: Physical name of the table, which only regions that import it need.
+            Default: generated.
+        imported_table_name: Name of a table of which another region's store makes the replica in
+            this region. Default: a table is made here.
+        raw_bucket_name: Physical name, which only replication needs. Default: generated.
+        media_bucket_name: Physical name, which only replication needs. Default: generated.
+        encryption_key: Customer managed key of buckets and table. Default: keys that S3 and
+            DynamoDB own, at no cost.
+        upload_origins: Origins of the pages that may upload from a browser. Default: any, since a
+            presigned URL, not the page, is the permission.
+        archive_after: Age at which uploads move to Glacier Instant Retrieval, whole days.
+            Default 30 days; they are read again only when a video is transcoded anew.
+        noncurrent_expiry: Age at which replaced and deleted versions vanish. Default 30 days.
+        point_in_time_recovery: Whether the table can be restored to any second of the last 35
+            days. Default ``True``.
+        removal_policy: What happens to data when it leaves the template. Default ``RETAIN``.
+        deletion_protection: Whether the table refuses to be deleted. Default: when it is retained.
+        replicate_to: Stores of other regions that get copies of uploads and of what this region
+            publishes. They must exist: S3 refuses a rule without its destination.
+            Default: none.
+        replica_table_regions: Regions that hold a replica of the table. Default: none.
+
+    Raises:
+        ValueError: If arguments contradict each other or AWS would refuse them.
+
+    Source: S3 User Guide, "Replicating objects"; DynamoDB Developer Guide, "Global tables".
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        table_name: str | None = None,
+        imported_table_name: str | None = None,
+        raw_bucket_name: str | None = None,
+        media_bucket_name: str | None = None,
+        encryption_key: kms.IKey | None = None,
+        upload_origins: Sequence[str] | None = None,
+        archive_after: cdk.Duration | None = None,
+        noncurrent_expiry: cdk.Duration | None = None,
+        point_in_time_recovery: bool = True,
+        removal_policy: cdk.RemovalPolicy | None = None,
+        deletion_protection: bool | None = None,
+        replicate_to: Sequence[ReplicationTarget] | None = None,
+        replica_table_regions: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        targets, replicas = list(replicate_to or ()), list(replica_table_regions or ())
+        archive_after = archive_after or cdk.Duration.days(30)
+        noncurrent_expiry = noncurrent_expiry or cdk.Duration.days(30)
+        removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
+        if deletion_protection is None:
+            deletion_protection = removal_policy is cdk.RemovalPolicy.RETAIN
+
+        self._check_table(table_name, imported_table_name, replicas)
+        _replication.check_targets(
+            self, targets, raw_bucket_name=raw_bucket_name, media_bucket_name=media_bucket_name
+        )
+        check_range(
+            self,
+            "archive_after",
+            archive_after.to_days(),
+            0,
+            3650,
+            "pass whole days, 0 to archive at once",
+        )
+        check_range(
+            self, "noncurrent_expiry", noncurrent_expiry.to_days(), 1, 3650, "pass whole days"
+        )
+
+        self.encryption_key = encryption_key
+        role = _replication.role(self, targets, encryption_key)
+        raw_rules = _replication.rules(self, targets, kind="raw", prefix=RAW_PREFIX)
+        media_rules = _replication.rules(
+            self, targets, kind="media", prefix=f"{MEDIA_PREFIX}{cdk.Stack.of(self).region}/"
+        )
+        raw = private_bucket(
+            self,
+            "RawBucket",
+            bucket_name=raw_bucket_name,
+            encryption_key=encryption_key,
+            removal_policy=removal_policy,
+            noncurrent_expiry=noncurrent_expiry,
+            transitions=[
+                s3.Transition(
+                    storage_class=s3.StorageClass.GLACIER_INSTANT_RETRIEVAL,
+                    transition_after=archive_after,
+                )
+            ],
+            cors=[_upload_cors(["*"] if upload_origins is None else upload_origins)],
+            replication_role=role,
+            replication_rules=raw_rules,
+        )
+        _tell_event_bridge(raw)
+        self.raw_bucket = raw
+        self.media_bucket = private_bucket(
+            self,
+            "MediaBucket",
+            bucket_name=media_bucket_name,
+            encryption_key=encryption_key,
+            removal_policy=removal_policy,
+            noncurrent_expiry=noncurrent_expiry,
+            replication_role=role,
+            replication_rules=media_rules,
+        )
+        if imported_table_name is None:
+            self.table = self._make_table(
+                table_name,
+                point_in_time_recovery=point_in_time_recovery,
+                removal_policy=removal_policy,
+                deletion_protection=deletion_protection,
+                replicas=replicas,
+            )
+            self.table_stream_arn = self.table.table_stream_arn
+        else:
+            self.table = dynamodb.TableV2.from_table_name(self, "Table", imported_table_name)
+            self.table_stream_arn = None
+
+    @classmethod
+    def from_video_store_attributes(
+        cls,
+        scope: Construct,
+        construct_id: str,
+        *,
+        table_name: str,
+        raw_bucket_name: str,
+        media_bucket_name: str,
+        encryption_key_arn: str | None = None,
+        table_stream_arn: str | None = None,
+    ) -> VideoStoreBase:
+        """Return a store of this region and account that another stack made.
+
+        Args:
+            scope: Parent.
+            construct_id: Id in it.
+            table_name: Name of its table.
+            raw_bucket_name: Name of its raw bucket.
+            media_bucket_name: Name of its media bucket.
+            encryption_key_arn: Its customer managed key. Default: it has none.
+            table_stream_arn: Stream of its table. Default: looked up when something needs it.
+        """
+        store = VideoStoreBase(scope, construct_id)
+        store.table = dynamodb.TableV2.from_table_name(store, "Table", table_name)
+        store.raw_bucket = s3.Bucket.from_bucket_name(store, "RawBucket", raw_bucket_name)
+        store.media_bucket = s3.Bucket.from_bucket_name(store, "MediaBucket", media_bucket_name)
+        store.encryption_key = (
+            kms.Key.from_key_arn(store, "EncryptionKey", encryption_key_arn)
+            if encryption_key_arn is not None
+            else None
+        )
+        store.table_stream_arn = table_stream_arn
+        return store
+
+    def grant_distributions_read(self) -> None:
+        """Let CloudFront distributions of this account read ``media/`` by origin access control.
+
+        The distribution is made later and elsewhere, hence the account and not its ARN; only who
+        may change distributions here can use that.
+
+        Source: CloudFront Developer Guide, "Restrict access to an Amazon S3 origin".
+        """
+        stack = cdk.Stack.of(self)
+        distributions = stack.format_arn(
+            service="cloudfront", region="", resource="distribution", resource_name="*"
+        )
+        conditions = {
+            "StringEquals": {"AWS:SourceAccount": stack.account},
+            "ArnLike": {"AWS:SourceArn": distributions},
+        }
+        service = iam.ServicePrincipal("cloudfront.amazonaws.com")
+        self.media_bucket.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="DistributionsRead",
+                actions=["s3:GetObject"],
+                principals=[service],
+                resources=[self._media_objects],
+                conditions=conditions,
+            )
+        )
+
+    def _check_table(self, name: str | None, imported: str | None, replicas: list[str]) -> None:
+        if name is not None and imported is not None:
+            raise reject(
+                self,
+                f"table_name is {name!r} and imported_table_name is {imported!r}; pass "
+                "imported_table_name in replica regions and table_name in the primary one",
+            )
+        if replicas and imported is not None:
+            raise reject(
+                self,
+                f"replica_table_regions is {replicas} but the table {imported!r} is imported; "
+                "list the regions where the table is made",
+            )
+        if replicas and name is None:
+            raise reject(
+                self,
+                f"replica_table_regions is {replicas} but table_name is missing; pass one, "
+                "since other regions import the table by its name",
+            )
+        region = cdk.Stack.of(self).region
+        if region in replicas:
+            raise reject(
+                self,
+                f"replica_table_regions contains {region!r}, which is also the region of the "
+                "stack; remove it",
+            )
+
+    def _make_table(
+        self,
+        name: str | None,
+        *,
+        point_in_time_recovery: bool,
+        removal_policy: cdk.RemovalPolicy,
+        deletion_protection: bool,
+        replicas: list[str],
+    ) -> dynamodb.TableV2:
+        recovery = dynamodb.PointInTimeRecoverySpecification(
+            point_in_time_recovery_enabled=point_in_time_recovery
+        )
+        return dynamodb.TableV2(
+            self,
+            "Table",
+            table_name=name,
+            partition_key=_string(table_contract.PARTITION_KEY),
+            sort_key=_string(table_contract.SORT_KEY),
+            global_secondary_indexes=[
+                dynamodb.GlobalSecondaryIndexPropsV2(
+                    index_name=index.name,
+                    partition_key=_string(index.partition_key),
+                    sort_key=_string(index.sort_key),
+                )
+                for index in table_contract.INDEXES
+            ],
+            billing=dynamodb.Billing.on_demand(),
+            time_to_live_attribute=table_contract.TTL_ATTRIBUTE,
+            # Global tables replicate by this view, and the relay reads the new image.
+            dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
+            point_in_time_recovery_specification=recovery,
+            encryption=_replication.table_encryption(self, self.encryption_key, replicas),
+            deletion_protection=deletion_protection,
+            removal_policy=removal_policy,
+            replicas=[
+                dynamodb.ReplicaTableProps(
+                    region=region,
+                    deletion_protection=deletion_protection,
+                    point_in_time_recovery_specification=recovery,
+                )
+                for region in replicas
+            ]
+            or None,
+        )
+
+
+def _string(name: str) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
+
+
+def _upload_cors(origins: Sequence[str]) -> s3.CorsRule:
+    return s3.CorsRule(
+        allowed_methods=[s3.HttpMethods.PUT],
+        allowed_origins=list(origins),
+        allowed_headers=["content-type", "if-none-match", "x-amz-*"],
+        exposed_headers=["ETag", "x-amz-version-id"],
+        max_age=3000,
+    )
+
+
+def _tell_event_bridge(bucket: s3.Bucket) -> None:
+    """Switch EventBridge on; the property of the L2 would add a custom resource with a Lambda."""
+    resource = cast("s3.CfnBucket", bucket.node.default_child)
+    resource.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+        event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(
+            event_bridge_enabled=True
+        )
+    )
+
+
+def _grant(grantee: iam.IGrantable, actions: Sequence[str], resources: Sequence[str]) -> iam.Grant:
+    return iam.Grant.add_to_principal(
+        grantee=grantee, actions=list(actions), resource_arns=list(resources)
+    )

@@ -1,0 +1,48 @@
+"""Outputs of the stacks: what the local plane, ``mediactl`` and other teams look up by name."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class StackPart(StrEnum):
+    """What a stack holds; every region has a Store and a Media stack, every stage one Edge stack."""
+
+    STORE = "Store"
+    MEDIA = "Media"
+    EDGE = "Edge"
+
+
+def stack_name(stage: str, part: StackPart) -> str:
+    """Return the name of a stack of a stage; it is the same in every region."""
+    return f"MediaPlatform-{stage}-{part.value}"
+
+
+class StoreOutput(StrEnum):
+    """Outputs of the Store stack."""
+
+    TABLE_NAME = "TableName"
+    RAW_BUCKET = "RawBucket"
+    MEDIA_BUCKET = "MediaBucket"
+
+
+class MediaOutput(StrEnum):
+    """Outputs of the Media stack; those of the user pool are in its home region only."""
+
+    USER_POOL_ID = "UserPoolId"
+    USER_POOL_CLIENT_ID = "UserPoolClientId"
+    JOB_QUEUE_URL = "JobQueueUrl"
+    DEAD_LETTER_QUEUE_URL = "DeadLetterQueueUrl"
+    TOPIC_ARN = "TopicArn"
+    CLUSTER_NAME = "ClusterName"
+    API_SERVICE_NAME = "ApiServiceName"
+    WORKER_SERVICE_NAME = "WorkerServiceName"
+    LOAD_BALANCER_ARN = "LoadBalancerArn"
+
+
+class EdgeOutput(StrEnum):
+    """Outputs of the Edge stack."""
+
+    DISTRIBUTION_ID = "DistributionId"
+    DISTRIBUTION_DOMAIN = "DistributionDomain"
+    BASE_URL = "BaseUrl"

@@ -1,0 +1,1 @@
+"""Stacks: the constructs wired up for a stage."""

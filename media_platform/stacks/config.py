@@ -1,0 +1,221 @@
+"""What may differ between stages, and nothing else may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+MEBIBYTE = 1024**2
+GIBIBYTE = 1024**3
+
+RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
+
+
+class ConfigError(ValueError):
+    """The configuration of a stage cannot be used; the message is one line and names the key."""
+
+
+class Phase(StrEnum):
+    """How far a deployment of several regions goes.
+
+    The first one takes both in turn, since S3 refuses replication rules whose destination does not
+    exist, and DynamoDB replicas whose key does not.
+    """
+
+    PREPARE = "prepare"
+    """Stores only, and the primary one without copies elsewhere."""
+
+    REPLICATE = "replicate"
+    """Everything."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class RegionConfig(_Part):
+    """One region of a stage.
+
+    Attributes:
+        name: Name of the region, e.g. ``eu-west-1``.
+        availability_zones: Its zones that are used; written down, so that synthesizing asks nobody.
+        cloudfront_prefix_list: Id of ``com.amazonaws.global.cloudfront.origin-facing`` there.
+            Default: none, for an internal load balancer.
+    """
+
+    name: RegionName
+    availability_zones: Annotated[tuple[Zone, ...], Field(min_length=2)]
+    cloudfront_prefix_list: Annotated[str, Field(pattern=r"^pl-[0-9a-f]+$")] | None = None
+
+    @model_validator(mode="after")
+    def _zones_are_in_the_region(self) -> Self:
+        strangers = [zone for zone in self.availability_zones if zone[:-1] != self.name]
+        if strangers:
+            raise ValueError(
+                f"availability_zones contains {strangers[0]!r}, which is not in {self.name!r}; "
+                "name zones of the region"
+            )
+        return self
+
+
+class DomainConfig(_Part):
+    """An own domain.
+
+    Attributes:
+        name: Domain that clients use; the load balancers get ``origin.`` before it.
+        hosted_zone_id: Id of its Route 53 hosted zone.
+        hosted_zone_name: Name of that zone.
+    """
+
+    name: str
+    hosted_zone_id: str
+    hosted_zone_name: str
+
+    @model_validator(mode="after")
+    def _is_in_its_zone(self) -> Self:
+        if self.name != self.hosted_zone_name and not self.name.endswith(
+            f".{self.hosted_zone_name}"
+        ):
+            raise ValueError(
+                f"name is {self.name!r}, which is not in the zone {self.hosted_zone_name!r}; name "
+                "a domain of the zone"
+            )
+        return self
+
+    @property
+    def origin_name(self) -> str:
+        """Domain of the load balancers, answered by the nearest region."""
+        return f"origin.{self.name}"
+
+
+class ApiConfig(_Part):
+    """Size and limits of the video API; units are part of the names."""
+
+    min_tasks: Annotated[int, Field(ge=1)] = 2
+    max_tasks: Annotated[int, Field(ge=1)] = 10
+    cpu_units: int = 512
+    memory_mebibytes: int = 1024
+    upload_max_mebibytes: Annotated[int, Field(ge=1, le=5 * 1024)] = 5 * 1024
+    upload_expiry_seconds: Annotated[int, Field(ge=1)] = 3600
+    playback_expiry_seconds: Annotated[int, Field(ge=60)] = 4 * 3600
+
+
+class WorkerConfig(_Part):
+    """Size and limits of the transcode workers; units are part of the names."""
+
+    max_tasks: Annotated[int, Field(ge=1)] = 10
+    cpu_units: int = 4096
+    memory_mebibytes: int = 8192
+    visibility_timeout_seconds: Annotated[int, Field(ge=15, le=43_200)] = 120
+    idle_seconds: Annotated[int, Field(ge=1)] = 300
+    max_failures: Annotated[int, Field(ge=1)] = 3
+    max_duration_seconds: Annotated[int, Field(ge=1)] = 4 * 3600
+    max_pixels: Annotated[int, Field(ge=1)] = 3840 * 2160
+
+
+class StageConfig(_Part):
+    """A stage.
+
+    Attributes:
+        name: Name of the stage.
+        account: Account that it is deployed to. Default: that of whoever deploys.
+        regions: Its regions, the primary one first.
+        domain: Its own domain. Default: none, which allows one region only.
+        scheme: Scheme of the URLs that clients get. Default ``https``.
+        retain_data: Whether data outlive their stacks and refuse to be deleted. Default ``True``.
+        customer_managed_key: Whether buckets and table are encrypted with a key of this account.
+            Default ``False``: with keys that AWS owns.
+        nat_gateways: NAT gateways of each region. Default 1.
+        signing_slots: Key slots that CloudFront trusts. Default ``a``.
+        active_slot: Slot that signs. Default ``a``.
+        api: The video API.
+        worker: The transcode workers.
+        phase: How far a deployment goes. Default: all the way.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")]
+    account: Annotated[str, Field(pattern=r"^\d{12}$")] | None = None
+    regions: Annotated[tuple[RegionConfig, ...], Field(min_length=1)]
+    domain: DomainConfig | None = None
+    scheme: Literal["https", "http"] = "https"
+    retain_data: bool = True
+    customer_managed_key: bool = False
+    nat_gateways: Annotated[int, Field(ge=1)] = 1
+    signing_slots: Annotated[tuple[Literal["a", "b"], ...], Field(min_length=1)] = ("a",)
+    active_slot: Literal["a", "b"] = "a"
+    api: ApiConfig = ApiConfig()
+    worker: WorkerConfig = WorkerConfig()
+    phase: Phase = Phase.REPLICATE
+
+    @property
+    def primary(self) -> RegionConfig:
+        """The region in which table, users and keys are made."""
+        return self.regions[0]
+
+    @property
+    def replicas(self) -> tuple[RegionConfig, ...]:
+        """The other regions."""
+        return self.regions[1:]
+
+    @model_validator(mode="after")
+    def _regions_are_distinct(self) -> Self:
+        names = [region.name for region in self.regions]
+        if len(set(names)) != len(names):
+            raise ValueError(f"regions names one twice: {', '.join(names)}; name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _domain_is_reachable(self) -> Self:
+        if self.domain is None and self.replicas:
+            raise ValueError(
+                f"regions has {len(self.regions)} entries but domain is missing; without an own "
+                "domain there is one region, since a VPC origin is in one"
+            )
+        for region in self.regions:
+            if self.domain is not None and region.cloudfront_prefix_list is None:
+                raise ValueError(
+                    f"cloudfront_prefix_list of {region.name!r} is missing; with an own domain "
+                    "load balancers face the internet and admit CloudFront alone"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _active_slot_is_trusted(self) -> Self:
+        if self.active_slot not in self.signing_slots:
+            raise ValueError(
+                f"active_slot is {self.active_slot!r}, which signing_slots lacks; add it, deploy, "
+                "then sign with it"
+            )
+        return self
+
+
+def load_stage(name: str, stages: Mapping[str, Mapping[str, Any]], **overrides: Any) -> StageConfig:
+    """Return the configuration of a stage.
+
+    Args:
+        name: Name of the stage.
+        stages: Configurations by name, as ``cdk.json`` holds them.
+        **overrides: Values for single keys; ``None`` leaves what ``stages`` says.
+
+    Raises:
+        ConfigError: If there is no such stage or a value cannot be used.
+    """
+    if name not in stages:
+        raise ConfigError(f"stage is {name!r}, allowed are {', '.join(sorted(stages))}; choose one")
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return StageConfig.model_validate({**stages[name], **given, "name": name})
+    except ValidationError as error:
+        problems = "; ".join(_one_line(problem) for problem in error.errors())
+        raise ConfigError(f"stage {name!r}: {problems}") from None
+
+
+def _one_line(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    text = message[:1].lower() + message[1:]
+    return f"{key}: {text}" if key else text

@@ -1,0 +1,88 @@
+"""The Edge stack: the distribution of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as route53_targets
+from constructs import Construct
+
+from media_platform.constructs import CdnDistribution, MediaOrigin
+from media_platform.contract.outputs import EdgeOutput
+from media_platform.stacks.config import DomainConfig, StageConfig
+from media_platform.stacks.media_stack import hosted_zone
+from media_platform.stacks.removal import removal_policy
+
+
+class EdgeStack(cdk.Stack):
+    """The distribution, its keys, and the documents that tell the regions how to sign.
+
+    Args:
+        scope: The app.
+        construct_id: Id in it.
+        config: The stage.
+        media_origins: One for every region, the primary one first.
+        load_balancer: Internal load balancer of the API, where the stage has no own domain.
+        **kwargs: Arguments of :class:`aws_cdk.Stack`.
+
+    Attributes:
+        cdn: The distribution.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        config: StageConfig,
+        media_origins: Sequence[MediaOrigin],
+        load_balancer: elbv2.IApplicationLoadBalancer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, construct_id, **kwargs)
+        domain = config.domain
+        zone = hosted_zone(self, domain) if domain else None
+        self.cdn = CdnDistribution(
+            self,
+            "Cdn",
+            stage=config.name,
+            media_origins=media_origins,
+            load_balancer=None if domain else load_balancer,
+            api_domain_name=domain.origin_name if domain else None,
+            domain_name=domain.name if domain else None,
+            certificate=(
+                acm.Certificate(
+                    self,
+                    "Certificate",
+                    domain_name=domain.name,
+                    validation=acm.CertificateValidation.from_dns(zone),
+                )
+                if domain
+                else None
+            ),
+            scheme=config.scheme,
+            signing_slots=config.signing_slots,
+            active_slot=config.active_slot,
+            removal_policy=removal_policy(config),
+        )
+        if domain and zone:
+            self._name_distribution(domain, zone)
+        for name, value in (
+            (EdgeOutput.DISTRIBUTION_ID, self.cdn.distribution.distribution_id),
+            (EdgeOutput.DISTRIBUTION_DOMAIN, self.cdn.distribution.distribution_domain_name),
+            (EdgeOutput.BASE_URL, self.cdn.base_url),
+        ):
+            cdk.CfnOutput(self, name.value, value=value)
+
+    def _name_distribution(self, domain: DomainConfig, zone: route53.IHostedZone) -> None:
+        target = route53.RecordTarget.from_alias(
+            route53_targets.CloudFrontTarget(self.cdn.distribution)
+        )
+        name = f"{domain.name}."
+        route53.ARecord(self, "DistributionName", zone=zone, record_name=name, target=target)
+        route53.AaaaRecord(self, "DistributionName6", zone=zone, record_name=name, target=target)

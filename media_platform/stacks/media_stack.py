@@ -1,0 +1,136 @@
+"""Media stacks: the API and the transcode pipeline of a region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as route53_targets
+from constructs import Construct
+
+from media_platform.constructs import ApiCluster, TokenIssuer, TranscodePipeline, VideoStoreBase
+from media_platform.contract.outputs import MediaOutput
+from media_platform.stacks.config import DomainConfig, RegionConfig, StageConfig
+from media_platform.stacks.removal import removal_policy
+
+
+class MediaStack(cdk.Stack):
+    """The API and the pipeline of one region, on one cluster.
+
+    Args:
+        scope: The app.
+        construct_id: Id in it.
+        config: The stage.
+        region_config: The region.
+        store: Its store.
+        token_issuer: Whose tokens are accepted. Default: a new user pool.
+        **kwargs: Arguments of :class:`aws_cdk.Stack`.
+
+    Attributes:
+        api: The API.
+        pipeline: The pipeline.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        config: StageConfig,
+        region_config: RegionConfig,
+        store: VideoStoreBase,
+        token_issuer: TokenIssuer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, construct_id, **kwargs)
+        upload_max = cdk.Size.mebibytes(config.api.upload_max_mebibytes)
+        zone = hosted_zone(self, config.domain) if config.domain else None
+        self.api = ApiCluster(
+            self,
+            "Api",
+            stage=config.name,
+            store=store,
+            token_issuer=token_issuer,
+            nat_gateways=config.nat_gateways,
+            availability_zones=region_config.availability_zones,
+            certificate=(
+                acm.Certificate(
+                    self,
+                    "Certificate",
+                    domain_name=config.domain.origin_name,
+                    validation=acm.CertificateValidation.from_dns(zone),
+                )
+                if config.domain
+                else None
+            ),
+            cloudfront_prefix_list_id=region_config.cloudfront_prefix_list,
+            min_tasks=config.api.min_tasks,
+            max_tasks=config.api.max_tasks,
+            cpu_units=config.api.cpu_units,
+            memory_mebibytes=config.api.memory_mebibytes,
+            upload_max=upload_max,
+            upload_expiry=cdk.Duration.seconds(config.api.upload_expiry_seconds),
+            playback_expiry=cdk.Duration.seconds(config.api.playback_expiry_seconds),
+            removal_policy=removal_policy(config),
+        )
+        self.pipeline = TranscodePipeline(
+            self,
+            "Transcode",
+            store=store,
+            stage=config.name,
+            cluster=self.api.cluster,
+            max_workers=config.worker.max_tasks,
+            worker_cpu_units=config.worker.cpu_units,
+            worker_memory_mebibytes=config.worker.memory_mebibytes,
+            visibility_timeout=cdk.Duration.seconds(config.worker.visibility_timeout_seconds),
+            max_failures=config.worker.max_failures,
+            max_duration=cdk.Duration.seconds(config.worker.max_duration_seconds),
+            max_pixels=config.worker.max_pixels,
+            upload_max=upload_max,
+            idle=cdk.Duration.seconds(config.worker.idle_seconds),
+            removal_policy=removal_policy(config),
+        )
+        if config.domain and zone:
+            self._name_load_balancer(config.domain, zone)
+        self._output()
+
+    def _name_load_balancer(self, domain: DomainConfig, zone: route53.IHostedZone) -> None:
+        """Answer the name of the API by the nearest region whose targets are healthy."""
+        route53.ARecord(
+            self,
+            "LoadBalancerName",
+            zone=zone,
+            record_name=f"{domain.origin_name}.",
+            region=self.region,
+            set_identifier=self.region,
+            target=route53.RecordTarget.from_alias(
+                route53_targets.LoadBalancerTarget(
+                    self.api.load_balancer, evaluate_target_health=True
+                )
+            ),
+        )
+
+    def _output(self) -> None:
+        values = {
+            MediaOutput.JOB_QUEUE_URL: self.pipeline.job_queue.queue_url,
+            MediaOutput.DEAD_LETTER_QUEUE_URL: self.pipeline.dead_letter_queue.queue_url,
+            MediaOutput.TOPIC_ARN: self.pipeline.topic.topic_arn,
+            MediaOutput.CLUSTER_NAME: self.api.cluster.cluster_name,
+            MediaOutput.API_SERVICE_NAME: self.api.api.service.service_name,
+            MediaOutput.WORKER_SERVICE_NAME: self.pipeline.workers.service_name,
+            MediaOutput.LOAD_BALANCER_ARN: self.api.load_balancer.load_balancer_arn,
+        }
+        if self.api.users is not None:
+            values[MediaOutput.USER_POOL_ID] = self.api.users.user_pool.user_pool_id
+            values[MediaOutput.USER_POOL_CLIENT_ID] = self.api.users.client.user_pool_client_id
+        for name, value in values.items():
+            cdk.CfnOutput(self, name.value, value=value)
+
+
+def hosted_zone(scope: Construct, domain: DomainConfig) -> route53.IHostedZone:
+    """Return the hosted zone of a domain, without asking AWS for it."""
+    return route53.HostedZone.from_hosted_zone_attributes(
+        scope, "Zone", hosted_zone_id=domain.hosted_zone_id, zone_name=domain.hosted_zone_name
+    )

@@ -1,0 +1,122 @@
+"""All stacks of a stage, and which comes before which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from media_platform.constructs import MediaOrigin, VideoStoreBase
+from media_platform.contract.outputs import StackPart, stack_name
+from media_platform.stacks.config import Phase, RegionConfig, StageConfig
+from media_platform.stacks.edge_stack import EdgeStack
+from media_platform.stacks.media_stack import MediaStack
+from media_platform.stacks.store_stack import ReplicaStoreStack, StoreStack, store_names
+
+CERTIFICATE_REGION = "us-east-1"
+"""Region in which CloudFront wants its certificates."""
+
+
+@dataclass
+class Platform:
+    """The stacks of a stage.
+
+    Attributes:
+        stores: Store stacks by region.
+        media: Media stacks by region; none while a deployment only prepares.
+        edge: The Edge stack; none while a deployment only prepares.
+    """
+
+    stores: dict[str, StoreStack | ReplicaStoreStack] = field(default_factory=dict)
+    media: dict[str, MediaStack] = field(default_factory=dict)
+    edge: EdgeStack | None = None
+
+
+def build_platform(scope: Construct, config: StageConfig) -> Platform:
+    """Add the stacks of a stage to an app.
+
+    Ids of stacks carry the region, because a stage has the same stack in several; their names do
+    not, because a region has each once.
+    """
+    platform = Platform()
+    primary = StoreStack(
+        scope, f"Store-{config.primary.name}", config=config, **_stack(config, StackPart.STORE)
+    )
+    platform.stores[config.primary.name] = primary
+    for region in config.replicas:
+        replica = ReplicaStoreStack(
+            scope,
+            f"Store-{region.name}",
+            config=config,
+            primary_key_arn=primary.key_arn,
+            **_stack(config, StackPart.STORE, region),
+        )
+        cdk.CrossStackReferences.of(replica).consume(cdk.ReferenceStrength.WEAK)
+        platform.stores[region.name] = replica
+    if config.phase is Phase.REPLICATE:
+        _add_services(scope, config, platform)
+    return platform
+
+
+def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> None:
+    first: MediaStack | None = None
+    for region in config.regions:
+        media = MediaStack(
+            scope,
+            f"Media-{region.name}",
+            config=config,
+            region_config=region,
+            store=platform.stores[region.name].store,
+            token_issuer=first.api.token_issuer if first else None,
+            **_stack(config, StackPart.MEDIA, region),
+        )
+        if first is not None:
+            cdk.CrossStackReferences.of(media).consume(cdk.ReferenceStrength.WEAK)
+            # The replica of the table is made by the primary store.
+            media.add_stack_dependency(platform.stores[config.primary.name])
+        platform.media[region.name] = media
+        first = first or media
+    if first is None:
+        return
+    edge_region = CERTIFICATE_REGION if config.domain else config.primary.name
+    platform.edge = EdgeStack(
+        scope,
+        "Edge",
+        config=config,
+        media_origins=_media_origins(config, platform.stores[config.primary.name].store),
+        load_balancer=None if config.domain else first.api.load_balancer,
+        stack_name=stack_name(config.name, StackPart.EDGE),
+        env=cdk.Environment(account=config.account, region=edge_region),
+    )
+
+
+def _media_origins(config: StageConfig, primary: VideoStoreBase) -> list[MediaOrigin]:
+    """Return the origin of every region; each falls back to the primary's copy, that to the next.
+
+    Names are plain values where there are several regions, so that no reference crosses them.
+    """
+    if not config.replicas:
+        bucket = primary.media_bucket.bucket_name
+        return [MediaOrigin(region=config.primary.name, bucket_name=bucket)]
+    origins = []
+    for region in config.regions:
+        fallback = config.replicas[0] if region == config.primary else config.primary
+        origins.append(
+            MediaOrigin(
+                region=region.name,
+                bucket_name=store_names(config, region.name).media_bucket_name,
+                fallback_region=fallback.name,
+                fallback_bucket_name=store_names(config, fallback.name).media_bucket_name,
+            )
+        )
+    return origins
+
+
+def _stack(
+    config: StageConfig, part: StackPart, region: RegionConfig | None = None
+) -> dict[str, object]:
+    return {
+        "stack_name": stack_name(config.name, part),
+        "env": cdk.Environment(account=config.account, region=(region or config.primary).name),
+    }

@@ -1,0 +1,132 @@
+"""Store stacks: what must outlive everything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from media_platform.constructs import MultiRegionReplica, ReplicationTarget, VideoStore
+from media_platform.contract.outputs import StoreOutput
+from media_platform.stacks.config import Phase, StageConfig
+from media_platform.stacks.removal import removal_policy
+
+
+class StoreStack(cdk.Stack):
+    """The store of the primary region.
+
+    Args:
+        scope: The app.
+        construct_id: Id in it.
+        config: The stage.
+        **kwargs: Arguments of :class:`aws_cdk.Stack`.
+
+    Attributes:
+        store: The store.
+        key_arn: Its multi-region key, or ``None``.
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, config: StageConfig, **kwargs: Any
+    ) -> None:
+        super().__init__(scope, construct_id, **kwargs)
+        key: kms.Key | None = None
+        if config.customer_managed_key:
+            key = kms.Key(
+                self,
+                "Key",
+                description=f"Videos of media-platform {config.name}",
+                multi_region=bool(config.replicas),
+                enable_key_rotation=True,
+                removal_policy=removal_policy(config),
+            )
+        replicate = config.phase is Phase.REPLICATE
+        primary = store_names(config, config.primary.name) if config.replicas else None
+        self.key_arn = key.key_arn if key is not None else None
+        self.store = VideoStore(
+            self,
+            "Store",
+            table_name=table_name(config) if config.replicas else None,
+            raw_bucket_name=primary.raw_bucket_name if primary else None,
+            media_bucket_name=primary.media_bucket_name if primary else None,
+            encryption_key=key,
+            removal_policy=removal_policy(config),
+            replicate_to=[
+                store_names(config, region.name) for region in config.replicas if replicate
+            ],
+            replica_table_regions=[region.name for region in config.replicas if replicate],
+        )
+        self.store.grant_distributions_read()
+        _output(self, self.store)
+
+
+class ReplicaStoreStack(cdk.Stack):
+    """The store of another region.
+
+    Args:
+        scope: The app.
+        construct_id: Id in it.
+        config: The stage.
+        primary_key_arn: Multi-region key of the primary store, or ``None``.
+        **kwargs: Arguments of :class:`aws_cdk.Stack`.
+
+    Attributes:
+        store: The store.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        config: StageConfig,
+        primary_key_arn: str | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, construct_id, **kwargs)
+        here = store_names(config, self.region)
+        self.store = MultiRegionReplica(
+            self,
+            "Replica",
+            primary_region=config.primary.name,
+            primary_key_arn=primary_key_arn,
+            table_name=table_name(config),
+            raw_bucket_name=here.raw_bucket_name,
+            media_bucket_name=here.media_bucket_name,
+            # The primary exists by then; other replicas may not before the second phase.
+            replicate_to=[
+                store_names(config, region.name)
+                for region in config.regions
+                if region.name != self.region
+                and (config.phase is Phase.REPLICATE or region == config.primary)
+            ],
+            removal_policy=removal_policy(config),
+        ).store
+        self.store.grant_distributions_read()
+        _output(self, self.store)
+
+
+def table_name(config: StageConfig) -> str:
+    """Return the physical name of the table, by which replica regions import it."""
+    return f"media-platform-{config.name}"
+
+
+def store_names(config: StageConfig, region: str) -> ReplicationTarget:
+    """Return the physical names of the buckets of a region, which its peers have to know."""
+    end = f"{cdk.Aws.ACCOUNT_ID}-{region}"
+    return ReplicationTarget(
+        region=region,
+        raw_bucket_name=f"media-platform-{config.name}-raw-{end}",
+        media_bucket_name=f"media-platform-{config.name}-media-{end}",
+    )
+
+
+def _output(stack: cdk.Stack, store: VideoStore) -> None:
+    for name, value in (
+        (StoreOutput.TABLE_NAME, store.table.table_name),
+        (StoreOutput.RAW_BUCKET, store.raw_bucket.bucket_name),
+        (StoreOutput.MEDIA_BUCKET, store.media_bucket.bucket_name),
+    ):
+        cdk.CfnOutput(stack, name.value, value=value)
