@@ -12,6 +12,7 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._checks import reject
 from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs.video_store import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.delivery import signing_secret_name
@@ -134,3 +135,9 @@ class ApiService(Construct):
             ("secretsmanager:GetSecretValue", secrets),
         ):
             iam.Grant.add_to_principal(grantee=role, actions=[action], resource_arns=resources)
+        accept_wildcards(
+            role,
+            "It signs uploads and reads playlists of all videos, and decides itself for whom.",
+            store.raw_objects_arn,
+            store.media_objects_arn,
+        )

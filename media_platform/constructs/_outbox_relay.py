@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
@@ -21,7 +21,7 @@ from media_platform.constructs._deploy_resource import (
     deploy_function,
     deploy_resource,
 )
-from media_platform.constructs._nag import accept
+from media_platform.constructs._nag import accept, accept_wildcards
 from media_platform.constructs._private_bucket import private_bucket
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
@@ -91,7 +91,7 @@ class OutboxRelay(Construct):
         )
         stream_arn = store.table_stream_arn or self._look_up_stream(store)
         self._grant(store, stream_arn)
-        lambda_.EventSourceMapping(
+        mapping = lambda_.EventSourceMapping(
             self,
             "Stream",
             target=self.function,
@@ -101,10 +101,17 @@ class OutboxRelay(Construct):
             bisect_batch_on_error=True,
             report_batch_item_failures=True,
             retry_attempts=_RETRIES,
-            on_failure=sources.S3OnFailureDestination(self.failures),
-            support_s3_on_failure_destination=True,
             filters=[{"pattern": json.dumps(stream_filter())}],
         )
+        # The destination of the L2 would grant reading and deleting, too.
+        resource = cast("lambda_.CfnEventSourceMapping", mapping.node.default_child)
+        resource.destination_config = lambda_.CfnEventSourceMapping.DestinationConfigProperty(
+            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(
+                destination=self.failures.bucket_arn
+            )
+        )
+        # Lambda refuses a mapping whose role lacks the stream or the destination.
+        mapping.node.add_dependency(self.function.grant_principal)
 
     def subscribe_queue(
         self, queue: sqs.IQueue, *, event_types: Sequence[EventType] | None = None
@@ -142,24 +149,23 @@ class OutboxRelay(Construct):
 
     def _grant(self, store: VideoStoreBase, stream_arn: str) -> None:
         store.grant_use_table(self.function, actions=["dynamodb:GetItem", "dynamodb:UpdateItem"])
-        role = self.function.grant_principal
-        iam.Grant.add_to_principal(
-            grantee=role,
-            actions=[
-                "dynamodb:DescribeStream",
-                "dynamodb:GetRecords",
-                "dynamodb:GetShardIterator",
-            ],
-            resource_arns=[stream_arn],
+        for actions, resource in (
+            (
+                ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+                stream_arn,
+            ),
+            (["dynamodb:ListStreams"], "*"),
+            (["sns:Publish"], self.topic.topic_arn),
+            (["s3:ListBucket"], self.failures.bucket_arn),
+            (["s3:PutObject"], self.failures.arn_for_objects("*")),
+        ):
+            iam.Grant.add_to_principal(
+                grantee=self.function, actions=actions, resource_arns=[resource]
+            )
+        accept(self, "dynamodb:ListStreams knows no resources.", "IAM5[Resource::*]")
+        accept_wildcards(
+            self, "Lambda names the records that it keeps.", self.failures.arn_for_objects("*")
         )
-        # ListStreams knows no resources; Lambda asks for it when the mapping is made.
-        iam.Grant.add_to_principal(
-            grantee=role, actions=["dynamodb:ListStreams"], resource_arns=["*"]
-        )
-        iam.Grant.add_to_principal(
-            grantee=role, actions=["sns:Publish"], resource_arns=[self.topic.topic_arn]
-        )
-        accept(role, "dynamodb:ListStreams knows no resources.", "IAM5[Resource::*]")  # type: ignore[arg-type]
 
 
 def stream_filter() -> dict[str, object]:

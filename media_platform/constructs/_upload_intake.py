@@ -5,12 +5,14 @@ from __future__ import annotations
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
 from media_platform.constructs._worker_service import WorkerService
@@ -105,9 +107,13 @@ class UploadIntake(Construct):
             actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
         )
         store.grant_read_uploads(self.function)
-        self.function.add_to_role_policy(
-            cdk.aws_iam.PolicyStatement(
-                actions=["sqs:SendMessage"], resources=[job_queue.queue_arn]
-            )
+        iam.Grant.add_to_principal(
+            grantee=self.function, actions=["sqs:SendMessage"], resource_arns=[job_queue.queue_arn]
         )
         workers.grant_wake(self.function)
+        accept_wildcards(
+            self,
+            "It takes any upload in; the id of the scalable target is not known to CloudFormation.",
+            store.raw_objects_arn,
+            workers.scalable_targets_arn,
+        )

@@ -15,6 +15,7 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._checks import check_range
 from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs.video_store import VideoStoreBase
 from media_platform.contract.environment import WorkerEnvironment
 
@@ -165,7 +166,7 @@ class WorkerService(Construct):
 
         Source: Application Auto Scaling User Guide, "Identity-based policy examples".
         """
-        _add(grantee, ["application-autoscaling:RegisterScalableTarget"], self._targets_arn)
+        _add(grantee, ["application-autoscaling:RegisterScalableTarget"], self.scalable_targets_arn)
         return _add(grantee, ["ecs:DescribeServices", "ecs:UpdateService"], self._service_arn)
 
     def grant_rest(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -177,7 +178,8 @@ class WorkerService(Construct):
         return self._ecs_arn("service", self.service_name)
 
     @property
-    def _targets_arn(self) -> str:
+    def scalable_targets_arn(self) -> str:
+        """ARN of the scalable target."""
         # The id of a scalable target is not known to CloudFormation.
         return cdk.Stack.of(self).format_arn(
             service="application-autoscaling", resource="scalable-target", resource_name="*"
@@ -231,6 +233,15 @@ class WorkerService(Construct):
         _add(role, ["sqs:SendMessage"], dead_letter_queue.queue_arn)
         _add(role, ["ecs:UpdateTaskProtection"], self._ecs_arn("task", "*"))
         self.grant_rest(role)
+        accept_wildcards(
+            role,
+            "A worker transcodes any video; ids of tasks and of scalable targets are not known "
+            "before there is one.",
+            store.raw_objects_arn,
+            store.media_objects_arn,
+            self._ecs_arn("task", "*"),
+            self.scalable_targets_arn,
+        )
 
 
 def backlog_metric(queue: sqs.IQueue) -> cloudwatch.MathExpression:

@@ -169,6 +169,11 @@ class ApiCluster(Construct):
             "Every request comes through CloudFront, and the API logs it.",
             "ELB2",
         )
+        accept(
+            self.load_balancer,
+            "The rule cannot read the address range, which is that of the VPC.",
+            "EC23",
+        )
         self.listener = self._listen(certificate, cloudfront_prefix_list_id)
         self.target_group = self._route()
 

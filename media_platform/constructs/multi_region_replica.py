@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from media_platform.constructs._checks import reject
+from media_platform.constructs._distributions import distribution_conditions
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs.video_store import VideoStore
 
@@ -93,7 +95,7 @@ class MultiRegionReplica(Construct):
             self,
             "Key",
             primary_key_arn=primary_key_arn,
-            key_policy=replica_key_policy(self),
+            key_policy=_key_policy(self),
             description="Replica of the key of the primary region's store",
         )
         replica.apply_removal_policy(removal_policy)
@@ -141,44 +143,25 @@ class MultiRegionReplica(Construct):
                 )
 
 
-def replica_key_policy(scope: Construct) -> dict[str, object]:
+def _key_policy(scope: Construct) -> iam.PolicyDocument:
     """Return the policy of a replica key: this account's IAM, and CloudFront for what it serves.
 
     A replica key shares the material of its primary but not its policy.
     """
-    stack = cdk.Stack.of(scope)
-    root = stack.format_arn(
-        service="iam", region="", resource="root", arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+    return iam.PolicyDocument(
+        statements=[
+            iam.PolicyStatement(
+                sid="AccountDelegatesToIam",
+                actions=["kms:*"],
+                principals=[iam.AccountRootPrincipal()],
+                resources=["*"],
+            ),
+            iam.PolicyStatement(
+                sid="DistributionsDecrypt",
+                actions=["kms:Decrypt"],
+                principals=[iam.ServicePrincipal("cloudfront.amazonaws.com")],
+                resources=["*"],
+                conditions=distribution_conditions(scope),
+            ),
+        ]
     )
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "AccountDelegatesToIam",
-                "Effect": "Allow",
-                "Principal": {"AWS": root},
-                "Action": "kms:*",
-                "Resource": "*",
-            },
-            distributions_decrypt_statement(scope),
-        ],
-    }
-
-
-def distributions_decrypt_statement(scope: Construct) -> dict[str, object]:
-    """Return the statement that lets this account's distributions decrypt what they serve."""
-    stack = cdk.Stack.of(scope)
-    distributions = stack.format_arn(
-        service="cloudfront", region="", resource="distribution", resource_name="*"
-    )
-    return {
-        "Sid": "DistributionsDecrypt",
-        "Effect": "Allow",
-        "Principal": {"Service": "cloudfront.amazonaws.com"},
-        "Action": "kms:Decrypt",
-        "Resource": "*",
-        "Condition": {
-            "StringEquals": {"AWS:SourceAccount": stack.account},
-            "ArnLike": {"AWS:SourceArn": distributions},
-        },
-    }

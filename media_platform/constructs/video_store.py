@@ -14,6 +14,7 @@ from constructs import Construct
 
 from media_platform.constructs import _replication
 from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._distributions import distribution_conditions
 from media_platform.constructs._private_bucket import private_bucket
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.contract import table as table_contract
@@ -41,24 +42,24 @@ class VideoStoreBase(Construct):
     def grant_upload(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` create objects under ``raw/``, also by URLs that it signs."""
         self._grant_key(grantee, "kms:GenerateDataKey", "kms:Decrypt")
-        return _grant(grantee, ["s3:PutObject"], [self._raw_objects])
+        return _grant(grantee, ["s3:PutObject"], [self.raw_objects_arn])
 
     def grant_read_uploads(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` read any version of an upload, and learn that one is gone."""
         self._grant_key(grantee, "kms:Decrypt")
         _grant(grantee, ["s3:ListBucket"], [self.raw_bucket.bucket_arn])
-        return _grant(grantee, ["s3:GetObject", "s3:GetObjectVersion"], [self._raw_objects])
+        return _grant(grantee, ["s3:GetObject", "s3:GetObjectVersion"], [self.raw_objects_arn])
 
     def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` write objects under ``media/``."""
         self._grant_key(grantee, "kms:GenerateDataKey", "kms:Decrypt")
-        return _grant(grantee, ["s3:PutObject"], [self._media_objects])
+        return _grant(grantee, ["s3:PutObject"], [self.media_objects_arn])
 
     def grant_read_published(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` read objects under ``media/``, and learn that one is missing."""
         self._grant_key(grantee, "kms:Decrypt")
         _grant(grantee, ["s3:ListBucket"], [self.media_bucket.bucket_arn])
-        return _grant(grantee, ["s3:GetObject"], [self._media_objects])
+        return _grant(grantee, ["s3:GetObject"], [self.media_objects_arn])
 
     def grant_use_table(
         self,
@@ -82,11 +83,13 @@ class VideoStoreBase(Construct):
         return _grant(grantee, actions, [self.table.table_arn])
 
     @property
-    def _raw_objects(self) -> str:
+    def raw_objects_arn(self) -> str:
+        """ARN of all uploads."""
         return self.raw_bucket.arn_for_objects(f"{RAW_PREFIX}*")
 
     @property
-    def _media_objects(self) -> str:
+    def media_objects_arn(self) -> str:
+        """ARN of everything that was published."""
         return self.media_bucket.arn_for_objects(f"{MEDIA_PREFIX}*")
 
     def _grant_key(self, grantee: iam.IGrantable, *actions: str) -> None:
@@ -265,24 +268,27 @@ class VideoStore(VideoStoreBase):
 
         Source: CloudFront Developer Guide, "Restrict access to an Amazon S3 origin".
         """
-        stack = cdk.Stack.of(self)
-        distributions = stack.format_arn(
-            service="cloudfront", region="", resource="distribution", resource_name="*"
-        )
-        conditions = {
-            "StringEquals": {"AWS:SourceAccount": stack.account},
-            "ArnLike": {"AWS:SourceArn": distributions},
-        }
-        service = iam.ServicePrincipal("cloudfront.amazonaws.com")
+        principals: list[iam.IPrincipal] = [iam.ServicePrincipal("cloudfront.amazonaws.com")]
+        conditions = distribution_conditions(self)
         self.media_bucket.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="DistributionsRead",
                 actions=["s3:GetObject"],
-                principals=[service],
-                resources=[self._media_objects],
+                principals=principals,
+                resources=[self.media_objects_arn],
                 conditions=conditions,
             )
         )
+        if self.encryption_key is not None:
+            self.encryption_key.add_to_resource_policy(
+                iam.PolicyStatement(
+                    sid="DistributionsDecrypt",
+                    actions=["kms:Decrypt"],
+                    principals=principals,
+                    resources=["*"],
+                    conditions=conditions,
+                )
+            )
 
     def _check_table(self, name: str | None, imported: str | None, replicas: list[str]) -> None:
         if name is not None and imported is not None:

@@ -19,11 +19,12 @@ def stack_name(stage: str, part: StackPart) -> str:
 
 
 class StoreOutput(StrEnum):
-    """Outputs of the Store stack."""
+    """Outputs of the Store stack; the key is there where the stage has one of its own."""
 
     TABLE_NAME = "TableName"
     RAW_BUCKET = "RawBucket"
     MEDIA_BUCKET = "MediaBucket"
+    KEY_ARN = "KeyArn"
 
 
 class MediaOutput(StrEnum):
@@ -31,6 +32,8 @@ class MediaOutput(StrEnum):
 
     USER_POOL_ID = "UserPoolId"
     USER_POOL_CLIENT_ID = "UserPoolClientId"
+    TOKEN_ISSUER = "TokenIssuer"
+    TOKEN_KEYS_URL = "TokenKeysUrl"
     JOB_QUEUE_URL = "JobQueueUrl"
     DEAD_LETTER_QUEUE_URL = "DeadLetterQueueUrl"
     TOPIC_ARN = "TopicArn"

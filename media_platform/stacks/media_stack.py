@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as acm
@@ -98,7 +98,7 @@ class MediaStack(cdk.Stack):
 
     def _name_load_balancer(self, domain: DomainConfig, zone: route53.IHostedZone) -> None:
         """Answer the name of the API by the nearest region whose targets are healthy."""
-        route53.ARecord(
+        record = route53.ARecord(
             self,
             "LoadBalancerName",
             zone=zone,
@@ -106,11 +106,12 @@ class MediaStack(cdk.Stack):
             region=self.region,
             set_identifier=self.region,
             target=route53.RecordTarget.from_alias(
-                route53_targets.LoadBalancerTarget(
-                    self.api.load_balancer, evaluate_target_health=True
-                )
+                route53_targets.LoadBalancerTarget(self.api.load_balancer)
             ),
         )
+        # The L2 takes this as an object of an interface that only TypeScript can write in a line.
+        resource = cast("route53.CfnRecordSet", record.node.default_child)
+        resource.add_property_override("AliasTarget.EvaluateTargetHealth", True)
 
     def _output(self) -> None:
         values = {
@@ -125,6 +126,8 @@ class MediaStack(cdk.Stack):
         if self.api.users is not None:
             values[MediaOutput.USER_POOL_ID] = self.api.users.user_pool.user_pool_id
             values[MediaOutput.USER_POOL_CLIENT_ID] = self.api.users.client.user_pool_client_id
+            values[MediaOutput.TOKEN_ISSUER] = self.api.token_issuer.issuer
+            values[MediaOutput.TOKEN_KEYS_URL] = self.api.token_issuer.jwks_url
         for name, value in values.items():
             cdk.CfnOutput(self, name.value, value=value)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import aws_cdk as cdk
 from constructs import Construct
 
-from media_platform.constructs import MediaOrigin, VideoStoreBase
-from media_platform.contract.outputs import StackPart, stack_name
+from media_platform.constructs import MediaOrigin, TokenIssuer, VideoStoreBase
+from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
 from media_platform.stacks.config import Phase, RegionConfig, StageConfig
 from media_platform.stacks.edge_stack import EdgeStack
 from media_platform.stacks.media_stack import MediaStack
@@ -49,10 +50,14 @@ def build_platform(scope: Construct, config: StageConfig) -> Platform:
             scope,
             f"Store-{region.name}",
             config=config,
-            primary_key_arn=primary.key_arn,
+            primary_key_arn=(
+                _primary_output(config, StackPart.STORE, StoreOutput.KEY_ARN)
+                if config.customer_managed_key
+                else None
+            ),
             **_stack(config, StackPart.STORE, region),
         )
-        cdk.CrossStackReferences.of(replica).consume(cdk.ReferenceStrength.WEAK)
+        replica.add_stack_dependency(primary)
         platform.stores[region.name] = replica
     if config.phase is Phase.REPLICATE:
         _add_services(scope, config, platform)
@@ -68,13 +73,13 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
             config=config,
             region_config=region,
             store=platform.stores[region.name].store,
-            token_issuer=first.api.token_issuer if first else None,
+            token_issuer=_primary_issuer(config) if first else None,
             **_stack(config, StackPart.MEDIA, region),
         )
         if first is not None:
-            cdk.CrossStackReferences.of(media).consume(cdk.ReferenceStrength.WEAK)
-            # The replica of the table is made by the primary store.
+            # The replica of the table is made by the primary store, the users by its API.
             media.add_stack_dependency(platform.stores[config.primary.name])
+            media.add_stack_dependency(first)
         platform.media[region.name] = media
         first = first or media
     if first is None:
@@ -89,6 +94,22 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
         stack_name=stack_name(config.name, StackPart.EDGE),
         env=cdk.Environment(account=config.account, region=edge_region),
     )
+
+
+def _primary_issuer(config: StageConfig) -> TokenIssuer:
+    def output(name: MediaOutput) -> str:
+        return _primary_output(config, StackPart.MEDIA, name)
+
+    return TokenIssuer(
+        issuer=output(MediaOutput.TOKEN_ISSUER),
+        jwks_url=output(MediaOutput.TOKEN_KEYS_URL),
+        client_id=output(MediaOutput.USER_POOL_CLIENT_ID),
+    )
+
+
+def _primary_output(config: StageConfig, part: StackPart, name: StrEnum) -> str:
+    """Return an output of a stack of the primary region, which exports would not carry here."""
+    return cdk.Fn.get_stack_output(stack_name(config.name, part), name.value, config.primary.name)
 
 
 def _media_origins(config: StageConfig, primary: VideoStoreBase) -> list[MediaOrigin]:

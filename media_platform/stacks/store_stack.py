@@ -25,7 +25,6 @@ class StoreStack(cdk.Stack):
 
     Attributes:
         store: The store.
-        key_arn: Its multi-region key, or ``None``.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class StoreStack(cdk.Stack):
             )
         replicate = config.phase is Phase.REPLICATE
         primary = store_names(config, config.primary.name) if config.replicas else None
-        self.key_arn = key.key_arn if key is not None else None
         self.store = VideoStore(
             self,
             "Store",
@@ -124,9 +122,12 @@ def store_names(config: StageConfig, region: str) -> ReplicationTarget:
 
 
 def _output(stack: cdk.Stack, store: VideoStore) -> None:
-    for name, value in (
-        (StoreOutput.TABLE_NAME, store.table.table_name),
-        (StoreOutput.RAW_BUCKET, store.raw_bucket.bucket_name),
-        (StoreOutput.MEDIA_BUCKET, store.media_bucket.bucket_name),
-    ):
+    values = {
+        StoreOutput.TABLE_NAME: store.table.table_name,
+        StoreOutput.RAW_BUCKET: store.raw_bucket.bucket_name,
+        StoreOutput.MEDIA_BUCKET: store.media_bucket.bucket_name,
+    }
+    if store.encryption_key is not None:
+        values[StoreOutput.KEY_ARN] = store.encryption_key.key_arn
+    for name, value in values.items():
         cdk.CfnOutput(stack, name.value, value=value)
