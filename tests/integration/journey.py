@@ -1,0 +1,93 @@
+"""Ways through the platform that several tests take: users, uploads, and what becomes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import urllib3
+
+from mediactl.client import MediaClient, Upload
+from mediactl.commands import demo
+
+PATIENCE_SECONDS = 120
+LOOK_AGAIN_SECONDS = 0.1
+FINAL = {"READY", "FAILED", "DELETED"}
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T | None], what: str, patience: float = PATIENCE_SECONDS) -> T:
+    """Return what ``look`` finds as soon as it finds something."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(LOOK_AGAIN_SECONDS)
+    raise AssertionError(f"{what}: not within {patience} s")
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user who signed in."""
+
+    client: MediaClient
+    token: str
+    base_url: str
+
+    def request(self, method: str, path: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        """Call the API with the person's token."""
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        return send(method, self.base_url + path, headers=headers, **options)
+
+    def create(self, content: bytes, **changes: Any) -> tuple[dict[str, Any], Upload]:
+        """Create a video for ``content``."""
+        values = {
+            "title": "A film",
+            "file_name": "film.mp4",
+            "content_type": "video/mp4",
+            "size_bytes": len(content),
+        }
+        return self.client.create_video(**{**values, **changes})
+
+    def upload(self, content: bytes, **changes: Any) -> str:
+        """Create a video, send ``content``, and return the id."""
+        video, upload = self.create(content, **changes)
+        answer = send("PUT", upload.url, body=content, headers=upload.headers)
+        assert answer.status == 200, answer.data[:300]
+        return str(video["video_id"])
+
+    def when(self, video_id: str, *statuses: str) -> dict[str, Any]:
+        """Return the video as soon as it is in one of ``statuses``; in another end, fail."""
+
+        def look() -> dict[str, Any] | None:
+            video = self.client.video(video_id)
+            if video["status"] in statuses:
+                return video
+            assert video["status"] not in FINAL, video
+            return None
+
+        return eventually(look, f"video {video_id} becomes {' or '.join(statuses)}")
+
+
+def send(method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
+    """Send one request, follow nothing, try once."""
+    return urllib3.request(method, url, retries=False, redirect=False, timeout=60, **options)
+
+
+def sign_in(platform: demo.Platform, name: str, *, tenant: str) -> Person:
+    """Create a user of ``tenant`` and sign in."""
+    token = demo.sign_in(platform, name=name, tenant=tenant)
+    return Person(MediaClient(platform.edge_url, token), token, platform.edge_url)
+
+
+def unique(base: Path, name: str, make: Callable[[Path], None]) -> bytes:
+    """Return the content of a file that is made once per session."""
+    path = base / hashlib.sha256(name.encode()).hexdigest()[:16]
+    if not path.exists():
+        make(path)
+    return path.read_bytes()
