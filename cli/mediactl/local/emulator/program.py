@@ -8,7 +8,9 @@ from ministack import app
 
 from . import (
     autoscaling,
+    batch_actions,
     deliveries,
+    object_ranges,
     recorder,
     resource_arns,
     resources_data,
@@ -39,8 +41,10 @@ def main() -> None:
     recorder.install(recorder.Recorder(settings.calls_file))
     autoscaling.install(targets)
     resource_arns.install(targets)
+    batch_actions.install()
     tasks.install()
     deliveries.install()
+    object_ranges.install()
     resources_delivery.install(settings.edge_authority)
     resources_network.install()
     resources_data.install(settings.emulator_port)
