@@ -16,8 +16,7 @@ The role needs exactly this, beside writing its own logs:
   version;
 - the queue of transcode jobs: ``sqs:SendMessage``;
 - ``arn:<partition>:application-autoscaling:<region>:<account>:scalable-target/*`` (ids of targets
-  are random): ``application-autoscaling:RegisterScalableTarget``, on the condition StringEquals
-  ``application-autoscaling:service-namespace`` = ``ecs``;
+  are random): ``application-autoscaling:RegisterScalableTarget``;
 - the worker service: ``ecs:DescribeServices`` and ``ecs:UpdateService``, which
   ``RegisterScalableTarget`` asks of its caller, too;
 - where the table has a customer managed key, on that key: ``kms:Decrypt``, ``kms:Encrypt``,

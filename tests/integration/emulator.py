@@ -1,0 +1,301 @@
+"""A bare emulator for tests of single functions: no templates, no runner, IAM enforced.
+
+Where the whole stage is needed, tests use the ``plane`` fixture. Here every test builds the little
+that its function touches, with a role that may do exactly what the function's module documents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import secrets
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import pytest
+from botocore.config import Config
+
+import mediactl.local.emulator as additions
+from media_platform import assets
+from media_platform.contract import table
+
+ACCOUNT = "000000000000"
+REGION = "eu-central-1"
+OTHER_REGION = "us-west-2"
+PATIENCE_SECONDS = 10
+LOOK_AGAIN_SECONDS = 0.05
+
+Statement = dict[str, Any]
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T | None], what: str) -> T:
+    """Return what ``look`` finds as soon as it finds something.
+
+    Raises:
+        AssertionError: If it does not in time; the message says ``what`` was awaited.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(LOOK_AGAIN_SECONDS)
+    raise AssertionError(f"{what}: not within {PATIENCE_SECONDS} s")
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running emulator, and short ways to make what a function needs."""
+
+    endpoint: str
+    calls_file: Path
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        """Return a client with every right; errors are not retried, so that tests see them."""
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.endpoint,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+        )
+
+    def role(self, name: str, service: str, statements: Sequence[Statement]) -> str:
+        """Create a role that ``service`` assumes and that may do ``statements``; return its ARN."""
+        iam = self.client("iam")
+        trust = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy([trust]))
+        if statements:
+            iam.put_role_policy(
+                RoleName=name, PolicyName="documented", PolicyDocument=_policy(statements)
+            )
+        return str(role["Role"]["Arn"])
+
+    def function(
+        self,
+        name: str,
+        service: assets.Service,
+        handler: str,
+        statements: Sequence[Statement],
+        *,
+        environment: Mapping[str, str] | None = None,
+        region: str = REGION,
+    ) -> str:
+        """Deploy a function from its build context, and return its ARN."""
+        role = self.role(
+            f"{name}-{region}",
+            "lambda.amazonaws.com",
+            [
+                allow(
+                    ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
+                    f"arn:aws:logs:{region}:{ACCOUNT}:*",
+                ),
+                *statements,
+            ],
+        )
+        client = self.client("lambda", region)
+        made = client.create_function(
+            FunctionName=name,
+            Runtime="python3.13",
+            Handler=handler,
+            Role=role,
+            Code={"ZipFile": _zip(assets.build_context(service))},
+            Timeout=60,
+            Environment={"Variables": dict(environment or {})},
+        )
+        client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+        return str(made["FunctionArn"])
+
+    def invoke(self, name: str, event: Mapping[str, Any], region: str = REGION) -> Any:
+        """Invoke a function and return its answer.
+
+        Raises:
+            FunctionError: If the function raised.
+        """
+        answer = self.client("lambda", region).invoke(
+            FunctionName=name, Payload=json.dumps(event).encode()
+        )
+        content = json.loads(answer["Payload"].read())
+        if answer.get("FunctionError"):
+            raise FunctionError(f"{content.get('errorType')}: {content.get('errorMessage')}")
+        return content
+
+    def table(self, name: str, *, replicas: Sequence[str] = ()) -> str:
+        """Create the platform's table with a stream and return the ARN of the table."""
+        client = self.client("dynamodb")
+        keys = {key for i in table.INDEXES for key in (i.partition_key, i.sort_key)}
+        keys |= {table.PARTITION_KEY, table.SORT_KEY}
+        made = client.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[
+                {"AttributeName": key, "AttributeType": "S"} for key in sorted(keys)
+            ],
+            KeySchema=_key_schema(table.PARTITION_KEY, table.SORT_KEY),
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": index.name,
+                    "KeySchema": _key_schema(index.partition_key, index.sort_key),
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+                for index in table.INDEXES
+            ],
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+        )
+        for region in replicas:
+            client.update_table(TableName=name, ReplicaUpdates=[{"Create": {"RegionName": region}}])
+        return str(made["TableDescription"]["TableArn"])
+
+    def stream(self, table_name: str, region: str = REGION) -> str:
+        """Return the ARN of a table's stream."""
+        described = self.client("dynamodb", region).describe_table(TableName=table_name)
+        return str(described["Table"]["LatestStreamArn"])
+
+    def stream_records(self, table_name: str, region: str = REGION) -> list[dict[str, Any]]:
+        """Return everything in a table's stream, in the form in which Lambda passes it on."""
+        client = self.client("dynamodbstreams", region)
+        arn = self.stream(table_name, region)
+        records: list[dict[str, Any]] = []
+        for shard in client.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]:
+            iterator = client.get_shard_iterator(
+                StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+            )["ShardIterator"]
+            records += client.get_records(ShardIterator=iterator)["Records"]
+        return json.loads(json.dumps(records, default=str))  # type: ignore[no-any-return]
+
+    def messages(self, queue_url: str) -> list[dict[str, Any]]:
+        """Take what is in a queue, without waiting."""
+        answer = self.client("sqs").receive_message(
+            QueueUrl=queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        )
+        found: list[dict[str, Any]] = answer.get("Messages", [])
+        for message in found:
+            self.client("sqs").delete_message(
+                QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"]
+            )
+        return found
+
+    def denied(self) -> list[dict[str, Any]]:
+        """Return every call of a role that its policies did not allow."""
+        if not self.calls_file.exists():
+            return []
+        calls = [json.loads(line) for line in self.calls_file.read_text().splitlines()]
+        return [call for call in calls if not call["allowed"]]
+
+
+class FunctionError(Exception):
+    """A function raised; the message names the error."""
+
+
+def allow(actions: Sequence[str], *resources: str) -> Statement:
+    """Return a statement of a policy."""
+    return {"Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+
+
+@contextlib.contextmanager
+def running_emulator(folder: Path) -> Iterator[Emulator]:
+    """Start an emulator of its own on a free port, and stop it in the end.
+
+    Args:
+        folder: Empty folder for its state and its log.
+    """
+    port = _free_port()
+    calls_file, log_file = folder / "calls.jsonl", folder / "emulator.log"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",
+        "MINISTACK_REGION": REGION,
+        "GATEWAY_PORT": str(port),
+        "AUTH": "true",
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "S3_DATA_DIR": str(folder / "s3"),
+        "STATE_DIR": str(folder / "state"),
+        "MEDIACTL_EDGE_AUTHORITY": "127.0.0.1:9",
+        "MEDIACTL_CALLS_FILE": str(calls_file),
+        "MEDIACTL_CONTROL_TOKEN": secrets.token_hex(),
+    }
+    launch = Path(additions.__path__[0]) / "launch.py"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [_interpreter(), "-P", launch],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        endpoint = f"http://127.0.0.1:{port}"
+        eventually(
+            lambda: _answers(f"{endpoint}/_ministack/ready", process, log_file),
+            "the emulator answers",
+        )
+        yield Emulator(endpoint, calls_file)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _interpreter() -> str:
+    """Return the interpreter of the emulator's own virtual environment."""
+    named = os.environ.get("EMULATOR_PYTHON", "")
+    if not named:
+        pytest.skip("EMULATOR_PYTHON does not name the interpreter of the emulator")
+    return named
+
+
+def _answers(url: str, process: subprocess.Popen[bytes], log_file: Path) -> bool:
+    if process.poll() is not None:
+        raise AssertionError(f"the emulator ended:\n{log_file.read_text()[-2000:]}")
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _zip(folder: Path) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder))
+    return content.getvalue()
+
+
+def _policy(statements: Sequence[Statement]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def _key_schema(partition_key: str, sort_key: str) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": partition_key, "KeyType": "HASH"},
+        {"AttributeName": sort_key, "KeyType": "RANGE"},
+    ]

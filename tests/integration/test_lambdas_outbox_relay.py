@@ -1,0 +1,334 @@
+"""Events on their way from the table to subscribers, through the deployed function."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from emulator import (
+    ACCOUNT,
+    OTHER_REGION,
+    REGION,
+    Emulator,
+    allow,
+    eventually,
+    running_emulator,
+)
+
+from media_platform.assets import Service
+from media_platform.contract import table
+from media_platform.contract.environment import OutboxRelayEnvironment
+from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
+from media_platform.contract.ids import new_id
+from media_platform.contract.items import from_item
+
+FUNCTION = "relay"
+TABLE = "videos"
+TOPIC = "domain-events"
+QUEUE = "subscriber"
+FILTERED_QUEUE = "subscriber-of-ready"
+DEAD_LETTERS = "unpublishable"
+RETENTION_DAYS = 7
+RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The table in two regions, and for each a relay, a topic and a subscriber."""
+
+    emulator: Emulator
+    received: list[tuple[str, DomainEvent, dict[str, Any]]] = field(default_factory=list)
+
+    def write(self, event: DomainEvent, region: str = REGION, *, body: str | None = None) -> None:
+        """Write an outbox item in a region, as a service there does."""
+        item = event.to_outbox_item()
+        if body is not None:
+            item[OUTBOX_BODY] = {"S": body}
+        self.emulator.client("dynamodb", region).put_item(TableName=TABLE, Item=item)
+
+    def delete(self, event: DomainEvent) -> None:
+        """Delete an outbox item, as its time to live does."""
+        self.emulator.client("dynamodb").delete_item(
+            TableName=TABLE, Key=table.event_key(event.video_id, event.event_id).to_wire()
+        )
+
+    def item(self, event: DomainEvent, region: str = REGION) -> dict[str, Any]:
+        """Return an outbox item, empty if there is none."""
+        answer = self.emulator.client("dynamodb", region).get_item(
+            TableName=TABLE,
+            Key=table.event_key(event.video_id, event.event_id).to_wire(),
+            ConsistentRead=True,
+        )
+        return from_item(answer.get("Item", {}))
+
+    def deliveries(self, event: DomainEvent, queue: str = QUEUE) -> list[dict[str, Any]]:
+        """Return the message attributes of every delivery of an event so far."""
+        for region in (REGION, OTHER_REGION):
+            for name in (QUEUE, FILTERED_QUEUE):
+                client = self.emulator.client("sqs", region)
+                url = client.get_queue_url(QueueName=name)["QueueUrl"]
+                answer = client.receive_message(
+                    QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+                )
+                for message in answer.get("Messages", ()):
+                    client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                    self.received.append(
+                        (
+                            f"{region}/{name}",
+                            DomainEvent.from_json(message["Body"]),
+                            message.get("MessageAttributes", {}),
+                        )
+                    )
+        place = queue if "/" in queue else f"{REGION}/{queue}"
+        return [found[2] for found in self.received if found[:2] == (place, event)]
+
+    def records(self, chosen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Return the chosen records of the stream as Lambda passes them on."""
+        records = self.emulator.stream_records(TABLE)
+        return {"Records": [record for record in records if chosen(record)]}
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Take what the event source mapping gave up."""
+        url = self.emulator.client("sqs").get_queue_url(QueueName=DEAD_LETTERS)["QueueUrl"]
+        return [json.loads(message["Body"]) for message in self.emulator.messages(url)]
+
+
+def an_event(
+    event_type: EventType = EventType.VIDEO_CREATED, *, region: str = REGION, **data: Any
+) -> DomainEvent:
+    return DomainEvent(
+        event_id=new_id(),
+        event_type=event_type,
+        video_id=new_id(),
+        tenant="acme",
+        region=region,
+        sequence=1,
+        occurred_at="2026-11-21T09:00:00.000Z",
+        data=data,
+    )
+
+
+def of(event: DomainEvent) -> Callable[[dict[str, Any]], bool]:
+    """Return what picks the stream records of an event."""
+    sort_key = table.event_key(event.video_id, event.event_id).sk
+    return lambda record: bool(record["dynamodb"]["Keys"]["sk"]["S"] == sort_key)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
+        emulator.table(TABLE, replicas=[OTHER_REGION])
+        for region in (REGION, OTHER_REGION):
+            _make_relay(emulator, region)
+        yield Stage(emulator)
+        assert emulator.denied() == [], "the documented grants are enough"
+
+
+def _make_relay(emulator: Emulator, region: str) -> None:
+    topic_arn = _make_topic(emulator, region)
+    sqs = emulator.client("sqs", region)
+    sqs.create_queue(QueueName=DEAD_LETTERS)
+    dead_letters_arn = f"arn:aws:sqs:{region}:{ACCOUNT}:{DEAD_LETTERS}"
+    stream_arn = eventually(
+        lambda: emulator.stream(TABLE, region), "the replica has a stream of its own"
+    )
+    environment = OutboxRelayEnvironment(
+        home_region=region, table_name=TABLE, topic_arn=topic_arn, retention_days=RETENTION_DAYS
+    )
+    emulator.function(
+        FUNCTION,
+        Service.OUTBOX_RELAY,
+        "outbox_relay.handler.handle",
+        [
+            allow(
+                ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
+                stream_arn,
+            ),
+            allow(["dynamodb:ListStreams"], "*"),
+            allow(["dynamodb:UpdateItem"], f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{TABLE}"),
+            allow(["sns:Publish"], topic_arn),
+            allow(["sqs:SendMessage"], dead_letters_arn),
+        ],
+        environment=environment.to_variables(),
+        region=region,
+    )
+    pattern = {
+        "eventName": ["INSERT"],
+        "dynamodb": {
+            "Keys": {"sk": {"S": [{"prefix": table.EVENT_SORT_PREFIX}]}},
+            "NewImage": {"region": {"S": [region]}},
+        },
+    }
+    emulator.client("lambda", region).create_event_source_mapping(
+        FunctionName=FUNCTION,
+        EventSourceArn=stream_arn,
+        StartingPosition="TRIM_HORIZON",
+        BatchSize=100,
+        FunctionResponseTypes=["ReportBatchItemFailures"],
+        BisectBatchOnFunctionError=True,
+        MaximumRetryAttempts=RETRIES,
+        DestinationConfig={"OnFailure": {"Destination": dead_letters_arn}},
+        FilterCriteria={"Filters": [{"Pattern": json.dumps(pattern)}]},
+    )
+
+
+def _make_topic(emulator: Emulator, region: str) -> str:
+    """Create the topic with two subscribers; what is there already is left alone."""
+    sns, sqs = emulator.client("sns", region), emulator.client("sqs", region)
+    topic_arn = str(sns.create_topic(Name=TOPIC)["TopicArn"])
+    for queue, attributes in (
+        (QUEUE, {}),
+        (FILTERED_QUEUE, {"FilterPolicy": json.dumps({"event_type": ["VideoReady"]})}),
+    ):
+        queue_arn = f"arn:aws:sqs:{region}:{ACCOUNT}:{queue}"
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": {
+                "Effect": "Allow",
+                "Principal": {"Service": "sns.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": queue_arn,
+                "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+            },
+        }
+        sqs.create_queue(QueueName=queue, Attributes={"Policy": json.dumps(policy)})
+        sns.subscribe(
+            TopicArn=topic_arn,
+            Protocol="sqs",
+            Endpoint=queue_arn,
+            Attributes={"RawMessageDelivery": "true", **attributes},
+        )
+    return topic_arn
+
+
+def test_subscribers_receive_an_event_as_the_contract_says(stage: Stage) -> None:
+    event = an_event(title="Zoë's film & co", size_bytes=17)
+    stage.write(event)
+    (attributes,) = eventually(lambda: stage.deliveries(event), "the event arrives")
+    assert {name: a["StringValue"] for name, a in attributes.items()} == {
+        "event_type": "VideoCreated",
+        "tenant": "acme",
+    }
+
+
+def test_a_published_event_leaves_the_index_and_expires(stage: Stage) -> None:
+    event = an_event()
+    stage.write(event)
+    item = eventually(
+        lambda: found if "expires_at" in (found := stage.item(event)) else None, "it is marked"
+    )
+    assert table.UNPUBLISHED.partition_key not in item
+    kept = item["expires_at"] - time.time()
+    assert (RETENTION_DAYS - 1) * 86_400 < kept <= RETENTION_DAYS * 86_400
+    assert DomainEvent.from_json(item[OUTBOX_BODY]) == event
+
+
+def test_subscribers_can_filter_by_type(stage: Stage) -> None:
+    created, ready = an_event(), an_event(EventType.VIDEO_READY)
+    stage.write(created)
+    stage.write(ready)
+    eventually(lambda: stage.deliveries(ready, FILTERED_QUEUE), "the event arrives")
+    eventually(lambda: stage.deliveries(created), "the other arrives at the other queue")
+    assert stage.deliveries(created, FILTERED_QUEUE) == []
+
+
+def test_every_event_is_published_by_the_region_that_wrote_it(stage: Stage) -> None:
+    here, there = an_event(), an_event(region=OTHER_REGION)
+    stage.write(here)
+    stage.write(there, OTHER_REGION)
+    eventually(lambda: stage.item(here, OTHER_REGION), "the event is replicated there")
+    eventually(lambda: stage.item(there), "the event is replicated here")
+    eventually(lambda: stage.deliveries(here), "it is published here")
+    eventually(lambda: stage.deliveries(there, f"{OTHER_REGION}/{QUEUE}"), "and there")
+
+    # Even if the filter of the mapping let it through.
+    answer = stage.emulator.invoke(FUNCTION, stage.records(of(there)))
+    assert answer == {"batchItemFailures": []}
+    assert stage.deliveries(there) == []
+    assert stage.deliveries(here, f"{OTHER_REGION}/{QUEUE}") == []
+
+
+def test_the_end_of_an_event_is_no_event(stage: Stage) -> None:
+    event = an_event()
+    stage.write(event)
+    eventually(lambda: "expires_at" in stage.item(event), "it is marked")
+    stage.delete(event)
+    records = stage.records(lambda r: of(event)(r) and r["eventName"] != "INSERT")
+    assert {record["eventName"] for record in records["Records"]} == {"MODIFY", "REMOVE"}
+    before = len(eventually(lambda: stage.deliveries(event), "the event arrived"))
+    assert stage.emulator.invoke(FUNCTION, records) == {"batchItemFailures": []}
+    assert len(stage.deliveries(event)) == before
+    assert stage.item(event) == {}
+
+
+def test_a_batch_that_comes_twice_is_published_again_under_the_same_id(stage: Stage) -> None:
+    event = an_event()
+    stage.write(event)
+    eventually(lambda: "expires_at" in stage.item(event), "it is marked")
+    assert stage.emulator.invoke(FUNCTION, stage.records(of(event))) == {"batchItemFailures": []}
+    eventually(lambda: len(stage.deliveries(event)) == 2, "the repeat arrives")
+
+
+def test_an_event_that_was_purged_meanwhile_is_not_made_again(stage: Stage) -> None:
+    event = an_event()
+    stage.write(event)
+    eventually(lambda: "expires_at" in stage.item(event), "it is marked")
+    stage.delete(event)
+    assert stage.emulator.invoke(FUNCTION, stage.records(of(event))) == {"batchItemFailures": []}
+    assert stage.item(event) == {}
+
+
+def test_a_topic_that_is_away_loses_no_event(stage: Stage) -> None:
+    sns = stage.emulator.client("sns")
+    topic_arn = f"arn:aws:sns:{REGION}:{ACCOUNT}:{TOPIC}"
+    event = an_event()
+    sns.delete_topic(TopicArn=topic_arn)
+    try:
+        stage.write(event)
+        (record,) = eventually(
+            lambda: stage.records(of(event))["Records"], "the event is in the stream"
+        )
+        answer = stage.emulator.invoke(FUNCTION, {"Records": [record]})
+        number = record["dynamodb"]["SequenceNumber"]
+        assert answer == {"batchItemFailures": [{"itemIdentifier": number}]}
+        assert table.UNPUBLISHED.partition_key in stage.item(event)
+    finally:
+        _make_topic(stage.emulator, REGION)
+    eventually(lambda: stage.deliveries(event), "the retry published it")
+    eventually(lambda: "expires_at" in stage.item(event), "and marked it")
+
+
+def test_poison_holds_nobody_up_and_is_not_swallowed(stage: Stage) -> None:
+    before, poison, behind = an_event(), an_event(), an_event()
+    stage.write(before)
+    stage.write(poison, body="{}")
+    stage.write(behind)
+
+    eventually(lambda: stage.deliveries(before), "what came before is published")
+    (letter,) = eventually(stage.dead_letters, "the poison goes to the failure destination")
+    (record,) = stage.records(of(poison))["Records"]
+    number = record["dynamodb"]["SequenceNumber"]
+    assert letter["DDBStreamBatchInfo"]["startSequenceNumber"] == number
+    eventually(lambda: stage.deliveries(behind), "what came behind is published")
+    assert table.UNPUBLISHED.partition_key in stage.item(poison), "it stays to be looked at"
+
+
+def test_a_batch_is_reported_from_its_first_failure_on(stage: Stage) -> None:
+    events = [an_event() for _ in range(12)]
+    for number, event in enumerate(events):
+        stage.write(event, body="[]" if number == 11 else None)
+    wanted = {table.event_key(e.video_id, e.event_id).sk for e in events}
+    batch = stage.records(
+        lambda r: r["eventName"] == "INSERT" and r["dynamodb"]["Keys"]["sk"]["S"] in wanted
+    )
+    assert len(batch["Records"]) == 12
+    answer = stage.emulator.invoke(FUNCTION, batch)
+    number = batch["Records"][11]["dynamodb"]["SequenceNumber"]
+    assert answer == {"batchItemFailures": [{"itemIdentifier": number}]}
+    for event in events[:11]:
+        eventually(lambda event=event: stage.deliveries(event), "all before it are published")
+    eventually(stage.dead_letters, "the poison is given up")
