@@ -1,0 +1,212 @@
+"""Fragmented MP4: reading boxes and the facts of a fragment.
+
+Source: ISO/IEC 14496-12 (boxes 8.8.4 to 8.8.12) and 14496-15 (``avcC``).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+MAX_BOX_BYTES = 256 * 1024 * 1024
+"""Largest box that is read into memory; one GOP of the highest rung stays far below."""
+
+NOT_SYNC = 0x10000
+"""Sample flag ``sample_is_non_sync_sample``."""
+
+
+class BoxError(ValueError):
+    """Bytes that are not the fragmented MP4 which the encoder was asked for."""
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One ``moof`` with its ``mdat``.
+
+    Attributes:
+        decode_time: Time of the first sample, in ticks of the track.
+        samples: Number of samples.
+        duration: Sum of their durations, in ticks.
+        first_pts: Earliest presentation time, in ticks.
+        last_pts: Latest presentation time, in ticks.
+        starts_with_sync: Whether the first sample can be decoded alone.
+        data: The bytes of both boxes.
+    """
+
+    decode_time: int
+    samples: int
+    duration: int
+    first_pts: int
+    last_pts: int
+    starts_with_sync: bool
+    data: bytes
+
+
+def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """Yield type and payload of the boxes in ``data``.
+
+    Raises:
+        BoxError: If a box says that it is longer than what holds it.
+    """
+    offset, end = start, len(data) if end is None else end
+    while offset < end:
+        if offset + 8 > end:
+            raise BoxError(f"{end - offset} bytes at the end are no box")
+        size, kind = struct.unpack_from(">I4s", data, offset)
+        header = 8
+        if size == 1 and offset + 16 <= end:
+            (size,) = struct.unpack_from(">Q", data, offset + 8)
+            header = 16
+        if size < header or offset + size > end:
+            raise BoxError(f"box {kind!r} of {size} bytes does not fit into {end - offset}")
+        yield kind, data[offset + header : offset + size]
+        offset += size
+
+
+def find(data: bytes, *path: bytes) -> Iterator[bytes]:
+    """Yield the payloads of all boxes at ``path``, for boxes that hold nothing but boxes."""
+    for kind, payload in boxes(data):
+        if kind == path[0]:
+            if len(path) == 1:
+                yield payload
+            else:
+                yield from find(payload, *path[1:])
+
+
+def read_box(stream: BinaryIO) -> tuple[bytes, bytes] | None:
+    """Read the next box of a pipe: its type and its bytes with the header.
+
+    Returns:
+        ``None`` at the end of the stream.
+
+    Raises:
+        BoxError: If the stream ends within a box, or the box is larger than is believable.
+    """
+    head = stream.read(8)
+    if not head:
+        return None
+    if len(head) < 8:  # noqa: PLR2004
+        raise BoxError("the stream ends within the head of a box")
+    size, kind = struct.unpack(">I4s", head)
+    if size == 1:
+        head += stream.read(8)
+        (size,) = struct.unpack_from(">Q", head, 8)
+    if not len(head) <= size <= MAX_BOX_BYTES:
+        raise BoxError(f"box {kind!r} claims {size} bytes")
+    body = stream.read(size - len(head))
+    if len(body) < size - len(head):
+        raise BoxError(f"the stream ends within a box {kind!r}")
+    return kind, head + body
+
+
+def read_fragments(stream: BinaryIO) -> Iterator[bytes | Fragment]:
+    """Yield the init segment, as bytes, and then every fragment of an fMP4 stream.
+
+    The init segment is held back until a fragment follows: an encode of no frames writes another,
+    useless one.
+
+    Raises:
+        BoxError: If the stream is cut off or holds other boxes.
+    """
+    init, moof, started = b"", b"", False
+    while (box := read_box(stream)) is not None:
+        kind, data = box
+        if kind in {b"ftyp", b"moov"} and not started:
+            init += data
+        elif kind == b"moof" and not moof:
+            moof = data
+        elif kind == b"mdat" and moof:
+            if not started:
+                started = True
+                yield init
+            yield _fragment(moof, data)
+            moof = b""
+        else:
+            raise BoxError(f"box {kind!r} is out of place")
+    if moof:
+        raise BoxError("the stream ends before the samples of its last fragment")
+
+
+def _only(data: bytes, *path: bytes) -> bytes:
+    found = list(find(data, *path))
+    if len(found) != 1:
+        raise BoxError(f"{len(found)} boxes {b'/'.join(path)!r} where one is expected")
+    return found[0]
+
+
+def _fragment(moof: bytes, mdat: bytes) -> Fragment:
+    try:
+        return _read_fragment(moof, mdat)
+    except struct.error as error:
+        raise BoxError(f"a fragment is malformed: {error}") from error
+
+
+def _read_fragment(moof: bytes, mdat: bytes) -> Fragment:
+    tfdt = _only(moof, b"moof", b"traf", b"tfdt")
+    decode_time: int = struct.unpack_from(">Q" if tfdt[0] else ">I", tfdt, 4)[0]
+    default_duration, default_flags = _defaults(_only(moof, b"moof", b"traf", b"tfhd"))
+    elapsed, presented = 0, []
+    first_flags: int | None = None
+    for run in find(moof, b"moof", b"traf", b"trun"):
+        flags, count = struct.unpack_from(">II", run)
+        offset = 8 + 4 * bool(flags & 0x1)
+        if flags & 0x4:
+            if first_flags is None:
+                (first_flags,) = struct.unpack_from(">I", run, offset)
+            offset += 4
+        for _ in range(count):
+            duration, composition = default_duration, 0
+            if flags & 0x100:
+                (duration,) = struct.unpack_from(">I", run, offset)
+                offset += 4
+            offset += 4 * bool(flags & 0x200)
+            if flags & 0x400:
+                if first_flags is None:
+                    (first_flags,) = struct.unpack_from(">I", run, offset)
+                offset += 4
+            if flags & 0x800:
+                (composition,) = struct.unpack_from(">i", run, offset)
+                offset += 4
+            presented.append(decode_time + elapsed + composition)
+            elapsed += duration
+    if not presented:
+        raise BoxError("a fragment has no samples")
+    flags = default_flags if first_flags is None else first_flags
+    return Fragment(
+        decode_time=decode_time,
+        samples=len(presented),
+        duration=elapsed,
+        first_pts=min(presented),
+        last_pts=max(presented),
+        starts_with_sync=not flags & NOT_SYNC,
+        data=moof + mdat,
+    )
+
+
+def _defaults(tfhd: bytes) -> tuple[int, int]:
+    """Return default duration and default flags of the samples of a fragment."""
+    (flags,) = struct.unpack_from(">I", tfhd)
+    offset = 8 + 8 * bool(flags & 0x1) + 4 * bool(flags & 0x2)
+    duration = sample_flags = 0
+    if flags & 0x8:
+        (duration,) = struct.unpack_from(">I", tfhd, offset)
+        offset += 4
+    offset += 4 * bool(flags & 0x10)
+    if flags & 0x20:
+        (sample_flags,) = struct.unpack_from(">I", tfhd, offset)
+    return duration, sample_flags
+
+
+def avc_codec(init: bytes) -> str:
+    """Return the RFC 6381 name of the H.264 track of an init segment, e.g. ``avc1.640028``.
+
+    Raises:
+        BoxError: If the init segment has no H.264 track.
+    """
+    description = _only(init, b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    at = description.find(b"avcC")
+    if at < 0 or len(description) < at + 8:
+        raise BoxError("the init segment describes no H.264 track")
+    return f"avc1.{description[at + 5 : at + 8].hex()}"

@@ -1,0 +1,236 @@
+"""The command lines of ffmpeg.
+
+The binary is the one that the imageio-ffmpeg package carries, and no other: workers of two builds
+would write init segments that differ (docs/decisions/0010).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from importlib.resources import files
+from pathlib import Path
+
+from media_worker.planning import FrameRange, Plan, Rung, has_hd_colours, is_hdr
+from media_worker.segments import AAC_FRAME, AUDIO_FRAGMENT_FRAMES, AUDIO_RATE
+
+DEMUXERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg"
+"""The containers that are opened; none of them can name another file or host."""
+
+PROTOCOLS = "http,tcp"
+"""What input may be read through: the loopback proxy, and nothing on disk."""
+
+AUDIO_BITS = 128_000
+AUDIO_BANDWIDTH = 160_000
+"""Peak bits per second of an audio segment, with what the container adds."""
+
+POSTER_WIDTH = 1280
+_POSTER_CANDIDATES = 50
+
+
+class FfmpegMissingError(RuntimeError):
+    """The pinned binary is not installed."""
+
+
+def binary() -> Path:
+    """Return the pinned ffmpeg.
+
+    The package's own look-up is not used: it falls back to any ffmpeg of the system.
+
+    Raises:
+        FfmpegMissingError: If the package carries no binary for this platform.
+    """
+    folder = Path(str(files("imageio_ffmpeg"))) / "binaries"
+    for candidate in sorted(folder.glob("ffmpeg-*")):
+        return candidate
+    raise FfmpegMissingError(
+        f"no ffmpeg in {folder}: install imageio-ffmpeg from a wheel of this platform"
+    )
+
+
+def _head(level: str = "error") -> list[str]:
+    return [str(binary()), "-nostdin", "-hide_banner", "-nostats", "-v", level, "-copyts"]
+
+
+def _input(url: str, max_pixels: int) -> list[str]:
+    return [
+        *("-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS),
+        *("-max_pixels", str(max_pixels), "-i", url),
+    ]
+
+
+_CLEAN = ("-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1")
+_FRAGMENTED = "+cmaf+empty_moov+frag_discont+skip_trailer"
+
+
+def first_frame(url: str, video_index: int, max_pixels: int) -> list[str]:
+    """Decode one frame, and let ``showinfo`` tell of it on standard error."""
+    return [
+        *_head("info"),
+        *_input(url, max_pixels),
+        *("-map", f"0:{video_index}", "-vf", "showinfo", "-frames:v", "1"),
+        *("-fps_mode", "passthrough", "-f", "null", "-"),
+    ]
+
+
+_TIME_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
+_FRAME = re.compile(r"n: *0 pts: *(-?\d+).*? i:(\w)")
+
+
+def read_first_frame(log: str) -> tuple[int, Fraction, bool] | None:
+    """Return time, time base and whether it is interlaced, of the frame that ``log`` tells of."""
+    base, frame = _TIME_BASE.search(log), _FRAME.search(log)
+    if not (base and frame):
+        return None
+    return int(frame[1]), Fraction(int(base[1]), int(base[2])), frame[2] != "P"
+
+
+def video(
+    plan: Plan,
+    frames: FrameRange,
+    url: str,
+    *,
+    pipes: Sequence[int],
+    pre_roll: Fraction,
+    max_pixels: int,
+    threads: int,
+) -> list[str]:
+    """Encode a range of frames into every rung, from one decode.
+
+    Standard output gets ``-progress`` lines; their ``frame`` counts what was decoded for the range,
+    in an output of its own that encodes nothing.
+
+    Args:
+        plan: The plan.
+        frames: The range.
+        url: The source.
+        pipes: File descriptors that get the fMP4 of each rung, in the order of the ladder.
+        pre_roll: Seconds before the range from which reading starts.
+        max_pixels: Largest picture that is decoded.
+        threads: Threads of each encoder.
+    """
+    rate, grid = plan.frame_rate, plan.grid
+    argv = [*_head(), "-progress", "pipe:1", *_seek(plan, frames.start, pre_roll)]
+    argv += [*_input(url, max_pixels), "-filter_complex", filters(plan, frames)]
+    argv += ["-map", "[count]", "-c:v", "wrapped_avframe", "-fps_mode", "passthrough"]
+    argv += ["-f", "null", "-"]
+    for number, (rung, pipe) in enumerate(zip(plan.rungs, pipes, strict=True)):
+        argv += ["-map", f"[rung{number}]", "-an", *_CLEAN, *_x264(rung, grid.gop_frames, threads)]
+        argv += [
+            "-fps_mode",
+            "passthrough",
+            "-enc_time_base",
+            f"1/{rate}" if rate.denominator == 1 else f"{rate.denominator}/{rate.numerator}",
+        ]
+        argv += ["-video_track_timescale", str(grid.timescale), "-f", "mp4", "-write_btrt", "0"]
+        argv += ["-movflags", f"{_FRAGMENTED}+frag_keyframe"]
+        argv += ["-fragment_index", str(frames.start // grid.gop_frames + 1), f"pipe:{pipe}"]
+    return argv
+
+
+def _seek(plan: Plan, start: int, pre_roll: Fraction) -> list[str]:
+    """Seek to a key frame before ``start``.
+
+    Frames from the key frame on reach the filters (``-noaccurate_seek``), so the frame that is on
+    screen at the cut is known, and open GOPs have their references.
+    """
+    source = plan.source
+    time = source.origin + start / plan.frame_rate - source.format_start - pre_roll
+    return ["-noaccurate_seek", "-ss", f"{float(time):.6f}"] if start and time > 0 else []
+
+
+def _x264(rung: Rung, gop: int, threads: int) -> list[str]:
+    """Settings that pin what ends up in the init segment, so that all workers write the same."""
+    return [
+        *("-c:v", "libx264", "-preset", "veryfast", "-profile:v", "high", "-level:v", rung.level),
+        *("-crf", "23", "-maxrate", str(rung.peak_bits), "-bufsize", str(rung.peak_bits)),
+        *("-g", str(gop), "-keyint_min", str(gop), "-sc_threshold", "0", "-bf", "2", "-refs", "3"),
+        *("-flags", "+cgop", "-x264-params", "stitchable=1:open-gop=0", "-threads", str(threads)),
+    ]
+
+
+def filters(plan: Plan, frames: FrameRange) -> str:
+    """Return the filter graph: source times to frame numbers, then one branch per rung."""
+    source = plan.source
+    chain = [f"setpts=PTS-({source.first_pts})"]
+    if source.interlaced:
+        chain.append("bwdif=mode=send_frame")
+    start_time = ":start_time=0" if frames.start == 0 else ""
+    chain.append(f"fps=fps={plan.frame_rate}:round=near{start_time}")
+    end = "" if frames.end is None else f":end_pts={frames.end}"
+    chain.append(f"trim=start_pts={frames.start}{end}")
+    names = "".join(f"[split{number}]" for number in range(len(plan.rungs)))
+    branches = [
+        f"[0:{source.video_index}]{','.join(chain)},split=2[count][picture]",
+        f"[picture]{_tone_map(plan)}split={len(plan.rungs)}{names}",
+    ]
+    matrix = "bt709" if has_hd_colours(source) or is_hdr(source) else "smpte170m"
+    for number, rung in enumerate(plan.rungs):
+        branches.append(
+            f"[split{number}]scale={rung.width}:{rung.height}:flags=bicubic:out_range=tv,setsar=1,"
+            "format=yuv420p,setparams=range=tv:color_primaries=bt709:color_trc=bt709"
+            f":colorspace={matrix}:field_mode=prog[rung{number}]"
+        )
+    return ";".join(branches)
+
+
+def _tone_map(plan: Plan) -> str:
+    """Return the filters that bring HDR to SDR, at the size of the top rung; else nothing."""
+    if not is_hdr(plan.source):
+        return ""
+    top = plan.rungs[0]
+    return (
+        f"zscale=w={top.width}:h={top.height}:t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,"
+        "tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p,"
+    )
+
+
+def audio(plan: Plan, url: str, max_pixels: int) -> list[str]:
+    """Encode the sound to standard output, on the same zero as the video and to the same end.
+
+    A late start is padded, an early one trimmed, holes are filled. The packet with the encoder's
+    priming is dropped, since players would present it and the sound would be 21 ms late.
+    """
+    source = plan.source
+    chain = [
+        f"asetpts=PTS-({float(source.origin):.6f})/TB",
+        f"aresample={AUDIO_RATE}:async=1:first_pts=0",
+    ]
+    if plan.seconds is not None:
+        samples = round(plan.seconds * AUDIO_RATE)
+        chain += [f"apad=whole_len={samples}", f"atrim=end_sample={samples}"]
+    fragment = AUDIO_FRAGMENT_FRAMES * AAC_FRAME * 1_000_000 // AUDIO_RATE
+    return [
+        *_head(),
+        *("-discard:v", "all"),
+        *_input(url, max_pixels),
+        *("-map", f"0:{source.audio_index}", "-vn", *_CLEAN, "-af", ",".join(chain)),
+        *("-ac", "2", "-c:a", "aac", "-b:a", str(AUDIO_BITS), "-bsf:a", "noise=drop='lt(pts,0)'"),
+        *("-f", "mp4", "-write_btrt", "0", "-movflags", _FRAGMENTED),
+        *("-frag_duration", str(fragment), "pipe:1"),
+    ]
+
+
+def poster(plan: Plan, url: str, max_pixels: int, *, at: Fraction) -> list[str]:
+    """Write one JPEG to standard output: the most typical frame of those that follow ``at``.
+
+    Args:
+        plan: The plan.
+        url: The source.
+        max_pixels: Largest picture that is decoded.
+        at: Seconds from the start of the video.
+    """
+    top = plan.rungs[0]
+    width = min(top.width, POSTER_WIDTH)
+    time = plan.source.origin - plan.source.format_start + at
+    seek = ["-ss", f"{float(time):.6f}"] if at > 0 and time > 0 else []
+    chain = f"{_tone_map(plan)}thumbnail=n={_POSTER_CANDIDATES},scale={width}:-2,setsar=1"
+    return [
+        *_head(),
+        *seek,
+        *_input(url, max_pixels),
+        *("-map", f"0:{plan.source.video_index}", "-an", *_CLEAN, "-vf", chain),
+        *("-frames:v", "1", "-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p"),
+        *("-f", "image2pipe", "pipe:1"),
+    ]

@@ -1,0 +1,140 @@
+"""The queue of jobs, and keeping a received one while it is worked on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+
+from media_platform.contract.jobs import DEAD_LETTER_REASON
+from media_worker.cancellation import Cancellation
+from media_worker.faults import StoppedError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+POLL_SECONDS = 20
+"""Longest wait of a receive call that SQS offers."""
+
+MAX_HIDE_SECONDS = 43_200
+"""Longest visibility timeout of SQS: 12 hours."""
+
+_REASON_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class Message:
+    """A received message.
+
+    Attributes:
+        body: The body.
+        receipt: Handle of this delivery.
+    """
+
+    body: str
+    receipt: str
+
+
+class JobQueue:
+    """The queue of a region and its dead-letter queue.
+
+    Args:
+        client: Client for the region.
+        queue_url: The queue.
+        dead_letter_queue_url: Where jobs go that failed too often.
+    """
+
+    def __init__(self, client: SQSClient, queue_url: str, dead_letter_queue_url: str) -> None:
+        self._client = client
+        self._queue_url = queue_url
+        self._dead_letter_queue_url = dead_letter_queue_url
+
+    def receive(self, *, wait_seconds: int, hide_seconds: int) -> Message | None:
+        """Wait for a message; it is hidden from others for ``hide_seconds``."""
+        answer = self._client.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=1,
+            WaitTimeSeconds=wait_seconds,
+            VisibilityTimeout=hide_seconds,
+        )
+        for message in answer.get("Messages", []):
+            return Message(message["Body"], message["ReceiptHandle"])
+        return None
+
+    def hide(self, message: Message, seconds: int) -> None:
+        """Hide a message for ``seconds`` from now; 0 gives it back at once."""
+        self._client.change_message_visibility(
+            QueueUrl=self._queue_url,
+            ReceiptHandle=message.receipt,
+            VisibilityTimeout=min(MAX_HIDE_SECONDS, seconds),
+        )
+
+    def delete(self, message: Message) -> None:
+        """Remove a message for good."""
+        self._client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message.receipt)
+
+    def dead_letter(self, message: Message, reason: str) -> None:
+        """Put a copy of a message, with the reason, where people look after it."""
+        self._client.send_message(
+            QueueUrl=self._dead_letter_queue_url,
+            MessageBody=message.body,
+            MessageAttributes={
+                DEAD_LETTER_REASON: {
+                    "DataType": "String",
+                    "StringValue": reason[:_REASON_CHARACTERS] or "unknown",
+                }
+            },
+        )
+
+
+class Heartbeat:
+    """Keeps something alive from a thread of its own while the ``with`` block runs.
+
+    Args:
+        beats: What is done at each beat; the first :class:`StoppedError` stops the job, other
+            errors of AWS are logged and the next beat tries again.
+        interval_seconds: Time between beats.
+        cancellation: Stops the job.
+    """
+
+    def __init__(
+        self,
+        *beats: Callable[[], None],
+        interval_seconds: float,
+        cancellation: Cancellation,
+    ) -> None:
+        self._beats = beats
+        self._interval = interval_seconds
+        self._cancellation = cancellation
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        # A beat under way must not hide a message again that is given back after this.
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        while not self._end.wait(self._interval):
+            for beat in self._beats:
+                try:
+                    beat()
+                except StoppedError as error:
+                    self._cancellation.fail(error)
+                    return
+                except (BotoCoreError, ClientError, OSError) as error:
+                    structlog.get_logger().warning("heartbeat failed", error=str(error))

@@ -1,0 +1,180 @@
+"""Where a run is published: the media bucket, behind the three operations that a worker needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+IMMUTABLE = "public, max-age=31536000, immutable"
+"""For objects that are written once: a year, the longest that caches honour."""
+
+GROWING = "public, max-age=1"
+"""For playlists that grow; players ask again every few seconds."""
+
+FINISHED = "public, max-age=3600"
+"""For what is complete, but stands under a key that a later attempt writes as well."""
+
+_CONFLICT_CODES = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+_MISSING_CODES = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
+
+
+class ObjectChangedError(Exception):
+    """Somebody else wrote the object since it was read."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as it is stored.
+
+    Attributes:
+        body: The bytes.
+        etag: Names this state of the object.
+    """
+
+    body: bytes
+    etag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """An object to be written.
+
+    Attributes:
+        key: Its key.
+        body: The bytes.
+        content_type: Its media type.
+        cache_control: How long caches may keep it.
+    """
+
+    key: str
+    body: bytes
+    content_type: str
+    cache_control: str = IMMUTABLE
+
+
+class ObjectStore(Protocol):
+    """The operations of a bucket that a worker needs."""
+
+    def put(self, upload: Upload) -> None:
+        """Write an object."""
+
+    def replace(self, upload: Upload, etag: str | None) -> str:
+        """Write an object if it still is in the state that ``etag`` names; return the new one.
+
+        Args:
+            upload: The object.
+            etag: The state, or ``None`` if there must be no object.
+
+        Raises:
+            ObjectChangedError: If it is in another state.
+        """
+
+    def get(self, key: str) -> StoredObject | None:
+        """Return an object, or ``None`` if there is none."""
+
+
+class S3ObjectStore:
+    """A bucket.
+
+    Args:
+        client: Client for the region of the bucket.
+        bucket: Name of the bucket.
+    """
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def put(self, upload: Upload) -> None:
+        """Write an object."""
+        self._put(upload, {})
+
+    def replace(self, upload: Upload, etag: str | None) -> str:
+        """Write an object if it still is in the state that ``etag`` names."""
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        try:
+            return self._put(upload, condition)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in _CONFLICT_CODES | _MISSING_CODES:
+                raise
+        stored = self.get(upload.key)
+        if stored is not None and stored.body == upload.body:
+            return stored.etag  # an earlier try of ours arrived, though its answer did not
+        raise ObjectChangedError(upload.key)
+
+    def get(self, key: str) -> StoredObject | None:
+        """Return an object, or ``None`` if there is none."""
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING_CODES:
+                return None
+            raise
+        return StoredObject(answer["Body"].read(), answer["ETag"])
+
+    def _put(self, upload: Upload, condition: dict[str, Any]) -> str:
+        answer = self._client.put_object(
+            Bucket=self._bucket,
+            Key=upload.key,
+            Body=upload.body,
+            ContentType=upload.content_type,
+            CacheControl=upload.cache_control,
+            **condition,
+        )
+        return answer["ETag"]
+
+
+class S3RangeReader:
+    """Reads the one object version that a job is about.
+
+    Args:
+        client: Client for the region of the bucket.
+        bucket: Bucket of the source.
+        key: Key of the source.
+        version_id: The version.
+    """
+
+    def __init__(self, client: S3Client, bucket: str, key: str, version_id: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._key = key
+        self._version_id = version_id
+
+    def size(self) -> int:
+        """Return the size of the source in bytes.
+
+        Raises:
+            FileNotFoundError: If the version is gone.
+        """
+        try:
+            answer = self._client.head_object(
+                Bucket=self._bucket, Key=self._key, VersionId=self._version_id
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING_CODES:
+                raise FileNotFoundError(self._key) from error
+            raise
+        return answer["ContentLength"]
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes from ``start`` to before ``end``.
+
+        Raises:
+            OSError: If fewer arrive.
+        """
+        answer = self._client.get_object(
+            Bucket=self._bucket,
+            Key=self._key,
+            VersionId=self._version_id,
+            Range=f"bytes={start}-{end - 1}",
+        )
+        data = answer["Body"].read()
+        if len(data) != end - start:
+            raise OSError(f"{len(data)} bytes arrived of {end - start} from {start}")
+        return data

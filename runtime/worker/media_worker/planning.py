@@ -1,0 +1,350 @@
+"""From what the probe saw to a plan: timeline, frame rate, grid, ladder, ranges.
+
+Everything here is a function of the source alone, so that two workers that plan the same video plan
+the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+from media_worker.faults import BadInputError
+from media_worker.segments import VideoGrid
+
+STANDARD_RATES: tuple[Fraction, ...] = (
+    *(Fraction(5), Fraction(6), Fraction(15, 2), Fraction(10), Fraction(12), Fraction(25, 2)),
+    *(Fraction(15), Fraction(20), Fraction(24000, 1001), Fraction(24), Fraction(25)),
+    *(Fraction(30000, 1001), Fraction(30), Fraction(48), Fraction(50)),
+    *(Fraction(60000, 1001), Fraction(60)),
+)
+"""Frame rates that cameras and programs mean when their time stamps come close."""
+
+MAX_RATE = 60
+MIN_RATE = 5
+
+LADDER: dict[int, int] = {1080: 4_500_000, 720: 2_600_000, 480: 1_200_000, 360: 700_000}
+"""Peak bits per second by length of the short side, at up to 30 frames a second."""
+
+GOP_SECONDS = 2
+SEGMENT_SECONDS = 4
+MIN_TIMESCALE = 10_000
+"""Ticks per second that a timescale has at least, so that players round nothing visible."""
+
+_LEVELS: tuple[tuple[str, int, int], ...] = (
+    ("3.0", 40_500, 1_620),
+    ("3.1", 108_000, 3_600),
+    ("3.2", 216_000, 5_120),
+    ("4.0", 245_760, 8_192),
+    ("4.2", 522_240, 8_704),
+    ("5.0", 589_824, 22_080),
+    ("5.1", 983_040, 36_864),
+)
+"""H.264 levels with macroblocks per second and per frame (ITU-T H.264, table A-1)."""
+
+PQ, HLG = 16, 18
+"""Transfer characteristics of HDR video (ITU-T H.273, table 3)."""
+
+_HD_MATRICES = frozenset({1, 9, 10})
+_UNSPECIFIED = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What the probe and the first decoded frame say about an upload.
+
+    Attributes:
+        format_name: Name of the demuxer.
+        format_start: Time from which seeking counts, in seconds.
+        video_index: Number of the video stream.
+        audio_index: Number of the audio stream, or ``None``.
+        time_base: Seconds of one tick of the video stream.
+        packet_times: Presentation times of the first packets, in ticks.
+        average_rate: Frames per second on average, as far as the container says.
+        base_rate: The exact rate that the container states, if it does.
+        width: Pixels of a decoded line.
+        height: Lines of a decoded frame.
+        rotation: Degrees by which players turn the picture.
+        sample_aspect: Width of a pixel divided by its height.
+        transfer: Transfer characteristics (ITU-T H.273).
+        matrix: Matrix coefficients (ITU-T H.273).
+        promised_end: Time of the end that the header claims for the longest stream, or ``None``.
+        tail_end: Time of the end of the last packet found, of any stream, or ``None``.
+        video_end: Time of the end of the last video packet, as far as it is known.
+        first_pts: Time of the first frame that the encoder's own decoder yields, in ticks of
+            ``decoder_time_base``.
+        decoder_time_base: Seconds of one such tick.
+        interlaced: Whether this frame was interlaced.
+    """
+
+    format_name: str
+    format_start: Fraction
+    video_index: int
+    audio_index: int | None
+    time_base: Fraction
+    packet_times: tuple[int, ...]
+    average_rate: Fraction | None
+    base_rate: Fraction | None
+    width: int
+    height: int
+    rotation: int
+    sample_aspect: Fraction
+    transfer: int
+    matrix: int
+    promised_end: Fraction | None
+    tail_end: Fraction | None
+    video_end: Fraction | None
+    first_pts: int
+    decoder_time_base: Fraction
+    interlaced: bool
+
+    @property
+    def origin(self) -> Fraction:
+        """Time in the source that is zero in the result, in seconds."""
+        return self.first_pts * self.decoder_time_base
+
+    @property
+    def displayed_size(self) -> tuple[int, int]:
+        """Width and height in square pixels, turned as players turn it."""
+        width, height = max(1, round(self.width * self.sample_aspect)), self.height
+        return (height, width) if self.rotation % 180 else (width, height)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One rendition to be made.
+
+    Attributes:
+        width: Pixels of a line, even.
+        height: Lines, even.
+        peak_bits: Bits per second that the rate control does not exceed over one second.
+        level: H.264 level.
+    """
+
+    width: int
+    height: int
+    peak_bits: int
+    level: str
+
+    @property
+    def bandwidth(self) -> int:
+        """Peak bits per second of a full segment: one second of buffer on top of four."""
+        return self.peak_bits * (SEGMENT_SECONDS + 1) // SEGMENT_SECONDS
+
+
+@dataclass(frozen=True)
+class FrameRange:
+    """Frames that one worker encodes.
+
+    Attributes:
+        start: First frame, at the start of a segment.
+        end: Frame after the last, or ``None`` for all that are there.
+    """
+
+    start: int
+    end: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a source becomes a ladder.
+
+    Attributes:
+        source: The source.
+        frame_rate: Frames per second of all renditions.
+        frames: Frames that the result should have, or ``None`` if nothing tells. An estimate.
+        grid: Where frames, key frames and segments lie.
+        rungs: The ladder, highest first.
+        ranges: The parts, each encoded by one worker, in order.
+    """
+
+    source: Source
+    frame_rate: Fraction
+    frames: int | None
+    grid: VideoGrid
+    rungs: tuple[Rung, ...]
+    ranges: tuple[FrameRange, ...]
+
+    @property
+    def seconds(self) -> Fraction | None:
+        """Planned length in seconds."""
+        return None if self.frames is None else self.frames / self.frame_rate
+
+
+def make_plan(source: Source) -> Plan:
+    """Plan the encoding of ``source`` as one range."""
+    rate = choose_rate(source)
+    gop = max(1, round(GOP_SECONDS * rate))
+    timescale = rate.numerator
+    while timescale < MIN_TIMESCALE:
+        timescale *= 2
+    grid = VideoGrid(
+        timescale=timescale,
+        frame_ticks=int(timescale / rate),
+        gop_frames=gop,
+        segment_frames=gop * (SEGMENT_SECONDS // GOP_SECONDS),
+    )
+    frames = None
+    if source.video_end is not None:
+        frames = max(1, round((source.video_end - source.origin) * rate))
+    return Plan(
+        source=source,
+        frame_rate=rate,
+        frames=frames,
+        grid=grid,
+        rungs=choose_ladder(source.displayed_size, rate),
+        ranges=(FrameRange(0, None),),
+    )
+
+
+def snap(rate: Fraction | float, tolerance: float) -> Fraction | None:
+    """Return the standard rate within ``tolerance`` (a ratio) of ``rate``, or ``None``."""
+    nearest = min(STANDARD_RATES, key=lambda standard: abs(float(standard) - float(rate)))
+    near = abs(float(nearest) - float(rate)) <= tolerance * float(nearest)
+    return nearest if near else None
+
+
+def choose_rate(source: Source) -> Fraction:
+    """Return the frame rate of the grid: what the camera meant.
+
+    It is the mean of the frame intervals within 45 % of the median one, snapped to a standard rate
+    and capped at 60: pauses and dropped frames do not lower it, as they do the average that the
+    container states, and jitter does not bend it.
+    """
+    times = sorted(set(source.packet_times))
+    intervals = sorted(
+        float((after - before) * source.time_base) for before, after in pairwise(times)
+    )
+    if len(intervals) >= 4:  # noqa: PLR2004 - fewer have no meaningful median
+        median = intervals[len(intervals) // 2]
+        usual = [interval for interval in intervals if abs(interval - median) <= 0.45 * median]
+        rate = len(usual) / sum(usual)
+    else:
+        rate = float(source.average_rate or source.base_rate or 30)
+    stated = source.base_rate and snap(source.base_rate, 1e-5)
+    if stated and abs(float(stated) / rate - 1) < 0.004:  # noqa: PLR2004 - the frames agree
+        return stated
+    many = 100
+    exact = snap(rate, 0.002 if len(intervals) >= many else 0.02) or snap(rate, 0.03)
+    return exact or Fraction(min(MAX_RATE, max(MIN_RATE, round(rate))))
+
+
+def choose_ladder(size: tuple[int, int], rate: Fraction) -> tuple[Rung, ...]:
+    """Return the rungs for a source of ``size`` as displayed, highest first.
+
+    Rungs count by the short side, as people do ("1080p" of an upright video is 1080 wide), and none
+    is larger than the source. A source below the lowest rung gets one of its own size.
+    """
+    short = min(size)
+    sides = [side for side in LADDER if side <= short] or [short]
+    rungs = []
+    for side in sorted(sides, reverse=True):
+        ratio = Fraction(side, short)
+        width, height = (_even(length * ratio) for length in size)
+        rungs.append(
+            Rung(
+                width=width,
+                height=height,
+                peak_bits=_peak_bits(side, width * height, rate),
+                level=_level(width, height, rate),
+            )
+        )
+    return tuple(rungs)
+
+
+def _even(length: Fraction) -> int:
+    """Return the nearest even number that is not above ``length`` where it is a whole number."""
+    nearest = round(length / 2) * 2
+    return max(2, nearest if nearest <= length or length.denominator > 1 else nearest - 2)
+
+
+def _peak_bits(side: int, pixels: int, rate: Fraction) -> int:
+    lowest = min(LADDER)
+    base = LADDER.get(side) or max(200_000, LADDER[lowest] * pixels // (lowest * lowest * 16 // 9))
+    return base if rate <= 30 else base * 7 // 5  # noqa: PLR2004
+
+
+def _level(width: int, height: int, rate: Fraction) -> str:
+    blocks = ((width + 15) // 16) * ((height + 15) // 16)
+    for level, per_second, per_frame in _LEVELS:
+        if blocks <= per_frame and blocks * rate <= per_second:
+            return level
+    return "5.2"
+
+
+def is_hdr(source: Source) -> bool:
+    """Tell whether the picture has to be tone-mapped."""
+    return source.transfer in {PQ, HLG}
+
+
+def has_hd_colours(source: Source) -> bool:
+    """Tell whether the matrix of the picture is BT.709 (or becomes it), by tag or else by size."""
+    hd_lines = 720
+    return source.matrix in _HD_MATRICES or (
+        source.matrix == _UNSPECIFIED and source.height >= hd_lines
+    )
+
+
+def check_source(source: Source, *, max_pixels: int, max_duration_seconds: int) -> None:
+    """Refuse a source that is too large, too long, or cut off.
+
+    Raises:
+        BadInputError: If it is refused.
+    """
+    if source.width * source.height > max_pixels:
+        raise too_many_pixels(source.width, source.height, max_pixels)
+    end = max((e for e in (source.promised_end, source.video_end) if e is not None), default=None)
+    if end is not None and end - source.origin > max_duration_seconds:
+        raise too_long(max_duration_seconds)
+    promised, found = source.promised_end, source.tail_end
+    if promised is not None:
+        length = promised - source.origin
+        if found is None or promised - found > tolerance(length):
+            there = max(Fraction(0), (found or source.origin) - source.origin)
+            raise truncated(length, there)
+
+
+def tolerance(length: Fraction) -> Fraction:
+    """Return by how many seconds a header may be wrong about ``length`` seconds."""
+    return max(Fraction(1, 2), min(Fraction(2), length / 50))
+
+
+def check_frames(plan: Plan, frames: int) -> None:
+    """Hold the frames of the result against what the source promised.
+
+    Raises:
+        BadInputError: If frames are missing: the head was lost, or the file is cut off or damaged.
+    """
+    if frames == 0:
+        raise BadInputError("no_decodable_frames", "No picture in the file can be decoded.")
+    if plan.frames is None:
+        return
+    length = plan.frames / plan.frame_rate
+    if plan.frames - frames > tolerance(length) * plan.frame_rate:
+        raise truncated(length, frames / plan.frame_rate)
+
+
+def truncated(promised: Fraction, found: Fraction) -> BadInputError:
+    """Return the fault of a file that is shorter than it says."""
+    return BadInputError(
+        "truncated",
+        f"The file is incomplete: it announces {float(promised):.1f} seconds of video, but only"
+        f" {float(found):.1f} seconds can be read. Please upload it again.",
+    )
+
+
+def too_long(max_seconds: int) -> BadInputError:
+    """Return the fault of a video above the limit."""
+    return BadInputError(
+        "too_long", f"The video is longer than the {max_seconds} seconds that are allowed here."
+    )
+
+
+def too_many_pixels(width: int, height: int, max_pixels: int) -> BadInputError:
+    """Return the fault of a picture above the limit."""
+    return BadInputError(
+        "too_many_pixels",
+        f"The picture of {width} x {height} pixels is larger than the {max_pixels} pixels that"
+        " are allowed here.",
+    )

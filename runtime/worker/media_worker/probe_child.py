@@ -1,0 +1,189 @@
+"""Reads the facts of a source with PyAV; started as a script of its own, in the sandbox.
+
+``python -I probe_child.py REQUEST``, where REQUEST is JSON with ``url``, ``demuxers``,
+``protocols`` and ``max_pixels``. Prints one JSON object: the facts, or ``{"fault": [code, text]}``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+PACKETS = 240
+"""Packets whose times tell the frame rate."""
+
+LOOK_BACK_SECONDS = (4, 30, 120, 600)
+"""How far before its announced end the tail of a file is looked for."""
+
+MICROSECONDS = 1_000_000
+
+
+class Fault(Exception):  # noqa: N818 - a verdict, not a malfunction
+    """The source cannot become a video: a code and a sentence."""
+
+
+def probe(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of the source.
+
+    Raises:
+        Fault: If it is no video that can be decoded.
+    """
+    options = {
+        "protocol_whitelist": request["protocols"],
+        "format_whitelist": request["demuxers"],
+    }
+    try:
+        container = av.open(request["url"], options=options)
+    except (av.error.FFmpegError, ValueError, EOFError):
+        if request["head"][8:16] == b"ftyp".hex():
+            raise Fault(
+                "unreadable",
+                "The file starts like a video, but its index is missing or damaged; it was"
+                " probably cut off while it was recorded or copied.",
+            ) from None
+        raise Fault("not_a_video", "The file is not a video in a format that is known.") from None
+    with container:
+        return _facts(container, request["max_pixels"])
+
+
+def _facts(container: InputContainer, max_pixels: int) -> dict[str, Any]:
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not videos:
+        if container.streams.audio:
+            raise Fault("no_video", "The file holds sound, but no video.")
+        raise Fault("no_video", "The file holds no video.")
+    video = videos[0]
+    if video.codec_context is None:
+        raise Fault("unsupported_codec", "The video is encoded in a way that is not supported.")
+    audio = container.streams.audio[0] if container.streams.audio else None
+    if audio is not None and audio.codec_context is None:
+        raise Fault("unsupported_codec", "The sound is encoded in a way that is not supported.")
+    width, height = video.codec_context.width, video.codec_context.height
+    if width * height > max_pixels:
+        return {"width": width, "height": height, "oversize": True}
+    times, frame = _start(container, video)
+    if frame is None:
+        raise Fault("no_decodable_frames", "No picture in the file can be decoded.")
+    start = container.start_time or 0
+    header = _promise(container)
+    tail, video_tail = _tail(container, video, header)
+    return {
+        "format_name": container.format.name,
+        "format_start": _ratio(start, MICROSECONDS),
+        "video_index": video.index,
+        "audio_index": audio.index if audio is not None else None,
+        "time_base": str(video.time_base),
+        "packet_times": times,
+        "average_rate": str(video.average_rate) if video.average_rate else None,
+        "base_rate": str(video.base_rate) if video.base_rate else None,
+        "width": frame.width,
+        "height": frame.height,
+        "rotation": round(frame.rotation) % 360,
+        "sample_aspect": str(video.sample_aspect_ratio or 1),
+        "transfer": int(frame.color_trc),
+        "matrix": int(frame.colorspace),
+        "promised_end": _ratio(header, MICROSECONDS) if header is not None else None,
+        "tail_end": _ratio(tail, MICROSECONDS) if tail is not None else None,
+        "video_end": _ratio(video_tail, MICROSECONDS) if video_tail is not None else None,
+    }
+
+
+def _start(container: InputContainer, video: Any) -> tuple[list[int], Any]:
+    """Return the times of the first packets and the first frame."""
+    times: list[int] = []
+    frame = None
+    try:
+        for packet in container.demux(video):
+            if packet.pts is not None:
+                times.append(packet.pts)
+            if frame is None:
+                try:
+                    frame = next(iter(packet.decode()), None)
+                except av.error.FFmpegError:
+                    continue
+            if len(times) >= PACKETS and frame is not None:
+                break
+    except av.error.FFmpegError:
+        pass  # a file that is cut off: what was read so far is judged
+    return times, frame
+
+
+def _promise(container: InputContainer) -> int | None:
+    """Return the end that the header claims for the longest stream, in microseconds.
+
+    MPEG program and transport streams have no header that could claim one.
+    """
+    if container.format.name in {"mpegts", "mpeg"}:
+        return None
+    ends = [
+        int((stream.start_time or 0) * stream.time_base * MICROSECONDS)
+        + int(stream.duration * stream.time_base * MICROSECONDS)
+        for stream in (*container.streams.video, *container.streams.audio)
+        if stream.duration and stream.time_base
+    ]
+    if ends:
+        return max(ends)
+    if container.duration:
+        return int(container.start_time or 0) + int(container.duration)
+    return None
+
+
+def _tail(
+    container: InputContainer, video: Any, promised: int | None
+) -> tuple[int | None, int | None]:
+    """Return where packets really end, over all streams and of the video, in microseconds."""
+    end = promised
+    if end is None and container.duration:
+        end = int(container.start_time or 0) + int(container.duration)
+    if end is None:
+        return None, None
+    latest: int | None = None
+    for seconds in LOOK_BACK_SECONDS:
+        found, found_video = _ends_after(container, video, max(0, end - seconds * MICROSECONDS))
+        latest = max((time for time in (latest, found) if time is not None), default=None)
+        if found_video is not None or seconds * MICROSECONDS > end:
+            return latest, found_video
+    return latest, None
+
+
+def _ends_after(container: InputContainer, video: Any, since: int) -> tuple[int | None, int | None]:
+    """Return where the packets after a time end, over all streams and of the video."""
+    ends: list[int] = []
+    video_ends: list[int] = []
+    try:
+        container.seek(since)
+        for packet in container.demux():
+            if packet.pts is None or packet.time_base is None:
+                continue
+            if packet.stream.type not in {"video", "audio"}:
+                continue
+            end = int((packet.pts + (packet.duration or 0)) * packet.time_base * MICROSECONDS)
+            ends.append(end)
+            if packet.stream.index == video.index:
+                video_ends.append(end)
+    except av.error.FFmpegError:
+        pass  # a file that is cut off ends with an error; what was read counts
+    return max(ends, default=None), max(video_ends, default=None)
+
+
+def _ratio(numerator: int, denominator: int) -> str:
+    return f"{numerator}/{denominator}"
+
+
+def main() -> None:
+    """Probe and print."""
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        facts = probe(json.loads(sys.argv[1]))
+    except Fault as fault:
+        facts = {"fault": list(fault.args)}
+    json.dump(facts, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Child processes that touch what users uploaded.
+
+A child has no environment, hence no credentials, no file it may write, a limit on everything, and a
+process group of its own that is killed as a whole. It dies with the worker (Linux).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from media_worker.cancellation import Cancellation
+from media_worker.faults import TransientError
+
+_LOG_BYTES = 64 * 1024
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one child may use.
+
+    Attributes:
+        wall_seconds: Time after which it is killed.
+        cpu_seconds: Processor time of all its threads.
+        memory_bytes: Address space.
+        open_files: File descriptors.
+    """
+
+    wall_seconds: float
+    cpu_seconds: int
+    memory_bytes: int
+    open_files: int = 64
+
+    def to_json(self) -> str:
+        """Return the limits as the launcher takes them; no file may be written at all."""
+        return json.dumps(
+            {
+                "CPU": self.cpu_seconds,
+                "AS": self.memory_bytes,
+                "NOFILE": self.open_files,
+                "FSIZE": 0,
+                "CORE": 0,
+            }
+        )
+
+
+class Child:
+    """A running child; leaving the ``with`` block kills it if it still runs.
+
+    Args:
+        argv: Program and arguments; the program is a path.
+        limits: What it may use.
+        cancellation: Stops it.
+        scratch: Its working directory.
+        pipes: Writing ends that it inherits; they are closed here once it has them.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        limits: Limits,
+        cancellation: Cancellation,
+        scratch: Path,
+        pipes: Iterable[int] = (),
+    ) -> None:
+        pipes = tuple(pipes)
+        self._stack = ExitStack()
+        self._cancellation = cancellation
+        self._log = bytearray()
+        self.timed_out = False
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_LAUNCHER), limits.to_json(), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={},
+                cwd=scratch,
+                pass_fds=pipes,
+                start_new_session=True,
+            )
+        finally:
+            for pipe in pipes:
+                os.close(pipe)
+        self._timer = threading.Timer(limits.wall_seconds, self._time_out)
+        self._timer.daemon = True
+        self._reader = threading.Thread(target=self._read_log, name="child-log", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        self._reader.start()
+        self._stack.enter_context(self._cancellation.calling(self.kill))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        self._timer.cancel()
+        self.kill()
+        self._process.wait()
+        self._reader.join()
+        self.output.close()
+        if self._process.stderr:
+            self._process.stderr.close()
+
+    @property
+    def output(self) -> IO[bytes]:
+        """Its standard output."""
+        assert self._process.stdout is not None  # noqa: S101 - opened above
+        return self._process.stdout
+
+    @property
+    def log(self) -> str:
+        """The end of what it wrote to standard error."""
+        return self._log.decode(errors="replace")
+
+    def kill(self) -> None:
+        """Kill it with everything that it started."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit code, negative for a signal.
+
+        Raises:
+            StoppedError: If the job was stopped.
+            TransientError: If it ran out of time.
+        """
+        code = self._process.wait()
+        self._reader.join()
+        self._cancellation.check()
+        if self.timed_out:
+            raise TransientError("a child process ran out of time")
+        return code
+
+    def _time_out(self) -> None:
+        self.timed_out = True
+        self.kill()
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None  # noqa: S101 - opened above
+        while block := self._process.stderr.read1(4096):  # type: ignore[attr-defined]
+            self._log += block
+            del self._log[:-_LOG_BYTES]

@@ -1,0 +1,115 @@
+"""A worker as a process: its clients, its log, its signals."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+
+import boto3
+import structlog
+from botocore.config import Config
+
+from media_platform.contract.environment import WorkerEnvironment
+from media_worker import ffmpeg
+from media_worker.ecs_service import Resting, TaskProtection
+from media_worker.job import JobSettings
+from media_worker.job_queue import JobQueue
+from media_worker.objects import S3ObjectStore, S3RangeReader
+from media_worker.runs import RunLedger
+from media_worker.worker import Worker, WorkerSettings
+
+STOP_SECONDS = 4.5
+"""Time in which a job is given back; then the process ends anyway."""
+
+
+def configure_logging() -> None:
+    """Log JSON lines to standard output, where the log driver of ECS takes them."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+
+
+def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker:
+    """Return the worker that ``environment`` describes.
+
+    Args:
+        environment: The variables of the service.
+        agent_uri: The endpoint of the ECS agent, or ``None`` outside of ECS.
+    """
+    session = boto3.session.Session(region_name=environment.home_region)
+    config = Config(
+        connect_timeout=3,
+        read_timeout=30,  # above the long poll
+        retries={"mode": "standard", "total_max_attempts": 5},
+        max_pool_connections=32,
+    )
+    s3 = session.client("s3", config=config)
+    dynamodb = session.client("dynamodb", config=config)
+    visibility = environment.visibility_timeout_seconds
+    return Worker(
+        jobs=JobQueue(
+            session.client("sqs", config=config),
+            environment.queue_url,
+            environment.dead_letter_queue_url,
+        ),
+        ledger=RunLedger(dynamodb, environment.table_name, environment.home_region, visibility),
+        store=S3ObjectStore(s3, environment.media_bucket),
+        open_source=lambda job: S3RangeReader(s3, job.bucket, job.key, job.version_id),
+        protection=TaskProtection(agent_uri),
+        resting=Resting(
+            session.client("application-autoscaling", config=config),
+            environment.scalable_target,
+            environment.idle_seconds,
+        ),
+        settings=WorkerSettings(
+            stage=environment.stage,
+            visibility_timeout_seconds=visibility,
+            max_failures=environment.max_failures,
+        ),
+        job_settings=JobSettings(
+            max_pixels=environment.max_pixels,
+            max_duration_seconds=environment.max_duration_seconds,
+            threads=os.cpu_count() or 1,
+        ),
+    )
+
+
+def serve(environment: WorkerEnvironment, agent_uri: str | None) -> int:
+    """Work until SIGTERM or SIGINT; return the exit code of the process."""
+    configure_logging()
+    ffmpeg.binary()  # its absence shows at the start, not with the first job
+    worker = make_worker(environment, agent_uri)
+    # The handler only writes to a pipe: anything with a lock could meet it held by itself.
+    wake, notify = os.pipe()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(notify, b"s"))
+    failed = True
+
+    def work() -> None:
+        nonlocal failed
+        try:
+            worker.run()
+            failed = False
+        except Exception:  # noqa: BLE001 - logged, and told by the exit code
+            structlog.get_logger().exception("worker crashed")
+        finally:
+            os.write(notify, b"e")
+
+    thread = threading.Thread(target=work, name="worker", daemon=True)
+    thread.start()
+    os.read(wake, 1)
+    worker.stop()
+    thread.join(STOP_SECONDS)
+    if thread.is_alive():
+        structlog.get_logger().warning("the job could not be given back in time")
+    return int(failed and not thread.is_alive())
