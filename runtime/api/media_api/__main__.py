@@ -22,7 +22,7 @@ def main() -> int:
     except InvalidEnvironmentError as error:
         sys.stderr.write(f"media_api cannot start: {error}\n")
         return _BAD_CONFIGURATION
-    logs.configure(stage=settings.environment.stage, region=settings.environment.home_region)
+    logs.configure()
     asyncio.run(serve(settings))
     return 0
 

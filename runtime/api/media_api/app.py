@@ -52,15 +52,15 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY_BYTES,
     )
     app.router.route_class = RuledRoute
     app.state.tokens = services.tokens
     app.state.videos = services.videos
     app.state.playback = services.playback
     app.state.lifecycle = services.lifecycle
+    app.state.max_body_bytes = MAX_BODY_BYTES
     problems.install(app)
-    app.add_middleware(Envelope, lifecycle=services.lifecycle)
+    app.add_middleware(Envelope, lifecycle=services.lifecycle, max_body_bytes=MAX_BODY_BYTES)
     for module in (health, videos, playback):
         # Routes are moved, not included: each request then passes one router instead of two.
         app.router.routes.extend(module.router.routes)

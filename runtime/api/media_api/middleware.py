@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from botocore.exceptions import BotoCoreError, ClientError
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from media_api import problems
@@ -15,7 +17,7 @@ from media_api.lifecycle import Lifecycle
 from media_api.logs import access_log, log
 from media_platform.contract.ids import new_id
 
-REQUEST_ID = "X-Request-Id"
+_REQUEST_ID = b"x-request-id"
 _TRACE_ID = b"x-amzn-trace-id"
 _USABLE_ID = re.compile(rb"[A-Za-z0-9._:=;-]{1,128}")
 _ROOT = re.compile(rb"(?:^|;)Root=([0-9a-f-]{1,64})(?:;|$)")
@@ -42,11 +44,13 @@ class Envelope:
     Args:
         app: The application.
         lifecycle: Counts requests and knows whether the process is stopping.
+        max_body_bytes: Largest request body.
     """
 
-    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, max_body_bytes: int) -> None:
         self._app = app
         self._lifecycle = lifecycle
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -54,9 +58,19 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _request_id(scope)
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers)
         scope["request_id"] = request_id
         status = 0
+        received = 0
+
+        async def receive_limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return message
 
         async def send_wrapped(message: Message) -> None:
             nonlocal status
@@ -67,7 +81,10 @@ class Envelope:
 
         self._lifecycle.begin()
         try:
-            await self._app(scope, receive, send_wrapped)
+            announced = headers.get(b"content-length", b"0")
+            if announced.isdigit() and int(announced) > self._max_body_bytes:
+                raise problems.too_large(self._max_body_bytes)  # noqa: TRY301 - before any reading
+            await self._app(scope, receive_limited, send_wrapped)
         except Exception as error:
             if status:
                 raise
@@ -83,16 +100,15 @@ class Envelope:
     ) -> list[tuple[bytes, bytes]]:
         present = {name for name, _ in headers}
         more = [pair for pair in _DEFAULT_HEADERS.items() if pair[0] not in present]
-        more.append((b"x-request-id", request_id.encode()))
+        more.append((_REQUEST_ID, request_id.encode()))
         if self._lifecycle.is_draining:
             more.append((b"connection", b"close"))
         return [*headers, *more]
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(given: Mapping[bytes, bytes]) -> str:
     """Return the id that the client or the load balancer gave the request, or a new one."""
-    given = dict(scope["headers"])
-    own = given.get(REQUEST_ID.lower().encode(), b"")
+    own = given.get(_REQUEST_ID, b"")
     if _USABLE_ID.fullmatch(own):
         return str(own.decode())
     root = _ROOT.search(given.get(_TRACE_ID, b""))
@@ -100,6 +116,8 @@ def _request_id(scope: Scope) -> str:
 
 
 def _problem_of(error: Exception, request_id: str) -> problems.Problem:
+    if isinstance(error, problems.Problem):
+        return error
     if isinstance(error, ClientError):
         log.error("aws_refused", request_id=request_id, code=error_code(error), error=str(error))
         if is_passing(error):

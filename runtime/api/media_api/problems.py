@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import Enum
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:media-platform:problem:"
@@ -45,15 +45,6 @@ class Kind(Enum):
         self.slug = slug
         self.status = status
         self.title = title
-
-
-_KIND_OF_STATUS = {
-    400: Kind.MALFORMED_REQUEST,
-    404: Kind.NOT_FOUND,
-    405: Kind.METHOD_NOT_ALLOWED,
-    413: Kind.TOO_LARGE,
-    415: Kind.INVALID,
-}
 
 
 class InvalidValue(BaseModel):
@@ -205,27 +196,48 @@ def _message(entry: Mapping[str, Any]) -> str:
 
 
 def _from_http(request: Request, error: HTTPException) -> Problem:
-    kind = _KIND_OF_STATUS.get(error.status_code)
-    headers = dict(error.headers or {})
     path = request.url.path
-    match kind:
-        case Kind.NOT_FOUND:
-            detail = f"{path} is no path of this API; /api/openapi.json lists all of them"
-        case Kind.METHOD_NOT_ALLOWED:
-            allowed = headers.get("allow") or headers.get("Allow", "none")
-            detail = f"{request.method} is not offered at {path}; allowed: {allowed}"
-        case Kind.TOO_LARGE:
-            limit = request.app.max_body_size
-            detail = (
-                f"the body has more than {limit} bytes; "
-                "send metadata here, and the file itself to the upload URL"
+    match error.status_code:
+        case 404:
+            return Problem(
+                Kind.NOT_FOUND,
+                f"{path} is no path of this API; /api/openapi.json lists all of them",
             )
-        case None:
-            kind = Kind.INTERNAL
-            detail = HTTPStatus(error.status_code).phrase
-        case _:
-            detail = str(error.detail)
-    return Problem(kind, detail, headers=headers)
+        case 405:
+            allowed = ", ".join(_allowed_methods(request))
+            return Problem(
+                Kind.METHOD_NOT_ALLOWED,
+                f"{request.method} is not offered at {path}; allowed: {allowed}",
+                headers={"Allow": allowed},
+            )
+        case 413:
+            return too_large(request.app.state.max_body_bytes)
+        case status if status < 500:  # noqa: PLR2004 - HTTP
+            return Problem(
+                Kind.MALFORMED_REQUEST,
+                f"the request cannot be read: {error.detail}; "
+                "send one JSON object in UTF-8 with Content-Type: application/json",
+            )
+    return Problem(Kind.INTERNAL, str(error.detail))
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods of all routes of a path; the framework knows only those of the first."""
+    return sorted(
+        method
+        for route in request.app.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    )
+
+
+def too_large(limit_bytes: int) -> Problem:
+    """Return the problem of a request body that is larger than ``limit_bytes``."""
+    return Problem(
+        Kind.TOO_LARGE,
+        f"the body has more than {limit_bytes} bytes; "
+        "send metadata here, and the file itself to the upload URL",
+    )
 
 
 def unavailable(detail: str, *, retry_after_seconds: int) -> Problem:

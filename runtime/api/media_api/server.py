@@ -7,6 +7,7 @@ import signal
 
 import aiohttp
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from media_api.app import Services, create_app
@@ -25,6 +26,13 @@ DRAIN_SECONDS = 20
 """Longest wait for requests in flight; Fargate kills a task 30 s after SIGTERM by default."""
 
 _BACKLOG = 1024
+
+_IDLE_CONNECTION_MILLISECONDS = 75_000
+"""Longer than the 60 s for which a load balancer keeps idle connections, so that it never sends a
+request into one that closes.
+
+Source: Application Load Balancers guide, "HTTP 502: Bad gateway".
+"""
 
 
 async def serve(settings: Settings) -> None:
@@ -68,6 +76,7 @@ async def serve(settings: Settings) -> None:
             port=settings.port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(header_read_timeout=_IDLE_CONNECTION_MILLISECONDS),
             websockets=False,
             backlog=_BACKLOG,
             log_enabled=False,

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from botocore.signers import CloudFrontSigner
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from media_api.signing import (
+    Grant,
+    PlaybackSigner,
+    SignatureRefusedError,
+    expiry,
+    read_parameters,
+)
+from media_platform.contract import playback
+from media_platform.contract.delivery import SigningKeyPair
+from media_platform.contract.ids import new_id
+from media_platform.contract.object_keys import RunKeys
+from tests.unit.api.api_keys import new_pair
+from tests.unit.api.api_process import ROOT
+
+BASE_URL = "https://d111111abcdef8.cloudfront.net"
+NOW = 1_790_000_000
+EXPIRES = NOW + 600
+
+
+@pytest.fixture(scope="module")
+def signer(pair: SigningKeyPair) -> PlaybackSigner:
+    return PlaybackSigner(pair, key_pair_id="K2JCJMDEHXQW5F", base_url=BASE_URL)
+
+
+@pytest.fixture(scope="module")
+def keys() -> RunKeys:
+    return RunKeys("eu-central-1", "acme", new_id(), new_id())
+
+
+@pytest.fixture(scope="module")
+def grant(signer: PlaybackSigner, keys: RunKeys) -> Grant:
+    return signer.grant(keys, EXPIRES)
+
+
+def test_equal_requests_get_equal_signatures_from_every_task(
+    pair: SigningKeyPair, keys: RunKeys, grant: Grant
+) -> None:
+    other_task = PlaybackSigner(pair, key_pair_id=grant.key_pair_id, base_url=BASE_URL)
+    assert other_task.grant(keys, EXPIRES) == grant
+
+
+def test_a_grant_covers_its_run_and_nothing_else(grant: Grant, keys: RunKeys) -> None:
+    statement = json.loads(playback.decode(grant.policy))["Statement"]
+    assert statement == [
+        {
+            "Resource": f"{BASE_URL}/{keys.prefix}*",
+            "Condition": {"DateLessThan": {"AWS:EpochTime": EXPIRES}},
+        }
+    ]
+
+
+def test_own_grants_are_accepted_until_they_end(
+    signer: PlaybackSigner, grant: Grant, keys: RunKeys
+) -> None:
+    assert signer.verify(grant.policy, grant.signature, now=EXPIRES - 1).keys == keys
+    with pytest.raises(SignatureRefusedError, match="expired"):
+        signer.verify(grant.policy, grant.signature, now=EXPIRES)
+
+
+@given(st.data())
+def test_a_changed_policy_or_signature_is_refused(
+    signer: PlaybackSigner, grant: Grant, data: st.DataObject
+) -> None:
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-~_"
+    parts = [grant.policy, grant.signature]
+    which = data.draw(st.integers(0, 1))
+    position = data.draw(st.integers(0, len(parts[which]) - 1))
+    character = data.draw(st.sampled_from(alphabet))
+    changed = parts[which][:position] + character + parts[which][position + 1 :]
+    assume(changed != parts[which])
+    parts[which] = changed
+    with pytest.raises(SignatureRefusedError):
+        signer.verify(parts[0], parts[1], now=NOW)
+
+
+def test_another_key_is_refused(grant: Grant) -> None:
+    other = PlaybackSigner(new_pair(), key_pair_id="K", base_url=BASE_URL)
+    with pytest.raises(SignatureRefusedError, match="wrong"):
+        other.verify(grant.policy, grant.signature, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        playback.policy_text(f"{BASE_URL}/*", EXPIRES),
+        playback.policy_text(f"{BASE_URL}/media/*", EXPIRES),
+        playback.policy_text("https://other.example/media/a/b/c/d/*", EXPIRES),
+        playback.policy_text(f"{BASE_URL}/media/eu-central-1/acme/x/y/*", EXPIRES),
+        '{"Statement":[]}',
+        "[]",
+        "not json",
+    ],
+)
+def test_a_right_signature_of_another_policy_is_refused(
+    pair: SigningKeyPair, signer: PlaybackSigner, text: str
+) -> None:
+    signature = _raw_signature(pair, text.encode())
+    with pytest.raises(SignatureRefusedError, match="not one of this platform"):
+        signer.verify(playback.encode(text.encode()), playback.encode(signature), now=NOW)
+
+
+def _raw_signature(pair: SigningKeyPair, text: bytes) -> bytes:
+    key = load_pem_private_key(pair.private_key.encode(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key.sign(text, ec.ECDSA(SHA256()))
+
+
+def test_openssl_accepts_the_signature(grant: Grant, pair: SigningKeyPair, tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    assert openssl, "these tests need the openssl command; install it"
+    for name, content in (
+        ("public.pem", pair.public_key.encode()),
+        ("policy", playback.decode(grant.policy)),
+        ("signature", playback.decode(grant.signature)),
+    ):
+        (tmp_path / name).write_bytes(content)
+    arguments = ["dgst", "-sha256", "-verify", "public.pem", "-signature", "signature", "policy"]
+    verified = subprocess.run(
+        [openssl, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert verified.stdout.strip() == "Verified OK", verified.stderr
+
+
+def test_the_policy_is_the_one_that_botocore_writes(grant: Grant, keys: RunKeys) -> None:
+    theirs = CloudFrontSigner("K", lambda message: message).build_policy(
+        f"{BASE_URL}/{keys.prefix}*", dt.datetime.fromtimestamp(EXPIRES, dt.UTC)
+    )
+    # botocore writes a canned policy, without the address condition, when asked for nothing more.
+    assert json.loads(theirs) == json.loads(playback.decode(grant.policy))
+    assert theirs.replace(" ", "").encode() == playback.decode(grant.policy)
+
+
+SIGN_WITH_NPM = """
+const { getSignedUrl } = require("@aws-sdk/cloudfront-signer");
+const [policy, url, keyPairId, privateKey] = JSON.parse(require("fs").readFileSync(0));
+console.log(getSignedUrl({ url, policy, keyPairId, privateKey, algorithm: "SHA256" }));
+"""
+
+
+def test_what_the_npm_signer_signs_is_accepted_here(
+    signer: PlaybackSigner, pair: SigningKeyPair, grant: Grant, keys: RunKeys
+) -> None:
+    node = shutil.which("node")
+    assert node, "these tests need node; install it"
+    policy = playback.decode(grant.policy).decode()
+    url = f"{BASE_URL}/{keys.master_playlist}"
+    signed = subprocess.run(
+        [node, "-e", SIGN_WITH_NPM],
+        cwd=ROOT,
+        input=json.dumps([policy, url, grant.key_pair_id, pair.private_key]),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    split = urlsplit(signed)
+    theirs = parse_qs(split.query)
+    assert signed.partition("?")[0] == url
+    assert theirs.keys() == parse_qs(grant.query).keys()
+    their_policy, their_signature, key_pair_id = read_parameters(theirs)
+    assert (their_policy, key_pair_id) == (grant.policy, grant.key_pair_id)
+    assert signer.verify(their_policy, their_signature, now=NOW).keys == keys
+
+
+def test_urls_and_cookies_carry_the_same_grant(grant: Grant, keys: RunKeys) -> None:
+    query = {name: values[0] for name, values in parse_qs(grant.query).items()}
+    assert {f"CloudFront-{name}": value for name, value in query.items()} == grant.cookies
+    assert grant.url(keys.poster) == f"{BASE_URL}/{keys.prefix}poster.jpg?{grant.query}"
+
+
+@given(st.integers(0, 2**40), st.integers(1, 7 * 86400))
+def test_expiry_is_the_lifetime_and_at_most_a_quarter(now: int, lifetime: int) -> None:
+    assert lifetime <= expiry(now, lifetime) - now <= lifetime * 1.25 + 1
+
+
+def test_expiry_stays_the_same_within_a_slot() -> None:
+    assert {expiry(1_000_000 + second, 400) for second in range(1, 101)} == {1_000_500}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"Policy": ["a"], "Signature": ["b"], "Key-Pair-Id": ["c"]},
+        {
+            "Policy": ["a", "a"],
+            "Signature": ["b"],
+            "Key-Pair-Id": ["c"],
+            "Hash-Algorithm": ["SHA256"],
+        },
+        {"Policy": ["a"], "Signature": ["b"], "Key-Pair-Id": ["c"], "Hash-Algorithm": ["SHA1"]},
+    ],
+)
+def test_incomplete_or_doubled_parameters_are_refused(parameters: dict[str, list[str]]) -> None:
+    with pytest.raises(SignatureRefusedError):
+        read_parameters(parameters)
+
+
+def test_a_key_of_another_curve_is_refused() -> None:
+    with pytest.raises(ValueError, match="not an ECDSA P-256 key"):
+        PlaybackSigner(new_pair(ec.SECP384R1()), key_pair_id="K", base_url=BASE_URL)
+
+
+def test_halves_that_do_not_belong_together_are_refused(pair: SigningKeyPair) -> None:
+    mixed = SigningKeyPair(private_key=pair.private_key, public_key=new_pair().public_key)
+    with pytest.raises(ValueError, match="do not belong together"):
+        PlaybackSigner(mixed, key_pair_id="K", base_url=BASE_URL)
+
+
+def test_an_unreadable_key_is_not_repeated() -> None:
+    secret = "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----"
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        PlaybackSigner(
+            SigningKeyPair(private_key=secret, public_key=""), key_pair_id="K", base_url=BASE_URL
+        )
+    assert "secret" not in str(caught.value)
