@@ -9,13 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
-import secrets
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,18 +17,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
-import pytest
 from botocore.config import Config
 
-import mediactl.local.emulator as additions
 from media_platform import assets
 from media_platform.contract import table
+from mediactl.local import processes
+from mediactl.local.emulator_process import start_emulator
+from mediactl.local.state import DEFAULT_FOLDER, StateFolder
 
 ACCOUNT = "000000000000"
 REGION = "eu-central-1"
 OTHER_REGION = "us-west-2"
 PATIENCE_SECONDS = 10
 LOOK_AGAIN_SECONDS = 0.05
+
+VENVS = Path(__file__).parents[2] / DEFAULT_FOLDER / "venvs"
+"""Virtual environments by lock file, shared with the local plane."""
 
 Statement = dict[str, Any]
 T = TypeVar("T")
@@ -212,73 +210,14 @@ def running_emulator(folder: Path) -> Iterator[Emulator]:
     Args:
         folder: Empty folder for its state and its log.
     """
-    port = _free_port()
-    calls_file, log_file = folder / "calls.jsonl", folder / "emulator.log"
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "BIND_HOST": "127.0.0.1",
-        "MINISTACK_HOST": "127.0.0.1",
-        "MINISTACK_REGION": REGION,
-        "GATEWAY_PORT": str(port),
-        "AUTH": "true",
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        "S3_DATA_DIR": str(folder / "s3"),
-        "STATE_DIR": str(folder / "state"),
-        "MEDIACTL_EDGE_AUTHORITY": "127.0.0.1:9",
-        "MEDIACTL_CALLS_FILE": str(calls_file),
-        "MEDIACTL_CONTROL_TOKEN": secrets.token_hex(),
-    }
-    launch = Path(additions.__path__[0]) / "launch.py"
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [_interpreter(), "-P", launch],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    state = StateFolder(folder)
+    state.venvs = VENVS
+    state.create()
+    started = start_emulator(state)
     try:
-        endpoint = f"http://127.0.0.1:{port}"
-        eventually(
-            lambda: _answers(f"{endpoint}/_ministack/ready", process, log_file),
-            "the emulator answers",
-        )
-        yield Emulator(endpoint, calls_file)
+        yield Emulator(started.url, state.calls_file)
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _interpreter() -> str:
-    """Return the interpreter of the emulator's own virtual environment."""
-    named = os.environ.get("EMULATOR_PYTHON", "")
-    if not named:
-        pytest.skip("EMULATOR_PYTHON does not name the interpreter of the emulator")
-    return named
-
-
-def _answers(url: str, process: subprocess.Popen[bytes], log_file: Path) -> bool:
-    if process.poll() is not None:
-        raise AssertionError(f"the emulator ended:\n{log_file.read_text()[-2000:]}")
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+        processes.stop(state.processes, processes.records(state.processes), grace_seconds=5)
 
 
 def _zip(folder: Path) -> bytes:
