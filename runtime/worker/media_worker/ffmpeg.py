@@ -1,7 +1,7 @@
 """The command lines of ffmpeg.
 
 The binary is the one that the imageio-ffmpeg package carries, and no other: workers of two builds
-would write init segments that differ (docs/decisions/0010).
+would write init segments that differ (docs/decisions/worker-ffmpeg-binary.md).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from media_worker.objects import ObjectStore
 from media_worker.runs import Busy, HeldRun, RunLedger, Settled
 from media_worker.source_proxy import RangeReader
 
-RECEIVE_HIDE_SECONDS = 30
+RECEIVE_HIDE_SECONDS = 10
 """How long a message is hidden that is handed to a worker which has just gone."""
 
 PROCESSING_FAILED = Failure(
