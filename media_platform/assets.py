@@ -1,8 +1,8 @@
 """The runtime's sources as build contexts: one folder per service, the same from everywhere.
 
-A build context is the folder of the service (package, ``Dockerfile``, ``requirements.txt``) with the
-contract beside it, so that ``import media_platform.contract`` works inside. It holds the same bytes
-whether it is staged from a checkout (``runtime/``) or from an installed wheel
+A build context is the folder of the service (package, ``Dockerfile``, ``requirements.txt``) with
+the contract beside it, so that ``import media_platform.contract`` works inside. It holds the same
+bytes whether it is staged from a checkout (``runtime/``) or from an installed wheel
 (``media_platform/_runtime``), hence the asset hashes are equal and nothing is deployed twice.
 
 ``python -m media_platform.assets SERVICE DIRECTORY`` writes one out, to build an image by hand.

@@ -105,10 +105,9 @@ class ApiService(Construct):
         store.grant_use_table(
             role,
             actions=[
-                "dynamodb:ConditionCheckItem",
+                "dynamodb:BatchGetItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
-                "dynamodb:Query",
                 "dynamodb:UpdateItem",
             ],
             indexes=_LISTED_INDEXES,

@@ -12,13 +12,21 @@ def reject(scope: Construct, problem: str) -> ValueError:
 
 
 def check_range(
-    scope: Construct, name: str, value: float, minimum: float, maximum: float, remedy: str
+    scope: Construct, name: str, value: float, allowed: tuple[float, float], remedy: str
 ) -> None:
     """Check that a number lies within what AWS or the platform allows; tokens pass.
+
+    Args:
+        scope: Whose argument it is.
+        name: Name of the argument, with its unit.
+        value: Its value.
+        allowed: The smallest and the largest that is allowed.
+        remedy: What to do about others.
 
     Raises:
         ValueError: If it does not.
     """
+    minimum, maximum = allowed
     if not cdk.Token.is_unresolved(value) and not minimum <= value <= maximum:
         raise reject(scope, f"{name} is {value}, allowed are {minimum} to {maximum}; {remedy}")
 

@@ -12,6 +12,10 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._python_function import python_function
 
+_FUNCTION_TIMEOUT = cdk.Duration.seconds(120)
+_ANSWER_TIMEOUT = cdk.Duration.seconds(180)
+"""When CloudFormation gives an answer up; by default it would wait an hour."""
+
 
 class DeployResource(StrEnum):
     """Custom resource types, and in lower case with underscores the module that makes each."""
@@ -45,7 +49,7 @@ def deploy_function(
         service=Service.DEPLOY_RESOURCES,
         handler=resource.handler,
         description=f"Makes {resource.resource_type} resources while stacks are deployed",
-        timeout=cdk.Duration.minutes(1),
+        timeout=_FUNCTION_TIMEOUT,
     )
 
 
@@ -64,6 +68,7 @@ def deploy_resource(
         service_token=function.function_arn,
         resource_type=resource.resource_type,
         properties=dict(properties),
+        service_timeout=_ANSWER_TIMEOUT,
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
     if function.role is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import aws_cdk as cdk
 from constructs import IConstruct
@@ -41,7 +41,7 @@ def _as_reported(stack: cdk.Stack, resource: str) -> str:
     for token in fragments.tokens:
         if not cdk.Reference.is_reference(token):
             continue
-        owner = cdk.Stack.of(token.target)
+        owner = cdk.Stack.of(cast("cdk.Reference", token).target)
         if owner.node.path != stack.node.path:
             imported = owner.resolve(owner.export_value(token))
             resource = resource.replace(cdk.Token.as_string(token), imported["Fn::ImportValue"])

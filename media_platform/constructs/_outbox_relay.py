@@ -101,7 +101,7 @@ class OutboxRelay(Construct):
             bisect_batch_on_error=True,
             report_batch_item_failures=True,
             retry_attempts=_RETRIES,
-            filters=[{"pattern": json.dumps(stream_filter())}],
+            filters=[{"pattern": json.dumps(stream_filter(cdk.Stack.of(self).region))}],
         )
         # The destination of the L2 would grant reading and deleting, too.
         resource = cast("lambda_.CfnEventSourceMapping", mapping.node.default_child)
@@ -148,7 +148,7 @@ class OutboxRelay(Construct):
         return looked_up.get_att_string("StreamArn")
 
     def _grant(self, store: VideoStoreBase, stream_arn: str) -> None:
-        store.grant_use_table(self.function, actions=["dynamodb:GetItem", "dynamodb:UpdateItem"])
+        store.grant_use_table(self.function, actions=["dynamodb:UpdateItem"])
         for actions, resource in (
             (
                 ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
@@ -168,11 +168,12 @@ class OutboxRelay(Construct):
         )
 
 
-def stream_filter() -> dict[str, object]:
-    """Return the pattern of the stream records that concern the relay: new outbox events."""
+def stream_filter(region: str) -> dict[str, object]:
+    """Return the pattern of the stream records that concern a relay: new events of its region."""
     return {
         "eventName": ["INSERT"],
         "dynamodb": {
             "Keys": {table.SORT_KEY: {"S": [{"prefix": table.EVENT_SORT_PREFIX}]}},
+            "NewImage": {"region": {"S": [region]}},
         },
     }

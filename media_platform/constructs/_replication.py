@@ -14,8 +14,10 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs._checks import reject
+from media_platform.constructs._nag import accept_wildcards
 
 Kind = Literal["raw", "media"]
+_KINDS: tuple[Kind, ...] = ("raw", "media")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +80,21 @@ def check_targets(
 
 
 def role(
-    scope: Construct, targets: Sequence[ReplicationTarget], key: kms.IKey | None
+    scope: Construct,
+    targets: Sequence[ReplicationTarget],
+    *,
+    own_names: Sequence[str | None],
+    key: kms.IKey | None,
 ) -> iam.Role | None:
     """Return the role that S3 takes, or ``None`` if nothing is replicated.
 
-    The L2 bucket grants it the reading and replicating; the keys of other regions are added here.
+    Args:
+        scope: Parent.
+        targets: Where copies go.
+        own_names: Names of the buckets that are copied.
+        key: Their key, or ``None``.
+
+    Source: S3 User Guide, "Setting up permissions for live replication".
     """
     if not targets:
         return None
@@ -92,25 +104,46 @@ def role(
         assumed_by=iam.ServicePrincipal("s3.amazonaws.com"),
         description="S3 copies uploads and published media to other regions",
     )
+    sources = [_bucket_arn(name) for name in own_names if name]
+    copies = [f"{_bucket_arn(target.bucket_name(kind))}/*" for target in targets for kind in _KINDS]
+    objects = [f"{source}/*" for source in sources]
+    for actions, resources in (
+        (["s3:GetReplicationConfiguration", "s3:ListBucket"], sources),
+        (
+            [
+                "s3:GetObjectVersionAcl",
+                "s3:GetObjectVersionForReplication",
+                "s3:GetObjectVersionTagging",
+            ],
+            objects,
+        ),
+        (["s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags"], copies),
+    ):
+        made.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources))
     if key is not None:
-        key.grant_decrypt(made)
+        key.grant(made, "kms:Decrypt")
         made.add_to_policy(
             iam.PolicyStatement(
                 actions=["kms:Encrypt"],
                 resources=[key_arn_in(scope, key, target.region) for target in targets],
             )
         )
+    accept_wildcards(made, "S3 copies any object of these buckets.", *objects, *copies)
     return made
 
 
 def rules(
-    scope: Construct, targets: Sequence[ReplicationTarget], *, kind: Kind, prefix: str
+    scope: Construct,
+    targets: Sequence[ReplicationTarget],
+    *,
+    kind: Kind,
+    prefix: str,
+    key: kms.IKey | None,
 ) -> list[s3.ReplicationRule]:
     """Return one rule for each target.
 
     S3 does not copy what is a copy itself, so rules in both directions make no circle.
     """
-    key = getattr(scope, "encryption_key", None)
     scopes = Construct(scope, f"{kind.capitalize()}Targets") if targets else scope
     return [
         s3.ReplicationRule(
@@ -121,7 +154,7 @@ def rules(
             destination=s3.Bucket.from_bucket_attributes(
                 scopes,
                 target.region,
-                bucket_arn=f"arn:{cdk.Aws.PARTITION}:s3:::{target.bucket_name(kind)}",
+                bucket_arn=_bucket_arn(target.bucket_name(kind)),
                 region=target.region,
             ),
             sse_kms_encrypted_objects=True if key else None,
@@ -137,6 +170,10 @@ def rules(
         )
         for priority, target in enumerate(targets, start=1)
     ]
+
+
+def _bucket_arn(name: str) -> str:
+    return f"arn:{cdk.Aws.PARTITION}:s3:::{name}"
 
 
 def key_arn_in(scope: Construct, key: kms.IKey, region: str) -> str:

@@ -106,7 +106,7 @@ class WorkerService(Construct):
         on_demand_weight: int,
     ) -> None:
         super().__init__(scope, construct_id)
-        check_range(self, "max_workers", max_workers, 1, 1000, "split the load over regions")
+        check_range(self, "max_workers", max_workers, (1, 1000), "split the load over regions")
         self.cluster = cluster
         # The task definition has to name its own service, which CloudFormation knows only after
         # the task definition: hence a physical name, made from the path and so stable.
@@ -166,7 +166,18 @@ class WorkerService(Construct):
 
         Source: Application Auto Scaling User Guide, "Identity-based policy examples".
         """
-        _add(grantee, ["application-autoscaling:RegisterScalableTarget"], self.scalable_targets_arn)
+        iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["application-autoscaling:RegisterScalableTarget"],
+            resource_arns=[self.scalable_targets_arn],
+            # The ids of targets are random, so it is these keys that keep other services out.
+            conditions={
+                "StringEqualsIfExists": {
+                    "application-autoscaling:service-namespace": "ecs",
+                    "application-autoscaling:scalable-dimension": "ecs:service:DesiredCount",
+                }
+            },
+        )
         return _add(grantee, ["ecs:DescribeServices", "ecs:UpdateService"], self._service_arn)
 
     def grant_rest(self, grantee: iam.IGrantable) -> iam.Grant:
@@ -191,7 +202,11 @@ class WorkerService(Construct):
         )
 
     def _scale(self, queue: sqs.IQueue, max_workers: int) -> None:
-        """Follow the backlog; from zero on, the intake wakes the service, since metrics lag."""
+        """Follow the backlog; from zero on, the intake wakes the service, since metrics lag.
+
+        Both alarms include their threshold, so edges lie between whole numbers of messages: at an
+        edge of 1, one message would call for one worker and for none.
+        """
         steps = scaling_steps(max_workers)
         self.scaling.scale_on_metric(
             "Backlog",
@@ -201,8 +216,8 @@ class WorkerService(Construct):
             evaluation_periods=1,
             scaling_steps=[
                 scaling.ScalingInterval(
-                    lower=step.backlog,
-                    upper=following.backlog if following else None,
+                    lower=step.backlog - 0.5 if step.backlog else None,
+                    upper=following.backlog - 0.5 if following else None,
                     change=step.workers,
                 )
                 for step, following in zip(steps, [*steps[1:], None], strict=True)
@@ -216,7 +231,6 @@ class WorkerService(Construct):
         store.grant_use_table(
             role,
             actions=[
-                "dynamodb:ConditionCheckItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
                 "dynamodb:UpdateItem",

@@ -237,23 +237,20 @@ class ApiCluster(Construct):
             self,
             "upload_max in bytes",
             upload_max.to_bytes(),
-            1,
-            SINGLE_PUT_LIMIT.to_bytes(),
+            (1, SINGLE_PUT_LIMIT.to_bytes()),
             "a single PUT takes no more",
         )
         check_range(
             self,
             "upload_expiry in seconds",
             upload_expiry.to_seconds(),
-            1,
-            _MAX_EXPIRY.to_seconds(),
+            (1, _MAX_EXPIRY.to_seconds()),
             "a presigned URL lives no longer",
         )
         check_range(
             self,
             "playback_expiry in seconds",
             playback_expiry.to_seconds(),
-            60,
-            _MAX_EXPIRY.to_seconds(),
+            (60, _MAX_EXPIRY.to_seconds()),
             "a signature outlives the deletion of its video, so keep it short",
         )

@@ -189,26 +189,23 @@ class TranscodePipeline(Construct):
             self,
             "visibility_timeout in seconds",
             visibility_timeout.to_seconds(),
-            15,
-            43_200,
+            (15, 43_200),
             "a worker renews it at a third, so shorter ones are lost to a slow call",
         )
         check_range(
             self,
             "max_failures",
             max_failures,
-            1,
-            _MAX_RECEIVE_COUNT // 2,
+            (1, _MAX_RECEIVE_COUNT // 2),
             "beyond that the queue's own limit of receives ends the job without a reason",
         )
         check_range(
             self,
             "upload_max in bytes",
             upload_max.to_bytes(),
-            1,
-            SINGLE_PUT_LIMIT.to_bytes(),
+            (1, SINGLE_PUT_LIMIT.to_bytes()),
             "a single PUT takes no more",
         )
         check_range(
-            self, "event_retention in days", event_retention.to_days(), 1, 365, "pass whole days"
+            self, "event_retention in days", event_retention.to_days(), (1, 365), "pass whole days"
         )

@@ -20,6 +20,20 @@ from media_platform.constructs._replication import ReplicationTarget
 from media_platform.contract import table as table_contract
 from media_platform.contract.object_keys import MEDIA_PREFIX, RAW_PREFIX
 
+_TABLE_KEY_ACTIONS = (
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
+"""What DynamoDB does with the key of a table on behalf of whoever uses the table.
+
+Source: DynamoDB Developer Guide, "Usage notes for encryption at rest".
+"""
+
 
 class VideoStoreBase(Construct):
     """What a store offers, whether it was made here or elsewhere.
@@ -45,10 +59,10 @@ class VideoStoreBase(Construct):
         return _grant(grantee, ["s3:PutObject"], [self.raw_objects_arn])
 
     def grant_read_uploads(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let ``grantee`` read any version of an upload, and learn that one is gone."""
+        """Let ``grantee`` read uploads by version, and learn that one is gone."""
         self._grant_key(grantee, "kms:Decrypt")
         _grant(grantee, ["s3:ListBucket"], [self.raw_bucket.bucket_arn])
-        return _grant(grantee, ["s3:GetObject", "s3:GetObjectVersion"], [self.raw_objects_arn])
+        return _grant(grantee, ["s3:GetObjectVersion"], [self.raw_objects_arn])
 
     def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` write objects under ``media/``."""
@@ -76,7 +90,7 @@ class VideoStoreBase(Construct):
                 parts.
             indexes: Indexes that it may query. Default: none.
         """
-        self._grant_key(grantee, "kms:Decrypt")
+        self._grant_key(grantee, *_TABLE_KEY_ACTIONS)
         if indexes:
             arns = [f"{self.table.table_arn}/index/{index.name}" for index in indexes]
             _grant(grantee, ["dynamodb:Query"], arns)
@@ -167,21 +181,33 @@ class VideoStore(VideoStoreBase):
         )
         check_range(
             self,
-            "archive_after",
+            "archive_after in days",
             archive_after.to_days(),
-            0,
-            3650,
+            (0, 3650),
             "pass whole days, 0 to archive at once",
         )
         check_range(
-            self, "noncurrent_expiry", noncurrent_expiry.to_days(), 1, 3650, "pass whole days"
+            self,
+            "noncurrent_expiry in days",
+            noncurrent_expiry.to_days(),
+            (1, 3650),
+            "pass whole days",
         )
 
         self.encryption_key = encryption_key
-        role = _replication.role(self, targets, encryption_key)
-        raw_rules = _replication.rules(self, targets, kind="raw", prefix=RAW_PREFIX)
+        role = _replication.role(
+            self, targets, own_names=[raw_bucket_name, media_bucket_name], key=encryption_key
+        )
+        raw_rules = _replication.rules(
+            self, targets, kind="raw", prefix=RAW_PREFIX, key=encryption_key
+        )
+        # What other regions publish arrives here as copies, which are not copied on.
         media_rules = _replication.rules(
-            self, targets, kind="media", prefix=f"{MEDIA_PREFIX}{cdk.Stack.of(self).region}/"
+            self,
+            targets,
+            kind="media",
+            prefix=f"{MEDIA_PREFIX}{cdk.Stack.of(self).region}/",
+            key=encryption_key,
         )
         raw = private_bucket(
             self,

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class StackPart(StrEnum):
-    """What a stack holds; every region has a Store and a Media stack, every stage one Edge stack."""
+    """What a stack holds; a region has a Store and a Media stack, a stage one Edge stack."""
 
     STORE = "Store"
     MEDIA = "Media"
@@ -32,8 +32,8 @@ class MediaOutput(StrEnum):
 
     USER_POOL_ID = "UserPoolId"
     USER_POOL_CLIENT_ID = "UserPoolClientId"
-    TOKEN_ISSUER = "TokenIssuer"
-    TOKEN_KEYS_URL = "TokenKeysUrl"
+    TOKEN_ISSUER = "TokenIssuer"  # noqa: S105  the name of an output
+    TOKEN_KEYS_URL = "TokenKeysUrl"  # noqa: S105  the name of an output
     JOB_QUEUE_URL = "JobQueueUrl"
     DEAD_LETTER_QUEUE_URL = "DeadLetterQueueUrl"
     TOPIC_ARN = "TopicArn"
