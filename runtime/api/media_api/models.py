@@ -35,7 +35,8 @@ class NewVideo(BaseModel):
         title: Title, shown to people.
         file_name: Name of the file; any characters.
         content_type: Content type of the file.
-        size_bytes: Size of the file in bytes.
+        size_bytes: Size of the file in bytes. An empty file is taken, and fails with its reason as
+            any other file does that is no video.
         visibility: Who may play it. Default: the whole tenant.
     """
 
@@ -54,7 +55,7 @@ class NewVideo(BaseModel):
         Field(json_schema_extra={"enum": sorted(EXTENSIONS)}, examples=["video/mp4"]),
         AfterValidator(_accepted_type),
     ]
-    size_bytes: Annotated[int, Field(strict=True, ge=1, examples=[104857600])]
+    size_bytes: Annotated[int, Field(strict=True, ge=0, examples=[104857600])]
     visibility: Visibility = Visibility.TENANT
 
 

@@ -112,7 +112,7 @@ class Videos:
         """
         video = await self._find(caller, video_id)
         if video.status is VideoStatus.DELETED:
-            raise _not_found(video_id)
+            raise _not_found()
         run = None
         if video.current_run:
             run = await self._table.run(video_id, video.current_run)
@@ -158,7 +158,7 @@ class Videos:
             if video.status is VideoStatus.DELETED:
                 if may_delete:
                     return
-                raise _not_found(video_id)
+                raise _not_found()
             if not may_delete:
                 raise Problem(
                     Kind.FORBIDDEN,
@@ -198,15 +198,15 @@ class Videos:
             or video.tenant != caller.tenant
             or (video.visibility is Visibility.PRIVATE and video.owner != caller.user)
         ):
-            raise _not_found(video_id)
+            raise _not_found()
         return video
 
 
-def _not_found(video_id: str) -> Problem:
+def _not_found() -> Problem:
     """Return one and the same problem, whether a video is unknown, deleted or someone else's."""
     return Problem(
         Kind.VIDEO_NOT_FOUND,
-        f"there is no video {video_id[:64]!r} that you may see; check the id, "
+        "there is no video with this id that you may see; check the id in the path, "
         "or list the videos at /api/videos",
     )
 

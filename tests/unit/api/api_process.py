@@ -16,7 +16,9 @@ from typing import Any
 
 import urllib3
 
+from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.environment import ApiEnvironment
+from tests.unit.api import api_issuer
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_SECONDS = 20
@@ -66,15 +68,22 @@ class Api:
 
     def log_line(self, request_id: str) -> dict[str, Any]:
         """Return the access log line of a request; it is written after the answer was sent."""
+        return self._line(request_id=request_id, message="request")
+
+    def log_message(self, message: str) -> dict[str, Any]:
+        """Return the first line with a message, as soon as it is there."""
+        return self._line(message=message)
+
+    def _line(self, **wanted: str) -> dict[str, Any]:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             text = self.log_file.read_text()
             for line in text[: text.rfind("\n") + 1].splitlines():
                 content: dict[str, Any] = json.loads(line)
-                if content.get("request_id") == request_id and content["message"] == "request":
+                if wanted.items() <= content.items():
                     return content
             time.sleep(0.02)
-        raise AssertionError(f"request {request_id} is not in the log")
+        raise AssertionError(f"no line of the log has {wanted}")
 
     def stop(self) -> int:
         """Ask it to stop, and return its exit status."""
@@ -86,6 +95,25 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def api_environment(**changes: Any) -> ApiEnvironment:
+    """Return a complete environment whose names stand for nothing."""
+    values = {
+        "stage": "test",
+        "home_region": "eu-central-1",
+        "table_name": "videos",
+        "raw_bucket": "raw-uploads",
+        "media_bucket": "media-files",
+        "token_issuer": api_issuer.ISSUER,
+        "token_jwks_url": "http://127.0.0.1:9/jwks.json",
+        "token_client_id": api_issuer.CLIENT,
+        "delivery_parameter": delivery_parameter_name("test"),
+        "upload_max_bytes": 1_000_000,
+        "upload_expiry_seconds": 600,
+        "playback_expiry_seconds": 600,
+    }
+    return ApiEnvironment(**{**values, **changes})
 
 
 @contextlib.contextmanager

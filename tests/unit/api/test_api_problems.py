@@ -121,7 +121,7 @@ def test_another_method_names_those_there_are(
         ({"file_name": ""}, "body.file_name", ["at least 1 character"]),
         ({"content_type": "text/plain"}, "body.content_type", ["'text/plain'", *EXTENSIONS]),
         ({"content_type": "Video/MP4"}, "body.content_type", ["'Video/MP4'"]),
-        ({"size_bytes": 0}, "body.size_bytes", ["greater than or equal to 1", "not 0"]),
+        ({"size_bytes": -1}, "body.size_bytes", ["greater than or equal to 0", "not -1"]),
         ({"size_bytes": "5"}, "body.size_bytes", ["valid integer", '"5"']),
         ({"size_bytes": True}, "body.size_bytes", ["valid integer"]),
         ({"size_bytes": 1.5}, "body.size_bytes", ["integer"]),
