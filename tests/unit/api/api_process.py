@@ -66,6 +66,11 @@ class Api:
         )
         return Answer(answer.status, answer.headers, answer.data)
 
+    def call_raw(self, method: str, path: str, *, headers: Mapping[str, str]) -> Answer:
+        """Send a request and return the body as it came, still encoded."""
+        answer = self._http.request(method, self.url + path, headers=headers, preload_content=False)
+        return Answer(answer.status, answer.headers, answer.read(decode_content=False))
+
     def log_line(self, request_id: str) -> dict[str, Any]:
         """Return the access log line of a request; it is written after the answer was sent."""
         return self._line(request_id=request_id, message="request")

@@ -1,0 +1,366 @@
+"""Playback through the running API: grants, cookies, and playlists for players without cookies."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urljoin, urlsplit
+
+import pytest
+from api_stage import BASE_URL, STAGE, Person, Stage, put_delivery, running_stage
+from emulator import REGION, Emulator, eventually, running_emulator
+
+from media_api.aws import Clients, open_clients
+from media_api.delivery import (
+    FRESH_SECONDS,
+    RETRY_SECONDS,
+    Delivery,
+    DeliveryUnavailableError,
+)
+from media_api.signing import PlaybackSigner, SignatureRefusedError, expiry
+from media_platform.contract.delivery import SigningKeyPair, delivery_parameter_name
+from media_platform.contract.ids import new_id
+from media_platform.contract.object_keys import RunKeys
+from media_platform.contract.video import VideoStatus
+from tests.unit.api.api_keys import new_pair
+from tests.unit.api.api_process import Answer
+
+MASTER = """#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Main",DEFAULT=YES,URI="audio/playlist.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=3000000,RESOLUTION=1280x720,AUDIO="audio"
+v720/playlist.m3u8
+"""
+MEDIA = """#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-TARGETDURATION:4
+#EXT-X-PLAYLIST-TYPE:EVENT
+#EXT-X-MAP:URI="1/init.mp4"
+#EXTINF:4.000000,
+1/000000.m4s
+#EXTINF:4.000000,
+2/000001.m4s
+"""
+PAIR = new_pair()
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video that can be played."""
+
+    owner: Person
+    keys: RunKeys
+
+    @property
+    def path(self) -> str:
+        return f"/api/videos/{self.keys.video_id}/playback"
+
+    def playlist_path(self, name: str) -> str:
+        return f"/api/videos/{self.keys.video_id}/runs/{self.keys.run_id}/hls/{name}"
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with running_stage(tmp_path_factory.mktemp("api-playback")) as stage:
+        before_the_edge_is_deployed(stage)
+        stage.deliver(PAIR)
+        yield stage
+        assert stage.emulator.denied() == []
+
+
+def before_the_edge_is_deployed(stage: Stage) -> None:
+    """See that the API lives without the Edge stack, and says what is missing."""
+    ada = stage.person("ada", "early")
+    video_id = ada.new_video()
+    stage.start_run(video_id, playable_at="2026-01-01T00:00:00.000Z")
+    answer = ada.call("GET", f"/api/videos/{video_id}/playback")
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "the distribution is not deployed yet" in answer.json["detail"]
+    assert stage.api.call("GET", "/health/ready").status == 200
+
+
+@pytest.fixture
+def ada(stage: Stage) -> Person:
+    return stage.person("ada", f"tenant-{new_id()}")
+
+
+@pytest.fixture
+def film(stage: Stage, ada: Person) -> Film:
+    video_id = ada.new_video()
+    keys = stage.start_run(video_id, playable_at="2026-01-01T00:00:00.000Z")
+    stage.publish(keys.master_playlist, MASTER)
+    stage.publish(keys.playlist("v720"), MEDIA)
+    stage.publish(keys.playlist("audio"), MEDIA + "#EXT-X-ENDLIST\n")
+    made = Film(ada, keys)
+    eventually(lambda: ada.call("GET", made.path).status == 200, "playback is granted")
+    return made
+
+
+def get(stage: Stage, url: str, **headers: str) -> Answer:
+    """Get what a player without cookies gets at an address of the one origin."""
+    split = urlsplit(url)
+    return stage.api.call("GET", f"{split.path}?{split.query}", headers=headers)
+
+
+def test_a_grant_names_everything_that_players_need(film: Film) -> None:
+    answer = film.owner.call("GET", film.path)
+    body, keys = answer.json, film.keys
+    assert (body["video_id"], body["run_id"]) == (keys.video_id, keys.run_id)
+    assert body["status"] == "PROCESSING"
+    assert body["playlist_url"] == f"{BASE_URL}/{keys.master_playlist}"
+    assert body["signed_playlist_url"].startswith(BASE_URL + film.playlist_path("master.m3u8"))
+    assert body["poster_url"].startswith(f"{BASE_URL}/{keys.poster}?Policy=")
+    signer = PlaybackSigner(PAIR, key_pair_id="KA", base_url=BASE_URL)
+    for url in (body["signed_playlist_url"], body["poster_url"]):
+        query = parse_qs(urlsplit(url).query)
+        grant = signer.verify(query["Policy"][0], query["Signature"][0], now=0)
+        assert (grant.keys, grant.cookies) == (keys, body["cookies"])
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_the_cookies_belong_to_the_run_and_the_origin_alone(film: Film) -> None:
+    answer = film.owner.call("GET", film.path)
+    found = {}
+    for line in answer.headers.getlist("Set-Cookie"):
+        pair, *attributes = line.split("; ")
+        assert attributes == [
+            f"Path=/{film.keys.prefix}",
+            "HttpOnly",
+            "SameSite=Lax",
+            "Secure",
+        ]
+        name, _, value = pair.partition("=")
+        found[name] = value
+    assert found == answer.json["cookies"]
+    assert found["CloudFront-Hash-Algorithm"] == "SHA256"
+
+
+def test_equal_requests_get_equal_answers_within_a_slot(film: Film) -> None:
+    first, second = (film.owner.call("GET", film.path) for _ in range(2))
+    # Two requests may lie on both sides of the border of a slot; a third then settles it.
+    third = film.owner.call("GET", film.path)
+    assert second.content in (first.content, third.content)
+    assert expiry(1000.5, 600) == expiry(1049.5, 600)
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (VideoStatus.PENDING, "upload its file"),
+        (VideoStatus.UPLOADED, "wait until its first seconds"),
+        (VideoStatus.FAILED, "create a new video"),
+    ],
+)
+def test_a_video_that_cannot_be_played_says_why(
+    stage: Stage, ada: Person, status: VideoStatus, remedy: str
+) -> None:
+    video_id = ada.new_video()
+    if status is not VideoStatus.PENDING:
+        stage.change(video_id, status=status)
+    answer = ada.call("GET", f"/api/videos/{video_id}/playback")
+    assert (answer.status, answer.json["video_status"]) == (409, status.value)
+    assert status.value in answer.json["detail"]
+    assert remedy in answer.json["detail"]
+
+
+def test_a_run_that_is_not_playable_yet(stage: Stage, ada: Person) -> None:
+    video_id = ada.new_video()
+    stage.start_run(video_id)
+    answer = ada.call("GET", f"/api/videos/{video_id}/playback")
+    assert (answer.status, answer.json["video_status"]) == (409, "PROCESSING")
+
+
+def test_only_who_may_see_a_video_may_play_it(stage: Stage, film: Film) -> None:
+    viewer = stage.person("bob", film.owner.tenant, "viewer")
+    assert viewer.call("GET", film.path).status == 200
+    stranger = stage.person("eve", "elsewhere", "admin")
+    assert stranger.call("GET", film.path).status == 404
+
+
+def test_a_player_without_cookies_finds_every_uri_signed(stage: Stage, film: Film) -> None:
+    url = film.owner.call("GET", film.path).json["signed_playlist_url"]
+    query = urlsplit(url).query
+    master = get(stage, url)
+    assert master.status == 200
+    assert master.headers["Content-Type"] == "application/vnd.apple.mpegurl"
+    assert master.headers["Cache-Control"].startswith("private, max-age=")
+    lines = master.content.decode().splitlines()
+    assert lines[-1] == f"{film.playlist_path('v720/playlist.m3u8')}?{query}"
+    assert f'URI="{film.playlist_path("audio/playlist.m3u8")}?{query}"' in lines[2]
+
+    growing = get(stage, urljoin(url, lines[-1]))
+    assert growing.headers["Cache-Control"] == "no-cache"
+    media = growing.content.decode().splitlines()
+    folder = f"/{film.keys.prefix}v720/"
+    assert media[4] == f'#EXT-X-MAP:URI="{folder}1/init.mp4?{query}"'
+    assert [line for line in media if not line.startswith("#")] == [
+        f"{folder}1/000000.m4s?{query}",
+        f"{folder}2/000001.m4s?{query}",
+    ]
+
+    complete = get(stage, urljoin(url, lines[2].split('URI="')[1].rstrip('"')))
+    assert complete.headers["Cache-Control"].startswith("private, max-age=")
+    assert complete.content.decode().endswith("#EXT-X-ENDLIST\n")
+
+
+def test_a_long_playlist_is_compressed_for_those_who_ask(stage: Stage, film: Film) -> None:
+    url = film.owner.call("GET", film.path).json["signed_playlist_url"]
+    plain = get(stage, url, **{"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in plain.headers
+    assert plain.headers["Vary"] == "Accept-Encoding"
+    refused = get(stage, url, **{"Accept-Encoding": "gzip;q=0"})
+    assert refused.content == plain.content
+    split = urlsplit(url)
+    answer = film.owner.api.call_raw(
+        "GET", f"{split.path}?{split.query}", headers={"Accept-Encoding": "br, gzip"}
+    )
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(answer.content) == plain.content
+
+
+def test_a_signature_admits_its_own_run_only(stage: Stage, film: Film, ada: Person) -> None:
+    query = urlsplit(film.owner.call("GET", film.path).json["signed_playlist_url"]).query
+    other = stage.start_run(ada.new_video(), playable_at="2026-01-01T00:00:00.000Z")
+    stage.publish(other.master_playlist, MASTER)
+    for video_id, run_id in (
+        (other.video_id, other.run_id),
+        (film.keys.video_id, other.run_id),
+        (other.video_id, film.keys.run_id),
+    ):
+        path = f"/api/videos/{video_id}/runs/{run_id}/hls/master.m3u8?{query}"
+        answer = stage.api.call("GET", path)
+        assert (answer.status, answer.json["type"][-17:]) == (403, "invalid-signature")
+        assert "another video or run" in answer.json["detail"]
+
+
+def test_a_tampered_expired_or_foreign_signature_is_refused(stage: Stage, film: Film) -> None:
+    own = PlaybackSigner(PAIR, key_pair_id="KA", base_url=BASE_URL)
+    good = own.grant(film.keys, 4_000_000_000)
+    foreign = PlaybackSigner(new_pair(), key_pair_id="KA", base_url=BASE_URL)
+    unknown = PlaybackSigner(PAIR, key_pair_id="KX", base_url=BASE_URL)
+    elsewhere = PlaybackSigner(PAIR, key_pair_id="KA", base_url="https://other.example")
+    queries = {
+        "has expired": own.grant(film.keys, 1_000_000_000).query,
+        "signature is wrong": foreign.grant(film.keys, 4_000_000_000).query,
+        "a key that is not in use": unknown.grant(film.keys, 4_000_000_000).query,
+        "not one of this platform": elsewhere.grant(film.keys, 4_000_000_000).query,
+        "Policy is given 2 times": f"{good.query}&Policy={good.policy}",
+        "Signature is given 0 times": good.query.replace("Signature=", "Signatur="),
+        "is not SHA256": good.query.replace("SHA256", "SHA1"),
+    }
+    path = film.playlist_path("master.m3u8")
+    for reason, query in queries.items():
+        answer = stage.api.call("GET", f"{path}?{query}")
+        assert (answer.status, answer.json["type"][-17:]) == (403, "invalid-signature"), reason
+        assert reason in answer.json["detail"]
+    assert stage.api.call("GET", f"{path}?{good.query}").status == 200
+    assert stage.api.call("GET", path, token=film.owner.token).status == 403
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "poster.jpg",
+        "v720/1/000000.m4s",
+        "v360/playlist.m3u8",
+        "../master.m3u8",
+        "%2e%2e/master.m3u8",
+        "v720/..%2f..%2fmaster.m3u8",
+        "..%5cmaster.m3u8",
+        "v720//playlist.m3u8",
+        "master.m3u8%00",
+        "",
+    ],
+)
+def test_nothing_but_playlists_of_the_run_is_served(stage: Stage, film: Film, name: str) -> None:
+    query = urlsplit(film.owner.call("GET", film.path).json["signed_playlist_url"]).query
+    assert stage.api.call("GET", f"{film.playlist_path(name)}?{query}").status == 404
+
+
+def test_a_stored_playlist_that_leads_elsewhere_is_not_passed_on(stage: Stage, film: Film) -> None:
+    url = film.owner.call("GET", film.path).json["signed_playlist_url"]
+    stage.publish(film.keys.master_playlist, "#EXTM3U\nhttps://evil.example/playlist.m3u8\n")
+    answer = get(stage, url)
+    assert answer.status == 500
+    assert b"evil" not in answer.content
+
+
+def test_signatures_and_tokens_stay_out_of_the_log(stage: Stage, film: Film) -> None:
+    url = film.owner.call("GET", film.path).json["signed_playlist_url"]
+    assert get(stage, url, **{"X-Request-Id": "log-of-playlist"}).status == 200
+    assert stage.api.log_line("log-of-playlist")["path"] == film.playlist_path("master.m3u8")
+    text = stage.api.log_file.read_text()
+    for secret in ("Signature=", "X-Amz-Signature", "Bearer ", PAIR.private_key[40:80]):
+        assert secret not in text
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def bare_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    folder: Path = tmp_path_factory.mktemp("delivery")
+    with running_emulator(folder) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def clients(
+    bare_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Clients]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bare_emulator.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    async with open_clients(REGION) as clients:
+        yield clients
+
+
+@pytest.mark.anyio
+async def test_keys_change_without_a_restart_and_survive_an_outage(
+    bare_emulator: Emulator, clients: Clients
+) -> None:
+    clock = Clock()
+    parameter = delivery_parameter_name(STAGE)
+    delivery = Delivery(clients.ssm, clients.secrets, parameter=parameter, clock=clock)
+    keys = RunKeys(REGION, "acme", new_id(), new_id())
+    with pytest.raises(DeliveryUnavailableError):
+        await delivery.signer()
+
+    put_delivery(bare_emulator, PAIR, slot="a", key_pair_id="KA")
+    with pytest.raises(DeliveryUnavailableError):
+        await delivery.signer()
+    clock.now += RETRY_SECONDS
+    old = (await delivery.signer()).grant(keys, 4_000_000_000)
+    assert old.key_pair_id == "KA"
+
+    put_delivery(bare_emulator, new_pair(), slot="b", key_pair_id="KB")
+    assert (await delivery.signer()).key_pair_id == "KA"
+    clock.now += FRESH_SECONDS
+    assert (await delivery.signer()).key_pair_id == "KB"
+    before = await delivery.signer_of("KA")
+    assert before.verify(old.policy, old.signature, now=0).keys == keys
+    with pytest.raises(SignatureRefusedError):
+        await delivery.signer_of("KC")
+
+    ssm = bare_emulator.client("ssm")
+    for broken in ("not json", "{}", SigningKeyPair(private_key="a", public_key="b").to_json()):
+        ssm.put_parameter(Name=parameter, Value=broken, Type="String", Overwrite=True)
+        clock.now += FRESH_SECONDS
+        assert (await delivery.signer()).key_pair_id == "KB"
+    ssm.delete_parameter(Name=parameter)
+    clock.now += FRESH_SECONDS
+    assert (await delivery.signer()).key_pair_id == "KB"
