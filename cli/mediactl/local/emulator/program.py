@@ -54,7 +54,7 @@ def main() -> None:
         settings.control_token,
         {
             "identity": lambda _: {"pid": os.getpid()},
-            "tasks": lambda request: tasks.sync(request["region"], request["tasks"]),
+            "tasks": lambda request: tasks.sync(request["tasks"]),
             "alarms": lambda _: alarms.all(),
         },
     )

@@ -54,7 +54,7 @@ def install(recorder: Recorder) -> None:
     """
     decide: Callable[..., Any] = iam_evaluator.enforce
 
-    def enforce(
+    def enforce(  # noqa: PLR0917 - the signature is MiniStack's
         access_key_id: str,
         iam_action: str,
         service: str,

@@ -36,7 +36,7 @@ def install(targets: ScalableTargets) -> None:
     }
     extract: Callable[..., str] = iam_actions.extract_resource_arn
 
-    def extract_resource_arn(
+    def extract_resource_arn(  # noqa: PLR0917 - the signature is MiniStack's
         service: str,
         method: str,
         path: str,

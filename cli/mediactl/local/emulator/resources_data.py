@@ -1,4 +1,8 @@
-"""CloudFormation handlers: what MiniStack's own leave out of tables, buckets and user pools."""
+"""CloudFormation handlers: what MiniStack's own leave out.
+
+Replicas and time to live of tables, replication of buckets, the provider URL of user pools, and the
+ARN that a reference to a secret is.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from ministack.core.responses import get_region
-from ministack.services import dynamodb, s3
+from ministack.services import dynamodb, s3, secretsmanager
+from ministack.services.cloudformation import provisioners
 
-from .handlers import Properties, extend, require_ok
+from .handlers import Outcome, Properties, extend, register, require_ok
 
 
 def install(emulator_port: int) -> None:
@@ -19,6 +24,7 @@ def install(emulator_port: int) -> None:
     """
     extend("AWS::DynamoDB::GlobalTable", _complete_table)
     extend("AWS::S3::Bucket", _replicate_bucket)
+    _refer_to_secrets_by_arn()
 
     def provider(pool_id: str, _: Properties) -> dict[str, Any]:
         return {"ProviderURL": f"http://127.0.0.1:{emulator_port}/{pool_id}"}
@@ -86,3 +92,43 @@ def _fill(parent: Element, properties: dict[str, Any]) -> None:
                 _fill(child, part)
             else:
                 child.text = str(part).lower() if isinstance(part, bool) else str(part)
+
+
+def _refer_to_secrets_by_arn() -> None:
+    """Make the physical id of a secret its ARN, as on AWS.
+
+    MiniStack uses the name, and then a grant on a reference to a secret names no resource.
+    """
+    known = provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"]  # noqa: SLF001
+
+    def name_of(arn: str) -> str:
+        for name, secret in secretsmanager._secrets.items():  # noqa: SLF001
+            if secret["ARN"] == arn:
+                return str(name)
+        return arn
+
+    def create(logical_id: str, properties: Properties, stack: str) -> Outcome:
+        _, attributes = known["create"](logical_id, properties, stack)
+        return attributes["Arn"], attributes
+
+    def update(
+        physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str
+    ) -> Outcome:
+        name = name_of(physical_id)
+        new_name, attributes = known["update"](name, old, new, stack, logical_id)
+        arn = (attributes or {}).get("Arn") or secretsmanager._secrets[new_name]["ARN"]  # noqa: SLF001
+        return arn, {**(attributes or {}), "Arn": arn, "Id": arn}
+
+    def delete(physical_id: str, properties: Properties) -> None:
+        known["delete"](name_of(physical_id), properties)
+
+    register(
+        "AWS::SecretsManager::Secret",
+        {
+            **known,
+            "create": create,
+            "update": update,
+            "update_with_logical_id": True,
+            "delete": delete,
+        },
+    )

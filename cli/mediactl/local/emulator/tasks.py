@@ -50,46 +50,59 @@ class RunnerTasks:
             ecs._ACTION_MAP[name] = handler  # noqa: SLF001
         _keep_container_fields()
 
-    def sync(self, region: str, reported: list[dict[str, Any]]) -> dict[str, Any]:
-        """Take in all tasks of a region as the runner knows them.
+    def sync(self, reported: list[dict[str, Any]]) -> dict[str, Any]:
+        """Take in all tasks as the runner knows them, and answer what it has to know.
 
         Args:
-            region: The region.
             reported: Live tasks, and those that stopped since the last call, as DescribeTasks
                 answers them.
 
         Returns:
+            ``services``: all services as DescribeServices answers them;
             ``stop``: ARNs of tasks that a caller of StopTask wants stopped;
             ``protected``: ARNs of tasks under scale-in protection.
         """
-        with self._lock, request_scope(get_account_id(), region):
-            for task in reported:
-                known = ecs._tasks.get(task["taskArn"])  # noqa: SLF001
-                if known is None:
-                    ecs._tasks[task["taskArn"]] = self._new_record(task)  # noqa: SLF001
-                elif known["desiredStatus"] == "STOPPED":
-                    known.update({**task, "desiredStatus": "STOPPED"})
-                else:
-                    known.update(task)
-            live = {task["taskArn"] for task in reported if task["lastStatus"] != "STOPPED"}
-            for arn, task in list(ecs._tasks.items()):  # noqa: SLF001
-                if arn not in live and task["lastStatus"] != "STOPPED":
-                    # The runner that ran it was killed, and its processes with it.
-                    task.update(lastStatus="STOPPED", desiredStatus="STOPPED")
-            self._drop_oldest_stopped()
-            self._count()
-            return {
-                "stop": [
-                    arn
-                    for arn, task in ecs._tasks.items()  # noqa: SLF001
-                    if arn in live and task["desiredStatus"] == "STOPPED"
-                ],
-                "protected": [
-                    arn
-                    for arn, task in ecs._tasks.items()  # noqa: SLF001
-                    if arn in live and _protected_until(task) is not None
-                ],
-            }
+        answer: dict[str, Any] = {"services": [], "stop": [], "protected": []}
+        by_region: dict[str, list[dict[str, Any]]] = {}
+        for task in reported:
+            by_region.setdefault(_region(task["taskArn"]), []).append(task)
+        regions = {region for _, region, _ in list(ecs._services._data)}  # noqa: SLF001
+        with self._lock:
+            for region in sorted(regions | by_region.keys()):
+                with request_scope(get_account_id(), region):
+                    self._take_in(by_region.get(region, []))
+                    self._count()
+                    self._tell(answer)
+        return answer
+
+    def _take_in(self, reported: list[dict[str, Any]]) -> None:
+        for task in reported:
+            known = ecs._tasks.get(task["taskArn"])  # noqa: SLF001
+            if known is None:
+                ecs._tasks[task["taskArn"]] = self._new_record(task)  # noqa: SLF001
+            elif known["desiredStatus"] == "STOPPED":
+                known.update({**task, "desiredStatus": "STOPPED"})
+            else:
+                known.update(task)
+        live = {task["taskArn"] for task in reported if task["lastStatus"] != "STOPPED"}
+        for arn, task in list(ecs._tasks.items()):  # noqa: SLF001
+            if arn not in live and task["lastStatus"] != "STOPPED":
+                # The runner that ran it was killed, and its processes with it.
+                task.update(lastStatus="STOPPED", desiredStatus="STOPPED")
+        self._drop_oldest_stopped()
+
+    def _tell(self, answer: dict[str, Any]) -> None:
+        answer["services"] += [
+            ecs._sanitize(service)  # noqa: SLF001
+            for service in list(ecs._services.values())  # noqa: SLF001
+            if service["status"] == "ACTIVE"
+        ]
+        for arn, task in list(ecs._tasks.items()):  # noqa: SLF001
+            if task["lastStatus"] != "STOPPED":
+                if task["desiredStatus"] == "STOPPED":
+                    answer["stop"].append(arn)
+                if _protected_until(task) is not None:
+                    answer["protected"].append(arn)
 
     def stop_task(self, request: dict[str, Any]) -> Response:
         """Answer StopTask: the runner stops the process when it reports next."""
@@ -190,6 +203,10 @@ class RunnerTasks:
             )
             if running >= service["desiredCount"]:
                 primary["rolloutState"] = "COMPLETED"
+
+
+def _region(arn: str) -> str:
+    return arn.split(":")[3]
 
 
 def _keep_container_fields() -> None:

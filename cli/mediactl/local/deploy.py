@@ -1,0 +1,346 @@
+"""Deploys the app of a folder onto the emulator, with the stock CDK CLI.
+
+Whether anything has to be done is decided in two steps, and both only ever save work that would
+change nothing:
+
+1. The *inputs* are hashed: every file of the app's folder except hidden ones, tests, documents and
+   what tools generate, the packages of the interpreter with their versions, and the CDK CLI. Equal
+   inputs, on the emulator that has them deployed, need no synth. A stack that reads something else
+   (the network, the clock, a file elsewhere) is not noticed; ``up --redeploy`` skips this step.
+2. Otherwise the app is synthesized. When all templates and asset manifests equal those that were
+   deployed to this emulator, nothing is deployed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mediactl.errors import CommandError
+from mediactl.local.aws import ACCOUNT, DEFAULT_REGION, Emulator, root_environment
+from mediactl.local.state import StateFolder, read_json, write_json
+from mediactl.local.venvs import ensure_venv
+
+CDK_VERSION = "2.1148.1"
+"""The CDK CLI that is used where the app's folder has none installed."""
+
+STAGE = "local"
+_NOT_INPUTS = {
+    "__pycache__",
+    "bench",
+    "build",
+    "cdk.out",
+    "dist",
+    "docs",
+    "node_modules",
+    "tests",
+}
+"""Folders at the top of an app that its templates do not depend on, or that tools write."""
+
+
+class Deployment:
+    """The deployment of one app to one emulator.
+
+    Args:
+        app: Folder of the CDK app, with its ``cdk.json``.
+        state: State folder.
+        emulator: Where to.
+        say: Tells the person what happens.
+    """
+
+    def __init__(
+        self, app: Path, state: StateFolder, emulator: Emulator, say: Callable[[str], None]
+    ) -> None:
+        self._app = app
+        self._state = state
+        self._emulator = emulator
+        self._say = say
+        self._log = state.log_file("deploy")
+
+    def is_current(self) -> bool:
+        """Return whether the inputs are those that were deployed to this emulator."""
+        deployed = read_json(self._state.deployed_file) or {}
+        return (
+            deployed.get("emulator") == self._emulator_id()
+            and deployed.get("inputs") == inputs_digest(self._app)
+            and self._state.assembly.exists()
+        )
+
+    def run(self) -> bool:
+        """Synthesize, and deploy what changed.
+
+        Returns:
+            Whether anything was deployed.
+
+        Raises:
+            CommandError: If the CDK CLI fails; the text holds the end of its output.
+        """
+        self._log.unlink(missing_ok=True)
+        inputs = inputs_digest(self._app)
+        deployed = read_json(self._state.deployed_file) or {}
+        here = deployed.get("emulator") == self._emulator_id()
+        regions = deployed.get("regions") or [DEFAULT_REGION]
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            early = pool.submit(self._bootstrap, regions) if not here else None
+            self._say("synthesizing the templates")
+            digest = self._synthesize()
+            regions = assembly_regions(self._state.assembly)
+            if here and deployed.get("assembly") == digest:
+                self._remember(inputs, digest, regions)
+                return False
+            warming = [pool.submit(self._warm, lock) for lock in self._image_locks()]
+            if early:
+                early.result()
+            self._bootstrap(regions)
+            self._say("deploying the stacks")
+            self._deploy()
+            _wait(warming)
+        self._remember(inputs, digest, regions)
+        return True
+
+    def outputs(self) -> dict[str, dict[str, str]]:
+        """Return the outputs of all stacks, by stack and name, as the emulator has them."""
+        found: dict[str, dict[str, str]] = {}
+        for stack in assembly_stacks(self._state.assembly):
+            client = self._emulator.client("cloudformation", stack["region"])
+            described = client.describe_stacks(StackName=stack["name"])["Stacks"][0]
+            key = stack["name"]
+            if key in found:
+                key = f"{stack['name']}@{stack['region']}"
+            found[key] = {
+                output["OutputKey"]: output["OutputValue"]
+                for output in described.get("Outputs", [])
+            }
+        return found
+
+    def _emulator_id(self) -> str:
+        return hashlib.sha256(self._emulator.control_token.encode()).hexdigest()
+
+    def _remember(self, inputs: str, digest: str, regions: list[str]) -> None:
+        write_json(
+            self._state.deployed_file,
+            {
+                "emulator": self._emulator_id(),
+                "inputs": inputs,
+                "assembly": digest,
+                "regions": regions,
+            },
+        )
+
+    def _synthesize(self) -> str:
+        fresh = self._state.root / "cdk.out.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        self._cdk(
+            ["synth", "--quiet", "--output", str(fresh), "--context", f"stage={STAGE}"],
+            self._app,
+        )
+        digest = assembly_digest(fresh)
+        shutil.rmtree(self._state.assembly, ignore_errors=True)
+        fresh.rename(self._state.assembly)
+        return digest
+
+    def _bootstrap(self, regions: list[str]) -> None:
+        missing = [region for region in regions if not self._is_bootstrapped(region)]
+        if missing:
+            # Outside the app's folder, or the CLI would synthesize the app for it.
+            environments = [f"aws://{ACCOUNT}/{region}" for region in missing]
+            self._cdk(["bootstrap", *environments], self._state.scratch)
+
+    def _is_bootstrapped(self, region: str) -> bool:
+        client = self._emulator.client("cloudformation", region)
+        try:
+            stacks = client.describe_stacks(StackName="CDKToolkit")["Stacks"]
+        except client.exceptions.ClientError:
+            return False
+        return bool(stacks) and str(stacks[0]["StackStatus"]).endswith("_COMPLETE")
+
+    def _deploy(self) -> None:
+        self._cdk(
+            [
+                "deploy",
+                "--all",
+                "--app",
+                str(self._state.assembly),
+                "--require-approval",
+                "never",
+                "--method",
+                "direct",
+                "--concurrency",
+                "4",
+                "--progress",
+                "events",
+                "--outputs-file",
+                str(self._state.outputs_file),
+            ],
+            self._state.scratch,
+        )
+
+    def _image_locks(self) -> Iterator[Path]:
+        """Yield the lock files of the images, whose environments tasks will soon need."""
+        seen = set()
+        for folder in sorted(self._state.assembly.glob("asset.*")):
+            lock = folder / "requirements.txt"
+            if (folder / "Dockerfile").exists() and lock.exists():
+                text = lock.read_text()
+                if text not in seen:
+                    seen.add(text)
+                    yield lock
+
+    def _warm(self, lock: Path) -> None:
+        ensure_venv(self._state.venvs, lock, self._state.log_file("install"))
+
+    def _cdk(self, arguments: list[str], folder: Path) -> None:
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("AWS_") and name not in {"PYTHONDONTWRITEBYTECODE", "CDK_OUTDIR"}
+        }
+        interpreters = str(Path(sys.executable).parent)
+        environment |= {
+            **root_environment(self._emulator.url),
+            "PATH": f"{interpreters}{os.pathsep}{environment.get('PATH', os.defpath)}",
+            # Nothing is built: services run from their staged sources.
+            "CDK_DOCKER": "true",
+            "CDK_VALIDATION": "false",
+            "NO_COLOR": "1",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            "NODE_NO_WARNINGS": "1",
+        }
+        options = ["--no-notices", "--no-version-reporting", "--no-color"]
+        if arguments[0] == "bootstrap":
+            options.remove("--no-version-reporting")
+        command = [*cdk_command(self._app), *arguments, *options]
+        start = self._log.stat().st_size if self._log.exists() else 0
+        with self._log.open("ab") as output:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        if done.returncode:
+            text = self._log.read_bytes()[start:].decode(errors="replace")
+            raise CommandError(
+                f"cdk {arguments[0]} failed with status {done.returncode}:\n{telling_lines(text)}",
+                hint=f"the whole output is in {self._log}",
+            )
+
+
+def cdk_command(app: Path) -> list[str]:
+    """Return the command of the CDK CLI: the one installed with the app, or the pinned one.
+
+    Raises:
+        CommandError: If there is no Node.
+    """
+    for folder in (app, *app.parents):
+        installed = folder / "node_modules" / ".bin" / "cdk"
+        if installed.exists():
+            return [str(installed)]
+    npx = shutil.which("npx")
+    if npx is None:
+        raise CommandError(
+            "neither the CDK CLI nor npx is installed", hint="install Node 20 or newer"
+        )
+    return [npx, "--yes", f"aws-cdk@{CDK_VERSION}"]
+
+
+def inputs_digest(app: Path) -> str:
+    """Return the digest of everything in sight that an app's templates can depend on."""
+    digest = hashlib.sha256()
+    for file in _input_files(app):
+        digest.update(f"{file.relative_to(app)}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    packages = sorted(
+        f"{distribution.name}=={distribution.version}"
+        for distribution in importlib.metadata.distributions()
+    )
+    digest.update(json.dumps([sys.version, packages, cdk_command(app)]).encode())
+    return digest.hexdigest()
+
+
+def _input_files(app: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(app):
+        here = Path(folder)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in {"__pycache__", "node_modules"}
+            and not name.endswith(".egg-info")
+            and not (here == app and name in _NOT_INPUTS)
+        )
+        for name in sorted(files):
+            file = here / name
+            if not name.startswith(".") and not name.endswith(".pyc") and file.is_file():
+                yield file
+
+
+def assembly_digest(assembly: Path) -> str:
+    """Return the digest of all templates and asset manifests of a cloud assembly."""
+    digest = hashlib.sha256()
+    files = [*assembly.rglob("*.template.json"), *assembly.rglob("*.assets.json")]
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(assembly)}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def assembly_stacks(assembly: Path) -> list[dict[str, str]]:
+    """Return name and region of every stack of a cloud assembly and of those nested in it."""
+    manifest: dict[str, Any] = json.loads((assembly / "manifest.json").read_text())
+    stacks = []
+    for name, artifact in manifest.get("artifacts", {}).items():
+        properties = artifact.get("properties", {})
+        if artifact["type"] == "cdk:cloud-assembly":
+            stacks += assembly_stacks(assembly / properties["directoryName"])
+        if artifact["type"] == "aws:cloudformation:stack":
+            region = str(artifact["environment"]).rpartition("/")[2]
+            stacks.append(
+                {
+                    "name": properties.get("stackName", name),
+                    "region": DEFAULT_REGION if region == "unknown-region" else region,
+                }
+            )
+    return stacks
+
+
+def assembly_regions(assembly: Path) -> list[str]:
+    """Return the regions that a cloud assembly deploys to.
+
+    Raises:
+        CommandError: If it holds no stack.
+    """
+    regions = sorted({stack["region"] for stack in assembly_stacks(assembly)})
+    if not regions:
+        raise CommandError(f"the app has no stack in the stage {STAGE!r}")
+    return regions
+
+
+def telling_lines(text: str) -> str:
+    """Return the lines of the CDK CLI's output that say what went wrong."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    marks = ("FAILED", "❌", "Error", "error")
+    telling = [
+        line
+        for line in lines
+        if any(mark in line for mark in marks) and "Resource creation cancelled" not in line
+    ]
+    return "\n".join((telling or lines)[-12:])
+
+
+def _wait(futures: list[Future[None]]) -> None:
+    for future in futures:
+        future.result()

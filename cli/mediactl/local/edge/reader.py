@@ -1,0 +1,188 @@
+"""Reads what the edge serves by from the emulator: distribution, policies, keys, load balancer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from mediactl.local.aws import DEFAULT_REGION, Emulator
+from mediactl.local.edge.distribution import (
+    Behavior,
+    Distribution,
+    Forwarding,
+    Origin,
+    Policies,
+    ResponseHeaders,
+    read_distribution,
+    read_forwarding,
+    read_response_headers,
+)
+from mediactl.local.edge.listener import Rule, TargetGroup, read_rule, read_target_group
+from mediactl.local.edge.signatures import PublicKey, load_public_key
+
+_BUCKET_DOMAIN = re.compile(r"^(?P<bucket>.+)\.s3[.-](?:[a-z0-9-]+\.)?amazonaws\.com$")
+_LISTENER_PORTS = {"http-only": "HTTPPort", "https-only": "HTTPSPort", "match-viewer": "HTTPPort"}
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What is deployed, as far as the edge acts on it.
+
+    Attributes:
+        distribution: The distribution, ``None`` while none is deployed.
+        rules: Rules by the load balancer's ARN and the port of the listener.
+        target_groups: Target groups by ARN.
+        bucket_policies: Policies of the buckets that are origins.
+    """
+
+    distribution: Distribution | None = None
+    rules: Mapping[tuple[str, int], tuple[Rule, ...]] = field(default_factory=dict)
+    target_groups: Mapping[str, TargetGroup] = field(default_factory=dict)
+    bucket_policies: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+
+
+def read_deployed(emulator: Emulator, regions: list[str]) -> Deployed:
+    """Read everything anew.
+
+    Args:
+        emulator: The emulator.
+        regions: Regions in which load balancers may stand.
+    """
+    target_groups: dict[str, TargetGroup] = {}
+    balancers: dict[str, dict[str, Any]] = {}
+    for region in regions:
+        elb = emulator.client("elbv2", region)
+        for group in elb.describe_target_groups()["TargetGroups"]:
+            arn = group["TargetGroupArn"]
+            answer = elb.describe_target_group_attributes(TargetGroupArn=arn)
+            attributes = {entry["Key"]: entry["Value"] for entry in answer["Attributes"]}
+            target_groups[arn] = read_target_group(group, attributes)
+        for balancer in elb.describe_load_balancers()["LoadBalancers"]:
+            balancers[balancer["LoadBalancerArn"]] = balancer
+    distribution = _read_distribution(emulator, balancers)
+    behaviors = distribution.behaviors if distribution else ()
+    return Deployed(
+        distribution=distribution,
+        rules=_read_rules(emulator, behaviors),
+        target_groups=target_groups,
+        bucket_policies=_read_bucket_policies(emulator, behaviors),
+    )
+
+
+def _read_distribution(
+    emulator: Emulator, balancers: Mapping[str, Mapping[str, Any]]
+) -> Distribution | None:
+    cloudfront = emulator.client("cloudfront", DEFAULT_REGION)
+    listed = cloudfront.list_distributions()["DistributionList"].get("Items") or []
+    summaries = [summary for summary in listed if summary.get("Enabled")]
+    if not summaries:
+        return None
+    # One stage has one distribution; the edge has one port and serves the first.
+    summary = summaries[0]
+    config = cloudfront.get_distribution_config(Id=summary["Id"])["DistributionConfig"]
+    origins = {
+        entry["Id"]: _read_origin(cloudfront, entry, balancers)
+        for entry in config["Origins"]["Items"]
+    }
+    entries = [
+        config["DefaultCacheBehavior"],
+        *(config.get("CacheBehaviors") or {}).get("Items", ()),
+    ]
+    return read_distribution(summary, config, origins, _read_policies(cloudfront, entries))
+
+
+def _read_origin(
+    cloudfront: Any, entry: Mapping[str, Any], balancers: Mapping[str, Mapping[str, Any]]
+) -> Origin:
+    domain = entry["DomainName"]
+    bucket = _BUCKET_DOMAIN.match(domain)
+    balancer, port, read_seconds = None, 80, 30
+    vpc_origin = entry.get("VpcOriginConfig")
+    custom = entry.get("CustomOriginConfig")
+    if vpc_origin:
+        answer = cloudfront.get_vpc_origin(Id=vpc_origin["VpcOriginId"])["VpcOrigin"]
+        endpoint = answer["VpcOriginEndpointConfig"]
+        balancer = endpoint["Arn"]
+        port = int(endpoint[_LISTENER_PORTS[endpoint["OriginProtocolPolicy"]]])
+        read_seconds = int(vpc_origin.get("OriginReadTimeout") or read_seconds)
+    elif custom:
+        port = int(custom[_LISTENER_PORTS[custom["OriginProtocolPolicy"]]])
+        read_seconds = int(custom.get("OriginReadTimeout") or read_seconds)
+        balancer = next(
+            (arn for arn, known in balancers.items() if known["DNSName"] == domain), None
+        )
+    headers = (entry.get("CustomHeaders") or {}).get("Items") or ()
+    return Origin(
+        origin_id=entry["Id"],
+        domain=domain,
+        path=entry.get("OriginPath") or "",
+        headers=tuple((header["HeaderName"], header["HeaderValue"]) for header in headers),
+        bucket=bucket["bucket"] if bucket else None,
+        load_balancer=balancer,
+        port=port,
+        read_seconds=read_seconds,
+    )
+
+
+def _read_policies(cloudfront: Any, behaviors: list[Mapping[str, Any]]) -> Policies:
+    forwarding: dict[str, Forwarding] = {}
+    response: dict[str, ResponseHeaders] = {}
+    key_groups: dict[str, dict[str, PublicKey]] = {}
+    for behavior in behaviors:
+        if policy := behavior.get("CachePolicyId"):
+            answer = cloudfront.get_cache_policy(Id=policy)["CachePolicy"]
+            forwarding[policy] = read_forwarding(answer["CachePolicyConfig"])
+        if policy := behavior.get("OriginRequestPolicyId"):
+            answer = cloudfront.get_origin_request_policy(Id=policy)["OriginRequestPolicy"]
+            forwarding[policy] = read_forwarding(answer["OriginRequestPolicyConfig"])
+        if policy := behavior.get("ResponseHeadersPolicyId"):
+            answer = cloudfront.get_response_headers_policy(Id=policy)["ResponseHeadersPolicy"]
+            response[policy] = read_response_headers(answer["ResponseHeadersPolicyConfig"])
+        for group in (behavior.get("TrustedKeyGroups") or {}).get("Items") or ():
+            answer = cloudfront.get_key_group(Id=group)["KeyGroup"]
+            key_groups[group] = {
+                key: load_public_key(
+                    cloudfront.get_public_key(Id=key)["PublicKey"]["PublicKeyConfig"]["EncodedKey"]
+                )
+                for key in answer["KeyGroupConfig"]["Items"]
+            }
+    return Policies(forwarding, response, key_groups)
+
+
+def _read_rules(
+    emulator: Emulator, behaviors: tuple[Behavior, ...]
+) -> dict[tuple[str, int], tuple[Rule, ...]]:
+    found: dict[tuple[str, int], tuple[Rule, ...]] = {}
+    for behavior in behaviors:
+        for origin in behavior.origins:
+            balancer = origin.load_balancer
+            if balancer is None or (balancer, origin.port) in found:
+                continue
+            elb = emulator.client("elbv2", balancer.split(":")[3])
+            for listener in elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]:
+                if int(listener["Port"]) == origin.port:
+                    rules = elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+                    found[(balancer, origin.port)] = tuple(read_rule(rule) for rule in rules)
+    return found
+
+
+def _read_bucket_policies(
+    emulator: Emulator, behaviors: tuple[Behavior, ...]
+) -> dict[str, Mapping[str, Any] | None]:
+    s3 = emulator.client("s3", DEFAULT_REGION)
+    policies: dict[str, Mapping[str, Any] | None] = {}
+    for behavior in behaviors:
+        for origin in behavior.origins:
+            if origin.bucket is None or origin.bucket in policies:
+                continue
+            try:
+                text = s3.get_bucket_policy(Bucket=origin.bucket)["Policy"]
+                policies[origin.bucket] = json.loads(text)
+            except ClientError:
+                policies[origin.bucket] = None
+    return policies

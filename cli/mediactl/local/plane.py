@@ -1,0 +1,393 @@
+"""The local plane as a whole: up, status, logs, down.
+
+``up`` may be called in any state of affairs: on a fresh folder, on a running plane, after a crash of
+any part. It finds out what is true and does what is missing.
+
+>>> from pathlib import Path
+>>> from mediactl.local.plane import Plane
+>>> plane = Plane(Path(".local"))           # doctest: +SKIP
+>>> plane.up().edge_url                     # doctest: +SKIP
+'http://127.0.0.1:40975'
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mediactl.errors import NOT_UP, CommandError
+from mediactl.local import processes
+from mediactl.local.aws import Emulator
+from mediactl.local.deploy import Deployment, assembly_regions
+from mediactl.local.emulator_process import running_emulator, start_emulator
+from mediactl.local.processes import ProcessRecord
+from mediactl.local.runner_address import RUNNER_FILE
+from mediactl.local.state import StateFolder, read_json, write_json
+
+RUNNER = "runner"
+STEADY_SECONDS = 180
+"""Longest wait until all services run and are healthy."""
+
+STOP_SECONDS = 130
+"""Longest wait for the runner to stop its tasks: the longest stop timeout of Fargate, and some."""
+
+REPEATED_FAILURES = 4
+"""Starts in a row that fail before ``up`` gives up waiting for a service."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where a running plane is found, as ``plane.json`` holds it.
+
+    Attributes:
+        edge_url: The one origin that clients know.
+        emulator_url: Endpoint of all AWS APIs.
+        regions: Regions that it is deployed to.
+        outputs: Outputs of the stacks, by stack and name.
+        state_dir: State folder.
+    """
+
+    edge_url: str
+    emulator_url: str
+    regions: list[str]
+    outputs: dict[str, dict[str, str]]
+    state_dir: str
+
+    def output(self, name: str) -> str:
+        """Return the output of that name, of whichever stack has it.
+
+        Raises:
+            KeyError: If no stack has it.
+        """
+        for outputs in self.outputs.values():
+            if name in outputs:
+                return outputs[name]
+        raise KeyError(f"no stack has an output {name!r}")
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of a plane.
+
+    Attributes:
+        up: Whether emulator and runner run.
+        healthy: Whether every service has all its tasks, and all are healthy.
+        endpoints: Where it is found, if it was up once.
+        services: Services, as the runner sees them.
+        queues: Depth of every queue.
+        problems: What is wrong, for people.
+    """
+
+    up: bool
+    healthy: bool
+    endpoints: Endpoints | None = None
+    services: list[dict[str, Any]] = field(default_factory=list)
+    queues: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class Plane:
+    """The plane of a state folder.
+
+    Args:
+        state_dir: State folder.
+        app: Folder of the CDK app that is deployed. Default: the current folder.
+        say: Called with a line about every step. Default: nobody is told.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        app: Path | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.state = StateFolder(state_dir)
+        self._app = (app or Path.cwd()).resolve()
+        self._say = say
+
+    def up(self, *, redeploy: bool = False) -> Endpoints:
+        """Bring the plane up and wait until it is healthy.
+
+        On a healthy plane whose app has not changed, this changes nothing.
+
+        Args:
+            redeploy: Synthesize even when the inputs look unchanged.
+
+        Raises:
+            CommandError: If a part does not come up; what runs by then is left for a look at it.
+            KeyboardInterrupt: On Ctrl-C, after everything was stopped.
+        """
+        if not (self._app / "cdk.json").exists():
+            raise CommandError(
+                f"{self._app} holds no cdk.json",
+                hint="run this in the folder of a CDK app",
+            )
+        with self.state.locked():
+            try:
+                return self._up(redeploy=redeploy)
+            except KeyboardInterrupt:
+                self._say("interrupted; stopping everything")
+                self._down()
+                raise
+
+    def down(self) -> bool:
+        """Stop everything that belongs to the plane and remove what is volatile.
+
+        Returns:
+            Whether anything ran.
+        """
+        with self.state.locked():
+            return self._down()
+
+    def status(self) -> Status:
+        """Return the state of the plane."""
+        stored = read_json(self.state.plane_file)
+        endpoints = Endpoints(**stored) if stored else None
+        emulator = running_emulator(self.state)
+        if emulator is None:
+            return Status(up=False, healthy=False, endpoints=endpoints)
+        seen = self._ask_runner(emulator)
+        if seen is None:
+            problems = ["the process runner does not run or does not answer"]
+            return Status(up=True, healthy=False, endpoints=endpoints, problems=problems)
+        problems = [problem for service in seen["services"] for problem in _problems_of(service)]
+        if seen["distribution"] is None:
+            problems.append("no distribution is deployed")
+        if endpoints is None:
+            problems.append("the plane was never up as a whole; run `mediactl local up`")
+        return Status(
+            up=True,
+            healthy=not problems,
+            endpoints=endpoints,
+            services=seen["services"],
+            queues=_queues(emulator, endpoints.regions if endpoints else []),
+            problems=problems,
+        )
+
+    def endpoints(self) -> Endpoints:
+        """Return where the running plane is found.
+
+        Raises:
+            CommandError: If it is not up.
+        """
+        status = self.status()
+        if not status.up or status.endpoints is None:
+            raise CommandError(
+                "the local plane is not up", hint="run `mediactl local up`", exit_code=NOT_UP
+            )
+        return status.endpoints
+
+    def emulator(self) -> Emulator:
+        """Return the running emulator, whose clients are those of the root user.
+
+        Raises:
+            CommandError: If it does not run.
+        """
+        emulator = running_emulator(self.state)
+        if emulator is None:
+            raise CommandError(
+                "the local plane is not up", hint="run `mediactl local up`", exit_code=NOT_UP
+            )
+        return emulator
+
+    # --- up -------------------------------------------------------------------------------
+
+    def _up(self, *, redeploy: bool) -> Endpoints:
+        self.state.create()
+        emulator = running_emulator(self.state)
+        if emulator is None:
+            self._stop_processes()
+            self._say("starting the emulator")
+            emulator = start_emulator(self.state)
+        deployment = Deployment(self._app, self.state, emulator, self._say)
+        changed = False
+        if redeploy or not deployment.is_current():
+            changed = deployment.run()
+        if not self._runner_runs(emulator):
+            self._say("starting the process runner")
+            self._start_runner(emulator)
+        elif changed:
+            self._ask_runner(emulator, "refresh")
+        self._wait_until_steady(emulator)
+        endpoints = Endpoints(
+            edge_url=emulator.edge_url,
+            emulator_url=emulator.url,
+            regions=assembly_regions(self.state.assembly),
+            outputs=deployment.outputs(),
+            state_dir=str(self.state.root),
+        )
+        if read_json(self.state.plane_file) != asdict(endpoints):
+            write_json(self.state.plane_file, asdict(endpoints))
+        return endpoints
+
+    def _start_runner(self, emulator: Emulator) -> None:
+        left = [
+            record for record in processes.records(self.state.processes) if record.name == RUNNER
+        ]
+        processes.stop(self.state.processes, left, grace_seconds=5)
+        (self.state.root / RUNNER_FILE).unlink(missing_ok=True)
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("AWS_") and name not in {"PYTHONPATH", "PYTHONHOME"}
+        }
+        # The packages that run here are those of the interpreter that runs `mediactl`.
+        environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
+        environment["NO_PROXY"] = "127.0.0.1"
+        record = processes.start(
+            self.state.processes,
+            RUNNER,
+            [sys.executable, "-m", "mediactl.local.runner", str(self.state.root)],
+            environment=environment,
+            log=self.state.log_file(RUNNER),
+            working_folder=self.state.root,
+        )
+        deadline = time.monotonic() + STEADY_SECONDS
+        while self._ask_runner(emulator) is None:
+            if not processes.is_running(record) or time.monotonic() > deadline:
+                raise CommandError(
+                    f"the process runner does not start:\n{_tail(self.state.log_file(RUNNER))}",
+                    hint=f"its log is {self.state.log_file(RUNNER)}",
+                )
+            time.sleep(0.1)
+
+    def _runner_runs(self, emulator: Emulator) -> bool:
+        alive = any(
+            record.name == RUNNER and processes.is_running(record)
+            for record in processes.records(self.state.processes)
+        )
+        return alive and self._ask_runner(emulator) is not None
+
+    def _ask_runner(self, emulator: Emulator, what: str = "status") -> dict[str, Any] | None:
+        address = read_json(self.state.root / RUNNER_FILE)
+        if address is None:
+            return None
+        call = urllib.request.Request(  # noqa: S310 - our own loopback URL
+            f"{address['url']}/plane/{what}",
+            headers={"x-mediactl-token": emulator.control_token},
+            method="GET" if what == "status" else "POST",
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(call, timeout=60) as answer:
+                value = json.load(answer)
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    def _wait_until_steady(self, emulator: Emulator) -> None:
+        deadline = time.monotonic() + STEADY_SECONDS
+        told = False
+        while True:
+            seen = self._ask_runner(emulator)
+            waiting = (
+                [service for service in seen["services"] if _problems_of(service)] if seen else []
+            )
+            if seen and not waiting and seen["distribution"] and seen["services"]:
+                return
+            failing = [service for service in waiting if service["failures"] >= REPEATED_FAILURES]
+            if failing or time.monotonic() > deadline:
+                raise self._not_steady(failing or waiting)
+            if not told:
+                self._say("waiting until the services are healthy")
+                told = True
+            time.sleep(0.2)
+
+    def _not_steady(self, services: list[dict[str, Any]]) -> CommandError:
+        if not services:
+            return CommandError(
+                f"the edge does not come up:\n{_tail(self.state.log_file(RUNNER))}",
+                hint=f"the runner's log is {self.state.log_file(RUNNER)}",
+            )
+        service = services[0]
+        log = self.state.log_file(service["name"])
+        text = service.get("problem") or _tail(log)
+        return CommandError(
+            f"service {service['name']} does not become healthy ({service['healthy']} of "
+            f"{service['desired']} tasks):\n{text}",
+            hint=f"its log is {log}, the runner's is {self.state.log_file(RUNNER)}",
+        )
+
+    # --- down -----------------------------------------------------------------------------
+
+    def _down(self) -> bool:
+        if not self.state.processes.exists():
+            return False
+        ran = self._stop_processes()
+        for path in (self.state.plane_file, self.state.root / RUNNER_FILE):
+            path.unlink(missing_ok=True)
+        for path in (self.state.deployed_file, self.state.outputs_file):
+            path.unlink(missing_ok=True)
+        for folder in (self.state.scratch, self.state.images, self.state.assembly):
+            shutil.rmtree(folder, ignore_errors=True)
+        return ran
+
+    def _stop_processes(self) -> bool:
+        """Stop the runner, which stops its tasks, then tasks that it left, then the emulator."""
+        all_records = processes.records(self.state.processes)
+        ran = any(processes.session_of(record) for record in all_records)
+        if ran:
+            self._say("stopping the processes of the plane")
+        runner = [record for record in all_records if record.name == RUNNER]
+        processes.stop(self.state.processes, runner, grace_seconds=STOP_SECONDS)
+        rest: list[ProcessRecord] = [
+            record for record in processes.records(self.state.processes) if record.name != RUNNER
+        ]
+        processes.stop(self.state.processes, rest, grace_seconds=5)
+        return ran
+
+
+def _problems_of(service: dict[str, Any]) -> list[str]:
+    """Return what is wrong with a service as the runner sees it."""
+    problems = []
+    name, desired = service["name"], service["desired"]
+    if service["problem"]:
+        problems.append(f"{name}: {service['problem']}")
+    if service["current"] < desired:
+        problems.append(f"{name}: {service['current']} of {desired} tasks are healthy and current")
+    elif service["running"] > service["current"]:
+        problems.append(f"{name}: an older version is still running")
+    return problems
+
+
+def _queues(emulator: Emulator, regions: list[str]) -> list[dict[str, Any]]:
+    """Return the depth of every queue; those that others move failed messages to are marked."""
+    found: list[dict[str, Any]] = []
+    dead_letter_arns: set[str] = set()
+    for region in regions:
+        sqs = emulator.client("sqs", region)
+        for url in sqs.list_queues().get("QueueUrls", []):
+            attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])[
+                "Attributes"
+            ]
+            redrive = json.loads(attributes.get("RedrivePolicy") or "{}")
+            if redrive:
+                dead_letter_arns.add(redrive["deadLetterTargetArn"])
+            found.append(
+                {
+                    "name": url.rpartition("/")[2],
+                    "region": region,
+                    "arn": attributes["QueueArn"],
+                    "visible": int(attributes["ApproximateNumberOfMessages"]),
+                    "in_flight": int(attributes["ApproximateNumberOfMessagesNotVisible"]),
+                }
+            )
+    for queue in found:
+        queue["dead_letter"] = queue.pop("arn") in dead_letter_arns
+    return found
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    if not log.exists():
+        return "(no log yet)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,94 @@
+"""The state folder of a local plane: everything it writes, in one place.
+
+```
+.local/
+  plane.json        endpoints and stack outputs of the running plane, for programs
+  emulator.json     ports and control token of the emulator (readable by the owner only)
+  deployed.json     what was deployed to which emulator, to tell whether a deploy is needed
+  calls.jsonl       every authorization decision on a role, one JSON object a line
+  lock              held while the plane is being changed
+  cdk.out/          the cloud assembly that is deployed
+  logs/             emulator.log, deploy.log, runner.log, and one file a service
+  processes/        one file a process: pid and start time
+  images/<tag>/     sources of the services, as their task definitions name them
+  venvs/<key>/      virtual environments by lock file; kept by ``down``
+  scratch/          home and temporary folders of processes
+```
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mediactl.errors import CommandError
+
+DEFAULT_FOLDER = Path(".local")
+
+
+class StateFolder:
+    """Paths of a state folder, and files in it that are replaced as a whole."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.plane_file = self.root / "plane.json"
+        self.emulator_file = self.root / "emulator.json"
+        self.deployed_file = self.root / "deployed.json"
+        self.calls_file = self.root / "calls.jsonl"
+        self.outputs_file = self.root / "outputs.json"
+        self.assembly = self.root / "cdk.out"
+        self.logs = self.root / "logs"
+        self.processes = self.root / "processes"
+        self.images = self.root / "images"
+        self.venvs = self.root / "venvs"
+        self.scratch = self.root / "scratch"
+
+    def create(self) -> None:
+        """Make the folders; what exists is kept."""
+        for folder in (self.root, self.logs, self.processes, self.images, self.venvs, self.scratch):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def log_file(self, name: str) -> Path:
+        """Return the log of a process or service."""
+        return self.logs / f"{name}.log"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder; two commands never change a plane at once.
+
+        Raises:
+            CommandError: If another command holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CommandError(
+                    f"another command is changing the plane in {self.root}",
+                    hint="wait until it has ended, or choose another folder with --state-dir",
+                ) from None
+            yield
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """Return the object in a file, ``None`` when there is none or it cannot be read."""
+    try:
+        value = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Replace a file as a whole; readers see the old or the new text. Only the owner reads it."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    with os.fdopen(descriptor, "w") as stream:
+        json.dump(value, stream, indent=2, default=str)
+    Path(name).replace(file)
