@@ -1,0 +1,317 @@
+"""The templates of the stages, held against the contract, the linters and each other."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+import cdk_nag
+import pytest
+from aws_cdk import aws_s3 as s3
+from conftest import Stages
+from infra_templates import (
+    REPOSITORY,
+    STAGES,
+    Template,
+    flat,
+    new_app,
+    stage_config,
+    synthesize_stage,
+)
+from syrupy.assertion import SnapshotAssertion
+from syrupy.extensions.json import JSONSnapshotExtension
+
+from media_platform.contract import outputs, table
+from media_platform.contract.environment import (
+    ApiEnvironment,
+    Environment,
+    OutboxRelayEnvironment,
+    UploadIntakeEnvironment,
+    WorkerEnvironment,
+)
+from media_platform.stacks.config import Phase
+
+CONTAINERS: dict[str, type[Environment]] = {"api": ApiEnvironment, "worker": WorkerEnvironment}
+FUNCTIONS: dict[str, type[Environment] | None] = {
+    "upload_intake.handler.handle": UploadIntakeEnvironment,
+    "outbox_relay.handler.handle": OutboxRelayEnvironment,
+    "access_token.handler.handle": None,
+    "deploy_resources.signing_key.handle": None,
+    "deploy_resources.delivery_document.handle": None,
+    "deploy_resources.replica_stream.handle": None,
+}
+
+
+def media(stages: Stages, stage: str) -> list[Template]:
+    return [made for name, made in stages[stage].items() if name.startswith("Media-")]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_is_what_it_was(stages: Stages, stage: str, snapshot: SnapshotAssertion) -> None:
+    """A change detector: run ``pytest --snapshot-update`` and read the difference."""
+    for name, template in sorted(stages[stage].items()):
+        text = json.dumps(template.content)
+        masked = json.loads(re.sub(r"[0-9a-f]{64}", "ASSET", text))
+        assert masked == snapshot(extension_class=JSONSnapshotExtension, name=f"{stage}-{name}")
+
+
+def test_every_stage_has_its_stacks(stages: Stages) -> None:
+    one_region = {"Store-us-east-1", "Media-us-east-1", "Edge"}
+    assert set(stages["local"]) == set(stages["dev"]) == one_region
+    assert set(stages["prod"]) == one_region | {"Store-eu-west-1", "Media-eu-west-1"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_containers_get_exactly_the_variables_of_the_contract(stages: Stages, stage: str) -> None:
+    seen = set()
+    for template in media(stages, stage):
+        for task in template.resources("AWS::ECS::TaskDefinition").values():
+            (container,) = task["Properties"]["ContainerDefinitions"]
+            names = [variable["Name"] for variable in container["Environment"]]
+            assert len(names) == len(set(names))
+            assert set(names) == CONTAINERS[container["Name"]].variable_names()
+            assert "Secrets" not in container
+            seen.add(container["Name"])
+    assert seen == set(CONTAINERS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_functions_get_exactly_the_variables_of_the_contract(stages: Stages, stage: str) -> None:
+    seen = set()
+    for template in stages[stage].values():
+        for function in template.resources("AWS::Lambda::Function").values():
+            properties = function["Properties"]
+            variables = set(properties.get("Environment", {}).get("Variables", {}))
+            contract = FUNCTIONS[properties["Handler"]]
+            assert variables == (contract.variable_names() if contract else set())
+            seen.add(properties["Handler"])
+    expected = set(FUNCTIONS)
+    if stage != "prod":
+        expected.remove("deploy_resources.replica_stream.handle")
+    assert seen == expected
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_numbers_in_variables_can_be_read_by_the_contract(stages: Stages, stage: str) -> None:
+    for template in media(stages, stage):
+        for task in template.resources("AWS::ECS::TaskDefinition").values():
+            (container,) = task["Properties"]["ContainerDefinitions"]
+            variables = {v["Name"]: flat(v["Value"]) for v in container["Environment"]}
+            CONTAINERS[container["Name"]].from_variables(variables)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_table_is_the_table_of_the_contract(stages: Stages, stage: str) -> None:
+    made = stages[stage]["Store-us-east-1"].only("AWS::DynamoDB::GlobalTable")
+    assert made["KeySchema"] == _keys(table.PARTITION_KEY, table.SORT_KEY)
+    assert {
+        (index["IndexName"], json.dumps(index["KeySchema"]), json.dumps(index["Projection"]))
+        for index in made["GlobalSecondaryIndexes"]
+    } == {
+        (
+            index.name,
+            json.dumps(_keys(index.partition_key, index.sort_key)),
+            json.dumps({"ProjectionType": "ALL"}),
+        )
+        for index in table.INDEXES
+    }
+    attributes = {table.PARTITION_KEY, table.SORT_KEY}
+    attributes |= {key for index in table.INDEXES for key in (index.partition_key, index.sort_key)}
+    assert {(a["AttributeName"], a["AttributeType"]) for a in made["AttributeDefinitions"]} == {
+        (name, "S") for name in attributes
+    }
+    assert made["TimeToLiveSpecification"] == {
+        "AttributeName": table.TTL_ATTRIBUTE,
+        "Enabled": True,
+    }
+
+
+def _keys(partition: str, sort: str) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]
+
+
+def test_ids_of_what_holds_data_never_change(stages: Stages) -> None:
+    """Another logical id is another resource: the old one goes, with its data."""
+    kinds = (
+        "AWS::DynamoDB::GlobalTable",
+        "AWS::S3::Bucket",
+        "AWS::Cognito::UserPool",
+        "AWS::SQS::Queue",
+        "AWS::SecretsManager::Secret",
+        "AWS::CloudFront::Distribution",
+    )
+    ids = {
+        name: sorted(logical for kind in kinds for logical in template.resources(kind))
+        for name, template in stages["local"].items()
+    }
+    assert ids == {
+        "Store-us-east-1": [
+            "StoreMediaBucket494618BE",
+            "StoreRawBucket27AD9156",
+            "StoreTable0CCFA19B",
+        ],
+        "Media-us-east-1": [
+            "ApiUsersUserPool81DD6879",
+            "TranscodeDeadLetters3EDAD525",
+            "TranscodeJobs32644D74",
+            "TranscodeOutboxFailuresAC096A7F",
+            "TranscodeUploadsDeadLettersE31F1BB6",
+        ],
+        "Edge": ["CdnDistribution149FA6C8", "CdnSlotASecretD50014E9"],
+    }
+    prod = stages["prod"]
+    assert set(prod["Store-us-east-1"].resources("AWS::S3::Bucket")) == {
+        "StoreMediaBucket494618BE",
+        "StoreRawBucket27AD9156",
+    }
+    assert set(prod["Store-eu-west-1"].resources("AWS::S3::Bucket")) == {
+        "ReplicaStoreMediaBucket3DC61DDB",
+        "ReplicaStoreRawBucket9AFCC804",
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_holds_data_is_kept_where_the_stage_says_so(stages: Stages, stage: str) -> None:
+    policy = "Retain" if stage_config(stage).retain_data else "Delete"
+    kinds = (
+        "AWS::DynamoDB::GlobalTable",
+        "AWS::S3::Bucket",
+        "AWS::Cognito::UserPool",
+        "AWS::SecretsManager::Secret",
+        "AWS::KMS::Key",
+        "AWS::KMS::ReplicaKey",
+    )
+    found = {
+        (made["DeletionPolicy"], made["UpdateReplacePolicy"])
+        for template in stages[stage].values()
+        for kind in kinds
+        for made in template.resources(kind).values()
+    }
+    assert found == {(policy, policy)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_outputs_are_those_of_the_contract(stages: Stages, stage: str) -> None:
+    named: dict[str, set[str]] = {
+        "Store": {member.value for member in outputs.StoreOutput},
+        "Media": {member.value for member in outputs.MediaOutput},
+        "Edge": {member.value for member in outputs.EdgeOutput},
+    }
+    users = {"UserPoolId", "UserPoolClientId", "TokenIssuer", "TokenKeysUrl"}
+    for name, template in stages[stage].items():
+        part, _, region = name.partition("-")
+        expected = named[part] - (users if region == "eu-west-1" else set())
+        if not stage_config(stage).customer_managed_key:
+            expected = expected - {"KeyArn"}
+        made = {key for key in template.content["Outputs"] if not key.startswith("ExportsOutput")}
+        assert made == expected
+
+
+def test_nothing_depends_on_the_name_of_a_stage(stages: Stages, tmp_path: Path) -> None:
+    """Another stage of the same configuration differs in its name and in nothing else."""
+    contexts = stage_config("local").model_dump(mode="json", exclude={"name"})
+    config = type(stage_config("local")).model_validate({**contexts, "name": "other"})
+    others = synthesize_stage(tmp_path, config, nag=False)
+    for name, template in stages["local"].items():
+        assert _without_name(template, "local") == _without_name(others[name], "other")
+
+
+def _without_name(template: Template, stage: str) -> Any:
+    text = json.dumps(template.content)
+    # Names that are made from paths end in a hash of the path.
+    text = re.sub(
+        rf"(MediaPlatform-?){stage}(\w*?-?)([A-Za-z0-9-]*?)[0-9A-F]{{8}}\b", r"\1\2\3", text
+    )
+    text = re.sub(r'"CallerReference": "[0-9a-f]+"', '"CallerReference": ""', text)
+    return json.loads(re.sub(rf"\b{stage}\b", "STAGE", text))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_secrets_never_stand_in_a_template(stages: Stages, stage: str) -> None:
+    for template in stages[stage].values():
+        assert "PRIVATE KEY" not in json.dumps(template.content)
+        for secret in template.resources("AWS::SecretsManager::Secret").values():
+            assert "SecretString" not in secret["Properties"]
+
+
+def test_no_region_imports_from_another(stages: Stages) -> None:
+    """Exports do not reach another region; what crosses is a named output or a plain value."""
+    for name, template in stages["prod"].items():
+        text = json.dumps(template.content)
+        if name.endswith("eu-west-1"):
+            region_exports = set(re.findall(r'"Fn::ImportValue": "([^"]+)"', text))
+            own = json.dumps(stages["prod"]["Store-eu-west-1"].content["Outputs"])
+            assert all(export in own for export in region_exports)
+    store = stages["prod"]["Store-eu-west-1"].only("AWS::KMS::ReplicaKey")
+    assert store["PrimaryKeyArn"] == {
+        "Fn::GetStackOutput": {
+            "StackName": "MediaPlatform-prod-Store",
+            "OutputName": "KeyArn",
+            "Region": "us-east-1",
+        }
+    }
+    assert "Fn::ImportValue" not in json.dumps(stages["prod"]["Edge"].content)
+
+
+def test_preparing_makes_stores_without_copies(tmp_path: Path) -> None:
+    prepared = synthesize_stage(tmp_path, stage_config("prod", phase=Phase.PREPARE), nag=False)
+    assert set(prepared) == {"Store-us-east-1", "Store-eu-west-1"}
+    primary = prepared["Store-us-east-1"]
+    for bucket in primary.resources("AWS::S3::Bucket").values():
+        assert "ReplicationConfiguration" not in bucket["Properties"]
+    replicas = primary.only("AWS::DynamoDB::GlobalTable")["Replicas"]
+    assert [replica["Region"] for replica in replicas] == ["us-east-1"]
+    for bucket in prepared["Store-eu-west-1"].resources("AWS::S3::Bucket").values():
+        (rule,) = bucket["Properties"]["ReplicationConfiguration"]["Rules"]
+        assert rule["Id"] == "us-east-1"
+
+
+def test_a_public_bucket_would_be_found(tmp_path: Path) -> None:
+    """The stages are clean because cdk-nag finds nothing, not because it does not look."""
+    app = new_app(tmp_path)
+    s3.Bucket(cdk.Stack(app, "Test"), "Open")
+    cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
+    with pytest.raises(RuntimeError, match="AwsSolutions-S1"):
+        app.synth()
+    report = json.loads((tmp_path / "validation-report.json").read_text())
+    rules = {v["ruleName"] for made in report["pluginReports"] for v in made["violations"]}
+    assert "AwsSolutions-S1" in rules
+
+
+def test_cfn_lint_has_no_errors(stages: Stages) -> None:
+    paths = [str(made.path) for stage in STAGES for made in stages[stage].values()]
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("cfn-lint")),
+            "--non-zero-exit-code",
+            "error",
+            "--ignore-checks",
+            "W",
+            "--",
+            *paths,
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_images_of_the_templates_are_staged_with_their_sources(stages: Stages) -> None:
+    folder = stages["local"]["Media-us-east-1"].path.parent
+    for task in stages["local"]["Media-us-east-1"].resources("AWS::ECS::TaskDefinition").values():
+        (container,) = task["Properties"]["ContainerDefinitions"]
+        asset = folder / f"asset.{flat(container['Image']).rpartition(':')[2]}"
+        module = container["Command"][-1]
+        for member in ("Dockerfile", "requirements.txt", module, "media_platform/contract"):
+            assert (asset / member).exists(), member

@@ -1,0 +1,320 @@
+"""The store: buckets, table, grants, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_kms as kms
+from conftest import Synth
+from infra_templates import flat, some_role
+
+from media_platform.constructs import ReplicationTarget, VideoStore
+from media_platform.contract import table
+
+PEER = ReplicationTarget(
+    region="eu-west-1", raw_bucket_name="peer-raw", media_bucket_name="peer-media"
+)
+NAMES: dict[str, Any] = {"raw_bucket_name": "own-raw", "media_bucket_name": "own-media"}
+
+
+def test_minimal(synth: Synth) -> None:
+    made = synth(lambda stack: VideoStore(stack, "Store"))
+    buckets = made.resources("AWS::S3::Bucket")
+    assert set(buckets) == {"StoreMediaBucket494618BE", "StoreRawBucket27AD9156"}
+    for bucket in buckets.values():
+        properties = bucket["Properties"]
+        assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+        (default,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert default["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+        (rule,) = properties["LifecycleConfiguration"]["Rules"]
+        assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+        assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+        assert "BucketName" not in properties
+        assert bucket["DeletionPolicy"] == "Retain"
+    for policy in made.resources("AWS::S3::BucketPolicy").values():
+        statements = policy["Properties"]["PolicyDocument"]["Statement"]
+        assert {"Bool": {"aws:SecureTransport": "false"}} in [s["Condition"] for s in statements]
+        assert {s["Effect"] for s in statements} == {"Deny"}
+    stored = made.only("AWS::DynamoDB::GlobalTable")
+    assert stored["BillingMode"] == "PAY_PER_REQUEST"
+    assert stored["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    (replica,) = stored["Replicas"]
+    assert replica["DeletionProtectionEnabled"] is True
+    assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_uploads_reach_event_bridge_without_a_custom_resource(synth: Synth) -> None:
+    made = synth(lambda stack: VideoStore(stack, "Store"))
+    raw = made.resources("AWS::S3::Bucket")["StoreRawBucket27AD9156"]["Properties"]
+    assert raw["NotificationConfiguration"] == {
+        "EventBridgeConfiguration": {"EventBridgeEnabled": True}
+    }
+    (rule,) = raw["LifecycleConfiguration"]["Rules"]
+    assert rule["Transitions"] == [{"StorageClass": "GLACIER_IR", "TransitionInDays": 30}]
+    (cors,) = raw["CorsConfiguration"]["CorsRules"]
+    assert cors["AllowedMethods"] == ["PUT"]
+    assert not made.resources("AWS::Lambda::Function")
+
+
+def test_everything_on(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        VideoStore(
+            stack,
+            "Store",
+            table_name="videos",
+            raw_bucket_name="own-raw",
+            media_bucket_name="own-media",
+            encryption_key=kms.Key(stack, "Key", multi_region=True),
+            upload_origins=["https://example.com"],
+            archive_after=cdk.Duration.days(0),
+            noncurrent_expiry=cdk.Duration.days(3),
+            point_in_time_recovery=False,
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+            deletion_protection=True,
+            replicate_to=[PEER],
+            replica_table_regions=["eu-west-1"],
+        ).grant_distributions_read()
+
+    made = synth(build)
+    raw = made.resources("AWS::S3::Bucket")["StoreRawBucket27AD9156"]
+    assert raw["DeletionPolicy"] == "Delete"
+    properties = raw["Properties"]
+    assert properties["BucketName"] == "own-raw"
+    assert properties["CorsConfiguration"]["CorsRules"][0]["AllowedOrigins"] == [
+        "https://example.com"
+    ]
+    (lifecycle,) = properties["LifecycleConfiguration"]["Rules"]
+    assert lifecycle["Transitions"][0]["TransitionInDays"] == 0
+    assert lifecycle["NoncurrentVersionExpiration"] == {"NoncurrentDays": 3}
+    (encryption,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["BucketKeyEnabled"] is True
+    (rule,) = properties["ReplicationConfiguration"]["Rules"]
+    assert flat(rule["Destination"]["Bucket"]) == "arn:aws:s3:::peer-raw"
+    assert rule["Filter"] == {"Prefix": "raw/"}
+    assert flat(rule["Destination"]["EncryptionConfiguration"]["ReplicaKmsKeyID"]) == (
+        "arn:aws:kms:eu-west-1:ACCOUNT:key/<Key>"
+    )
+    media = made.resources("AWS::S3::Bucket")["StoreMediaBucket494618BE"]["Properties"]
+    (rule,) = media["ReplicationConfiguration"]["Rules"]
+    assert rule["Filter"] == {"Prefix": "media/us-east-1/"}
+    stored = made.only("AWS::DynamoDB::GlobalTable")
+    assert stored["TableName"] == "videos"
+    assert [replica["Region"] for replica in stored["Replicas"]] == ["eu-west-1", "us-east-1"]
+    for replica in stored["Replicas"]:
+        assert replica["DeletionProtectionEnabled"] is True
+        assert replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is False
+        assert "SSESpecification" in replica
+    key = made.only("AWS::KMS::Key")
+    assert [s.get("Sid") for s in key["KeyPolicy"]["Statement"]] == [None, "DistributionsDecrypt"]
+
+
+def test_replication_role_copies_and_nothing_else(synth: Synth) -> None:
+    made = synth(lambda stack: VideoStore(stack, "Store", replicate_to=[PEER], **NAMES))
+    sources = {"arn:aws:s3:::own-raw", "arn:aws:s3:::own-media"}
+    objects = {f"{source}/*" for source in sources}
+    copies = {"arn:aws:s3:::peer-raw/*", "arn:aws:s3:::peer-media/*"}
+    assert made.grants("StoreReplicationRole") == {
+        "s3:GetReplicationConfiguration": sources,
+        "s3:ListBucket": sources,
+        "s3:GetObjectVersionAcl": objects,
+        "s3:GetObjectVersionForReplication": objects,
+        "s3:GetObjectVersionTagging": objects,
+        "s3:ReplicateDelete": copies,
+        "s3:ReplicateObject": copies,
+        "s3:ReplicateTags": copies,
+    }
+
+
+def test_an_imported_table_is_used_and_not_made(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        store = VideoStore(stack, "Store", imported_table_name="videos")
+        assert store.table_stream_arn is None
+        store.grant_use_table(some_role(stack), actions=["dynamodb:GetItem"])
+
+    made = synth(build)
+    assert not made.resources("AWS::DynamoDB::GlobalTable")
+    assert made.grants("Grantee") == {
+        "dynamodb:GetItem": {"arn:aws:dynamodb:us-east-1:ACCOUNT:table/videos"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("grant", "expected"),
+    [
+        ("grant_upload", {"s3:PutObject": {"<StoreRawBucket.Arn>/raw/*"}}),
+        (
+            "grant_read_uploads",
+            {
+                "s3:ListBucket": {"<StoreRawBucket.Arn>"},
+                "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
+            },
+        ),
+        ("grant_publish", {"s3:PutObject": {"<StoreMediaBucket.Arn>/media/*"}}),
+        (
+            "grant_read_published",
+            {
+                "s3:ListBucket": {"<StoreMediaBucket.Arn>"},
+                "s3:GetObject": {"<StoreMediaBucket.Arn>/media/*"},
+            },
+        ),
+    ],
+)
+def test_bucket_grants(synth: Synth, grant: str, expected: dict[str, set[str]]) -> None:
+    def build(stack: cdk.Stack) -> None:
+        getattr(VideoStore(stack, "Store"), grant)(some_role(stack))
+
+    assert synth(build).grants("Grantee") == expected
+
+
+@pytest.mark.parametrize(
+    ("grant", "expected"),
+    [
+        ("grant_upload", {"kms:GenerateDataKey", "kms:Decrypt"}),
+        ("grant_read_uploads", {"kms:Decrypt"}),
+        ("grant_publish", {"kms:GenerateDataKey", "kms:Decrypt"}),
+        ("grant_read_published", {"kms:Decrypt"}),
+    ],
+)
+def test_grants_include_the_key(synth: Synth, grant: str, expected: set[str]) -> None:
+    def build(stack: cdk.Stack) -> None:
+        store = VideoStore(stack, "Store", encryption_key=kms.Key(stack, "Key"))
+        getattr(store, grant)(some_role(stack))
+
+    granted = synth(build).grants("Grantee")
+    assert {a: r for a, r in granted.items() if a.startswith("kms:")} == {
+        action: {"<Key.Arn>"} for action in expected
+    }
+
+
+def test_table_grant_names_the_indexes_one_by_one(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        VideoStore(stack, "Store").grant_use_table(
+            some_role(stack),
+            actions=["dynamodb:PutItem", "dynamodb:UpdateItem"],
+            indexes=[table.OWNER_VIDEOS, table.DUE],
+        )
+
+    assert synth(build).grants("Grantee") == {
+        "dynamodb:PutItem": {"<StoreTable.Arn>"},
+        "dynamodb:UpdateItem": {"<StoreTable.Arn>"},
+        "dynamodb:Query": {
+            "<StoreTable.Arn>/index/owner-videos",
+            "<StoreTable.Arn>/index/due",
+        },
+    }
+
+
+def test_distributions_of_this_account_only_may_read(synth: Synth) -> None:
+    made = synth(lambda stack: VideoStore(stack, "Store").grant_distributions_read())
+    allowed = [
+        statement
+        for policy in made.resources("AWS::S3::BucketPolicy").values()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
+    (statement,) = allowed
+    assert statement["Action"] == "s3:GetObject"
+    assert statement["Principal"] == {"Service": "cloudfront.amazonaws.com"}
+    assert flat(statement["Resource"]) == "<StoreMediaBucket.Arn>/media/*"
+    assert statement["Condition"]["StringEquals"] == {
+        "AWS:SourceAccount": {"Ref": "AWS::AccountId"}
+    }
+    assert flat(statement["Condition"]["ArnLike"]["AWS:SourceArn"]) == (
+        "arn:aws:cloudfront::ACCOUNT:distribution/*"
+    )
+
+
+def test_a_store_of_another_stack(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        store = VideoStore.from_video_store_attributes(
+            stack,
+            "Store",
+            table_name="videos",
+            raw_bucket_name="their-raw",
+            media_bucket_name="their-media",
+            encryption_key_arn="arn:aws:kms:us-east-1:111111111111:key/one",
+            table_stream_arn="arn:aws:dynamodb:us-east-1:111111111111:table/videos/stream/1",
+        )
+        store.grant_read_uploads(some_role(stack))
+
+    made = synth(build)
+    assert not made.resources("AWS::S3::Bucket")
+    assert made.grants("Grantee") == {
+        "kms:Decrypt": {"arn:aws:kms:us-east-1:111111111111:key/one"},
+        "s3:ListBucket": {"arn:aws:s3:::their-raw"},
+        "s3:GetObjectVersion": {"arn:aws:s3:::their-raw/raw/*"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"table_name": "a", "imported_table_name": "b"},
+            "table_name is 'a' and imported_table_name is 'b'; pass imported_table_name in replica "
+            "regions and table_name in the primary one (path: Test/Store)",
+        ),
+        (
+            {"imported_table_name": "b", "replica_table_regions": ["eu-west-1"]},
+            "replica_table_regions is ['eu-west-1'] but the table 'b' is imported; list the "
+            "regions where the table is made (path: Test/Store)",
+        ),
+        (
+            {"replica_table_regions": ["eu-west-1"]},
+            "replica_table_regions is ['eu-west-1'] but table_name is missing; pass one, since "
+            "other regions import the table by its name (path: Test/Store)",
+        ),
+        (
+            {"table_name": "a", "replica_table_regions": ["us-east-1"]},
+            "replica_table_regions contains 'us-east-1', which is also the region of the stack; "
+            "remove it (path: Test/Store)",
+        ),
+        (
+            {"replicate_to": [PEER], "media_bucket_name": "own-media"},
+            "replicate_to is given but raw_bucket_name is missing; pass one, since the other "
+            "region names this bucket before it exists (path: Test/Store)",
+        ),
+        (
+            {"replicate_to": [PEER, PEER], **NAMES},
+            "replicate_to contains 'eu-west-1' twice; remove one of them (path: Test/Store)",
+        ),
+        (
+            {
+                "replicate_to": [
+                    ReplicationTarget(
+                        region="us-east-1", raw_bucket_name="a", media_bucket_name="b"
+                    )
+                ],
+                **NAMES,
+            },
+            "replicate_to contains 'us-east-1', which is also the region of the stack; remove it "
+            "(path: Test/Store)",
+        ),
+        (
+            {"archive_after": cdk.Duration.days(4000)},
+            "archive_after in days is 4000, allowed are 0 to 3650; pass whole days, 0 to archive "
+            "at once (path: Test/Store)",
+        ),
+        (
+            {"noncurrent_expiry": cdk.Duration.days(0)},
+            "noncurrent_expiry in days is 0, allowed are 1 to 3650; pass whole days "
+            "(path: Test/Store)",
+        ),
+    ],
+)
+def test_errors(stack: cdk.Stack, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        VideoStore(stack, "Store", **arguments)
+
+
+def test_tokens_are_not_judged(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        name = cdk.CfnParameter(stack, "Name").value_as_string
+        VideoStore(stack, "Store", imported_table_name=name)
+
+    assert "Ref" in json.dumps(synth(build).content)
