@@ -8,7 +8,7 @@ is also how signing keys rotate without a restart.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 
 def delivery_parameter_name(stage: str) -> str:
@@ -30,7 +30,7 @@ class SigningKeyPair:
         public_key: PEM, SubjectPublicKeyInfo, as CloudFront takes it.
     """
 
-    private_key: str
+    private_key: str = field(repr=False)
     public_key: str
 
     def to_json(self) -> str:
@@ -39,14 +39,15 @@ class SigningKeyPair:
 
     @classmethod
     def from_json(cls, text: str) -> SigningKeyPair:
-        """Read the value of a secret.
+        """Read the value of a secret; fields that a later version added are ignored.
 
         Raises:
             ValueError: If it is not a key pair; the message does not repeat the value.
         """
         try:
-            return cls(**json.loads(text))
-        except (TypeError, ValueError):
+            content = json.loads(text)
+            return cls(**{name: content[name] for name in cls.__dataclass_fields__})
+        except (KeyError, TypeError, ValueError):
             raise ValueError("the signing secret does not hold a key pair") from None
 
 
@@ -70,12 +71,13 @@ class DeliveryDocument:
 
     @classmethod
     def from_json(cls, text: str) -> DeliveryDocument:
-        """Read a stored document.
+        """Read a stored document; fields that a later version added are ignored.
 
         Raises:
             ValueError: If it is not a delivery document.
         """
+        content = json.loads(text)
         try:
-            return cls(**json.loads(text))
-        except TypeError as error:
+            return cls(**{name: content[name] for name in cls.__dataclass_fields__})
+        except (KeyError, TypeError) as error:
             raise ValueError(f"not a delivery document: {error}") from error

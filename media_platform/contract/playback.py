@@ -68,8 +68,11 @@ def decode(text: str) -> bytes:
     Raises:
         ValueError: If ``text`` is not in the alphabet.
     """
+    if not _NOT_CLOUDFRONT.isdisjoint(text):
+        raise ValueError("not in CloudFront's alphabet: it has -, _ and ~ in place of +, = and /")
     return base64.b64decode(text.translate(_FROM_CLOUDFRONT), validate=True)
 
 
 _TO_CLOUDFRONT = str.maketrans("+=/", "-_~")
 _FROM_CLOUDFRONT = str.maketrans("-_~", "+=/")
+_NOT_CLOUDFRONT = frozenset("+=/")

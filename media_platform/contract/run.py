@@ -86,7 +86,10 @@ class Run:
         stored = from_item(item)
         values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
         values["status"] = RunStatus(values["status"])
-        values["renditions"] = tuple(Rendition(**r) for r in values.get("renditions", ()))
+        values["renditions"] = tuple(
+            Rendition(**{f.name: stored_one[f.name] for f in fields(Rendition)})
+            for stored_one in values.get("renditions", ())
+        )
         return cls(**values)
 
     def to_item(self) -> WireItem:

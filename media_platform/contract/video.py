@@ -142,7 +142,8 @@ class Video:
         values["status"] = VideoStatus(values["status"])
         values["visibility"] = Visibility(values["visibility"])
         if values.get("failure"):
-            values["failure"] = Failure(**values["failure"])
+            failure = values["failure"]
+            values["failure"] = Failure(**{f.name: failure[f.name] for f in fields(Failure)})
         return cls(**values)
 
     def to_item(self) -> WireItem:
