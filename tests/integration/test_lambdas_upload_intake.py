@@ -187,6 +187,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             [
                 allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], table_arn),
                 allow(["s3:GetObjectVersion"], f"arn:aws:s3:::{BUCKET}/raw/*"),
+                allow(["s3:ListBucket"], f"arn:aws:s3:::{BUCKET}"),
                 allow(["sqs:SendMessage"], f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}"),
                 allow(
                     ["application-autoscaling:RegisterScalableTarget"],
@@ -430,6 +431,18 @@ def test_what_is_no_upload_of_a_video_is_dropped(stage: Stage) -> None:
     assert stage.invoke("raw/a b+c%20ü.mp4", "v1") == "bad_key"
     stolen = video.raw_key.replace("/acme/", "/evil/")
     assert stage.invoke(stolen, "v1") == "not_the_key_of_the_video"
+    assert stage.video(video.video_id) == video
+
+
+def test_an_upload_that_is_gone_again_is_dropped(stage: Stage) -> None:
+    # Another key first, so that the event of S3 does not take the video in.
+    video = stage.create()
+    other = stage.create()
+    version_id = stage.upload(other.raw_key)
+    eventually(
+        lambda: stage.video(other.video_id).status is VideoStatus.UPLOADED, "the other is in"
+    )
+    assert stage.invoke(video.raw_key, version_id) == "gone"
     assert stage.video(video.video_id) == video
 
 

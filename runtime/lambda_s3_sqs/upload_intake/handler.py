@@ -13,10 +13,11 @@ The role needs exactly this, beside writing its own logs:
 - the table in this region: ``dynamodb:GetItem``; ``dynamodb:PutItem`` and ``dynamodb:UpdateItem``,
   as which DynamoDB authorizes the parts of its transaction;
 - ``<raw bucket>/raw/*``: ``s3:GetObjectVersion``, as which S3 authorizes ``HeadObject`` of a
-  version;
+  version; and on the bucket ``s3:ListBucket``, without which one that is gone looks forbidden;
 - the queue of transcode jobs: ``sqs:SendMessage``;
 - ``arn:<partition>:application-autoscaling:<region>:<account>:scalable-target/*`` (ids of targets
-  are random): ``application-autoscaling:RegisterScalableTarget``;
+  are random): ``application-autoscaling:RegisterScalableTarget``, narrowed to the namespace
+  ``ecs`` and the dimension ``ecs:service:DesiredCount``;
 - the worker service: ``ecs:DescribeServices`` and ``ecs:UpdateService``, which
   ``RegisterScalableTarget`` asks of its caller, too;
 - where the table has a customer managed key, on that key: ``kms:Decrypt``, ``kms:Encrypt``,

@@ -57,7 +57,7 @@ class Door:
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     monkeypatch.setattr(custom_resource, "log_as_json", lambda: None)
-    monkeypatch.setattr(custom_resource.time, "sleep", lambda _: None)
+    monkeypatch.setattr("deploy_resources.custom_resource.time.sleep", lambda _: None)
     door = Door()
     thread = threading.Thread(target=door.server.serve_forever, args=(0.01,))
     thread.start()
