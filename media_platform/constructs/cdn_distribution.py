@@ -126,7 +126,9 @@ class CdnDistribution(Construct):
             comment=f"media-platform {stage}",
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=price_class or cloudfront.PriceClass.PRICE_CLASS_ALL,
-            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
+            minimum_protocol_version=(
+                cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021 if certificate else None
+            ),
             certificate=certificate,
             domain_names=[domain_name] if domain_name is not None else None,
             default_behavior=next(iter(media.values())),
@@ -298,6 +300,12 @@ class CdnDistribution(Construct):
             )
 
     def _accept_findings(self, certificate: acm.ICertificate | None) -> None:
+        cdk.Validations.of(self.distribution).acknowledge(
+            cdk.Acknowledgment(
+                id="Annotation::@aws-cdk/aws-cloudfront-origins:updateImportedBucketPolicyOac",
+                reason="Every store writes the policy of its own bucket.",
+            )
+        )
         accept(
             self.distribution,
             "Which countries may watch is a decision of the team that uses the platform.",

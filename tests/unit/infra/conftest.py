@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import aws_cdk as cdk
 import pytest
-from infra_templates import STAGES, REGION, Template, stage_config, synthesize, synthesize_stage
+from infra_templates import REGION, STAGES, Template, stage_config, synthesize, synthesize_stage
 
 Stages = dict[str, dict[str, Template]]
 Synth = Callable[..., Template]

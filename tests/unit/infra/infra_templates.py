@@ -75,7 +75,7 @@ class Template:
         return allowed
 
 
-def flat(value: Any) -> str:
+def flat(value: Any) -> str:  # noqa: PLR0911  one case for every intrinsic function
     """Return a value of a template as one string; logical ids and exports lose their hashes."""
     match value:
         case {"Fn::Join": [delimiter, parts]}:
