@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from emulator import running_emulator
 from worker_stage import (
     Stage,
     WorkerProcess,
+    decode,
     eventually,
     make_clip,
     make_stage,
@@ -21,7 +20,6 @@ from worker_stage import (
 from media_platform.contract.events import EventType
 from media_platform.contract.run import RunStatus
 from media_platform.contract.video import Video, VideoStatus
-from media_worker import ffmpeg
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +39,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def worker(stage: Stage) -> Iterator[WorkerProcess]:
     with stage.worker() as process:
         yield process
-
-
-def decode(playlist: Path) -> int:
-    """Decode a playlist strictly; return the frames."""
-    result = subprocess.run(
-        [
-            *(ffmpeg.binary(), "-nostdin", "-v", "error", "-xerror", "-i", playlist),
-            *("-fps_mode", "passthrough", "-f", "framecrc", "-"),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stderr == ""
-    return sum(1 for line in result.stdout.splitlines() if not line.startswith("#"))
 
 
 def test_video_becomes_ready_and_plays(worker: WorkerProcess, stage: Stage, clip: bytes) -> None:

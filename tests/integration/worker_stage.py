@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,11 +38,10 @@ RAW = "raw-uploads"
 MEDIA = "media-files"
 TABLE = "videos"
 QUEUE = "jobs"
-DEAD_LETTERS = "jobs-dead"
+DEAD_LETTERS = "dead-letters"
 
 
 PATIENCE_SECONDS = 120
-"""A worker that is killed leaves a poll behind, to which a message may be lost for a while."""
 
 LOOK_AGAIN_SECONDS = 0.05
 
@@ -68,6 +68,21 @@ def make_clip(path: Path, *arguments: str) -> Path:
     return path
 
 
+def decode(playlist: Path) -> int:
+    """Decode a playlist strictly; return the frames."""
+    result = subprocess.run(
+        [
+            *(ffmpeg.binary(), "-nostdin", "-v", "error", "-xerror", "-i", playlist),
+            *("-fps_mode", "passthrough", "-f", "framecrc", "-"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stderr == ""
+    return sum(1 for line in result.stdout.splitlines() if not line.startswith("#"))
+
+
 def moving_picture(seconds: float, size: str = "320x180", rate: int = 25) -> list[str]:
     """Return arguments of a clip with motion and sound."""
     return [
@@ -85,6 +100,12 @@ class Stage:
     credentials: dict[str, str]
     folder: Path
     environment: WorkerEnvironment = field(repr=False)
+
+    def with_own_queue(self) -> Stage:
+        """Return the stage with a new queue, to which no poll of a killed worker listens yet."""
+        name = f"{QUEUE}-{secrets.token_hex(4)}"
+        queue_url = self.emulator.client("sqs").create_queue(QueueName=name)["QueueUrl"]
+        return replace(self, environment=replace(self.environment, queue_url=queue_url))
 
     @property
     def queue_url(self) -> str:
@@ -206,17 +227,24 @@ class Stage:
         )["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
-    @contextmanager
-    def worker(self, **changes: Any) -> Iterator[WorkerProcess]:
-        """Run a worker process; whatever it is at the end of the block, it is killed."""
-        values = {**self.environment.__dict__, **changes}
-        log = Path(tempfile.mkstemp(dir=self.folder, suffix=".log")[1])
-        with log.open("wb") as output:
+    def entries(self, job: TranscodeJob, track: str) -> list[str]:
+        """Return the segments that the playlist of a track lists now, none if there is none."""
+        s3 = self.emulator.client("s3")
+        try:
+            answer = s3.get_object(Bucket=MEDIA, Key=self.keys(job).playlist(track))
+        except s3.exceptions.NoSuchKey:
+            return []
+        lines = answer["Body"].read().decode().splitlines()
+        return [line for line in lines if line.endswith(".m4s")]
+
+    def start(self, variables: Mapping[str, str], log_file: Path) -> WorkerProcess:
+        """Start a worker process with the variables of its service."""
+        with log_file.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "media_worker"],
                 cwd=self.folder,
                 env={
-                    **WorkerEnvironment(**values).to_variables(),
+                    **variables,
                     **self.credentials,
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": f"{ROOT}:{ROOT / 'runtime/worker'}",
@@ -227,12 +255,18 @@ class Stage:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        worker = WorkerProcess(process, log)
+        return WorkerProcess(process, log_file)
+
+    @contextmanager
+    def worker(self, **changes: Any) -> Iterator[WorkerProcess]:
+        """Run a worker process; whatever it is at the end of the block, it is killed."""
+        variables = replace(self.environment, **changes).to_variables()
+        log_file = Path(tempfile.mkstemp(dir=self.folder, suffix=".log")[1])
+        worker = self.start(variables, log_file)
         try:
             yield worker
         finally:
-            process.kill()
-            process.wait()
+            worker.kill()
 
 
 @dataclass(frozen=True)
@@ -270,8 +304,10 @@ class WorkerProcess:
         self.process.wait()
 
 
-def make_stage(emulator: Emulator, folder: Path) -> Stage:
-    """Create what a worker touches, and its role."""
+def make_stage(
+    emulator: Emulator, folder: Path, *, media_buckets: Sequence[str] = (MEDIA,)
+) -> Stage:
+    """Create what a worker touches, and its role, which may publish to ``media_buckets``."""
     s3, sqs = emulator.client("s3"), emulator.client("sqs")
     for bucket in (RAW, MEDIA):
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -284,11 +320,14 @@ def make_stage(emulator: Emulator, folder: Path) -> Stage:
         [
             allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], table_arn),
             allow(["s3:GetObjectVersion"], f"arn:aws:s3:::{RAW}/raw/*"),
-            allow(["s3:GetObject", "s3:PutObject"], f"arn:aws:s3:::{MEDIA}/media/*"),
-            allow(["s3:ListBucket"], f"arn:aws:s3:::{MEDIA}"),
+            allow(
+                ["s3:GetObject", "s3:PutObject"],
+                *(f"arn:aws:s3:::{bucket}/media/*" for bucket in media_buckets),
+            ),
+            allow(["s3:ListBucket"], *(f"arn:aws:s3:::{bucket}" for bucket in media_buckets)),
             allow(
                 ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"],
-                f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}",
+                f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}*",
             ),
             allow(["sqs:SendMessage"], f"arn:aws:sqs:{REGION}:{ACCOUNT}:{DEAD_LETTERS}"),
             allow(["application-autoscaling:RegisterScalableTarget"], "*"),

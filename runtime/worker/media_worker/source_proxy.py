@@ -103,6 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a range, streaming it block by block for as long as the child listens."""
+        self.close_connection = True
         if not secrets.compare_digest(self.path, self.server.path):
             self.send_error(404)
             return
@@ -115,11 +116,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{self.server.size}")
             self.send_header("Content-Length", "0")
+            self.send_header("Connection", "close")
             self.end_headers()
             return
         self.send_response(206 if asked else 200)
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Accept-Ranges", "bytes")
+        # Unless it is told, libavformat takes the connection for a lasting one, and a seek back
+        # to the start after the last byte fails: a file with its index at the end loses its head.
+        self.send_header("Connection", "close")
         self.send_header("Content-Length", str(end - start))
         if asked:
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{self.server.size}")
@@ -135,7 +140,6 @@ class _Handler(BaseHTTPRequestHandler):
                 block = cache.block(number)
             except Exception as error:
                 self.server.failure = error
-                self.close_connection = True
                 raise ConnectionAbortedError from error
             if end > (number + 1) * BLOCK_BYTES:
                 cache.read_ahead(number + 1)

@@ -1,0 +1,263 @@
+"""What children get, what they may do, and how they and the rest of a job are stopped."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from media_worker import metrics, source_proxy
+from media_worker.cancellation import Cancellation
+from media_worker.ecs_service import TaskProtection
+from media_worker.faults import StoppedError, StopReason, TransientError
+from media_worker.sandbox import Child, Limits
+from media_worker.source_proxy import BLOCK_BYTES, SourceProxy
+
+LIMITS = Limits(wall_seconds=30, cpu_seconds=10, memory_bytes=1024**3)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", code]
+
+
+def run(code: str, scratch: Path, limits: Limits = LIMITS) -> tuple[int, str, str]:
+    cancellation = Cancellation()
+    with Child(python(code), limits=limits, cancellation=cancellation, scratch=scratch) as child:
+        output = child.output.read().decode()
+        return child.wait(), output, child.log
+
+
+def test_child_has_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    code, output, _ = run("import os; print(dict(os.environ), os.getcwd())", tmp_path)
+    assert code == 0
+    assert "hush" not in output
+    assert "AWS" not in output
+    assert output.strip().endswith(str(tmp_path))
+
+
+def test_child_writes_no_file(tmp_path: Path) -> None:
+    code, _, log = run("f = open('x', 'w', 1); f.write('some text\\n')", tmp_path)
+    assert code != 0
+    assert "File too large" in log
+    assert (tmp_path / "x").read_bytes() == b""
+
+
+def test_child_has_no_more_memory_than_it_is_given(tmp_path: Path) -> None:
+    code, _, log = run(f"bytearray({2 * 1024**3})", tmp_path)
+    assert code != 0
+    assert "MemoryError" in log
+
+
+def test_child_inherits_no_file_descriptors(tmp_path: Path) -> None:
+    with (tmp_path / "secret").open("w") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        code, output, _ = run(
+            "import os; print([os.readlink(f'/proc/self/fd/{n}')"
+            " for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}')])",
+            tmp_path,
+        )
+    assert code == 0
+    assert "secret" not in output
+
+
+def test_child_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    short = Limits(wall_seconds=0.2, cpu_seconds=10, memory_bytes=1024**3)
+    with pytest.raises(TransientError, match="out of time"):
+        run("import time; time.sleep(60)", tmp_path, short)
+
+
+def test_stop_kills_the_child_and_its_children(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    spawn = (
+        "import subprocess, sys, time;"
+        "p = subprocess.Popen([sys.executable, '-I', '-S', '-c', 'import time; time.sleep(60)']);"
+        "print(p.pid, flush=True); time.sleep(60)"
+    )
+    with Child(python(spawn), limits=LIMITS, cancellation=cancellation, scratch=tmp_path) as child:
+        grandchild = int(child.output.readline())
+        cancellation.cancel(StopReason.INTERRUPTED)
+        with pytest.raises(StoppedError, match="interrupted"):
+            child.wait()
+        # Its standard output is ours too: it ends once nobody holds it any more.
+        assert child.output.read() == b""
+    status = Path(f"/proc/{grandchild}/stat")
+    assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_child_started_after_the_stop_is_killed(tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    cancellation.cancel(StopReason.FENCE_LOST)
+    with (
+        Child(
+            python("import time; time.sleep(60)"),
+            limits=LIMITS,
+            cancellation=cancellation,
+            scratch=tmp_path,
+        ) as child,
+        pytest.raises(StoppedError, match="fence lost"),
+    ):
+        child.wait()
+
+
+def test_first_reason_to_stop_is_kept() -> None:
+    cancellation = Cancellation()
+    cancellation.fail(OSError("first"))
+    cancellation.fail(OSError("second"))
+    cancellation.cancel(StopReason.INTERRUPTED)
+    assert cancellation.reason is StopReason.SIBLING_FAILED
+    assert str(cancellation.error) == "first"
+
+    interrupted = Cancellation()
+    interrupted.cancel(StopReason.INTERRUPTED)
+    interrupted.fail(OSError("a consequence"))
+    assert interrupted.reason is StopReason.INTERRUPTED
+    assert interrupted.error is None
+
+
+class Source:
+    """A source of numbered bytes that counts what is read, and can break."""
+
+    def __init__(self, size: int) -> None:
+        self.data = bytes(range(251)) * (size // 251 + 1)
+        self._size = size
+        self.reads: list[tuple[int, int]] = []
+        self.broken: Exception | None = None
+
+    def size(self) -> int:
+        return self._size
+
+    def read(self, start: int, end: int) -> bytes:
+        if self.broken:
+            raise self.broken
+        self.reads.append((start, end))
+        return self.data[start:end]
+
+
+def fetch(url: str, byte_range: str | None = None) -> tuple[int, bytes, dict[str, str]]:
+    headers = {"Range": byte_range} if byte_range else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        return answer.status, answer.read(), dict(answer.headers)
+
+
+def test_proxy_serves_ranges() -> None:
+    source = Source(3 * BLOCK_BYTES + 100)
+    with SourceProxy(source, source.size()) as proxy:
+        status, body, headers = fetch(proxy.url, f"bytes={BLOCK_BYTES - 2}-{BLOCK_BYTES + 1}")
+        assert (status, body) == (206, source.data[BLOCK_BYTES - 2 : BLOCK_BYTES + 2])
+        assert headers["Content-Range"] == f"bytes 1048574-1048577/{source.size()}"
+        status, body, _ = fetch(proxy.url)
+        assert (status, body) == (200, source.data[: source.size()])
+        status, body, _ = fetch(proxy.url, f"bytes={source.size() - 5}-")
+        assert (status, body) == (206, source.data[source.size() - 5 : source.size()])
+        with pytest.raises(urllib.error.HTTPError, match="416"):
+            fetch(proxy.url, f"bytes={source.size()}-")
+        assert proxy.failure is None
+
+
+def test_proxy_reads_each_block_once_and_only_what_is_asked_for() -> None:
+    source = Source(20 * BLOCK_BYTES)
+    with SourceProxy(source, source.size()) as proxy:
+        for _ in range(3):
+            fetch(proxy.url, f"bytes={5 * BLOCK_BYTES}-{6 * BLOCK_BYTES - 1}")
+    assert source.reads == [(5 * BLOCK_BYTES, 6 * BLOCK_BYTES)]
+    assert max(end - start for start, end in source.reads) <= BLOCK_BYTES
+
+
+def test_proxy_keeps_a_bounded_number_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_proxy, "CACHED_BLOCKS", 2)
+    source = Source(4 * BLOCK_BYTES)
+    cache = source_proxy.BlockCache(source, source.size())
+    for number in (0, 1, 2, 0):
+        cache.block(number)
+    assert [start // BLOCK_BYTES for start, _ in source.reads] == [0, 1, 2, 0]
+
+
+def test_proxy_answers_nobody_else() -> None:
+    source = Source(100)
+    with SourceProxy(source, source.size()) as proxy:
+        root = proxy.url.rpartition("/")[0]
+        assert root.startswith("http://127.0.0.1:")
+        for path in ("/", "/other", f"/{'x' * 32}"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                fetch(root + path)
+        url = proxy.url
+    with pytest.raises(urllib.error.URLError):
+        fetch(url)
+    assert source.reads == []
+
+
+def test_source_that_cannot_be_read_is_known() -> None:
+    source = Source(100)
+    source.broken = OSError("gone")
+    with SourceProxy(source, source.size()) as proxy:
+        with pytest.raises(http.client.IncompleteRead):
+            fetch(proxy.url)
+        assert str(proxy.failure) == "gone"
+
+
+class Agent(BaseHTTPRequestHandler):
+    """Takes protection states as the ECS agent does."""
+
+    states: list[tuple[str, dict[str, Any]]]
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.states.append((self.path, json.loads(body)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def agent() -> Iterator[str]:
+    Agent.states = []
+    with HTTPServer(("127.0.0.1", 0), Agent) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/api/task"
+        server.shutdown()
+        thread.join()
+
+
+def test_busy_task_is_protected_and_not_at_every_heartbeat(agent: str) -> None:
+    protection = TaskProtection(agent)
+    for _ in range(3):
+        protection.protect()
+    protection.unprotect()
+    protection.protect()
+    path = "/api/task/task-protection/v1/state"
+    on = {"ProtectionEnabled": True, "ExpiresInMinutes": 60}
+    assert Agent.states == [(path, on), (path, {"ProtectionEnabled": False}), (path, on)]
+
+
+@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:9"])
+def test_absent_agent_is_no_hindrance(uri: str | None) -> None:
+    protection = TaskProtection(uri)
+    protection.protect()
+    protection.unprotect()
+
+
+def test_metrics_name_their_units(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics.emit("test", {"JobsCompleted": 1, "TimeToReadySeconds": 2.5}, video_id="v")
+    line = json.loads(capsys.readouterr().out)
+    (definition,) = line["_aws"]["CloudWatchMetrics"]
+    assert definition["Namespace"] == "MediaPlatform"
+    assert definition["Metrics"] == [
+        {"Name": "JobsCompleted", "Unit": "Count"},
+        {"Name": "TimeToReadySeconds", "Unit": "Seconds"},
+    ]
+    assert (line["Stage"], line["JobsCompleted"], line["video_id"]) == ("test", 1, "v")

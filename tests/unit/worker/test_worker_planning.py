@@ -1,0 +1,226 @@
+"""Plans are functions of the source: rates, ladders, levels, limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media_worker import ffmpeg
+from media_worker.faults import BadInputError
+from media_worker.planning import (
+    LADDER,
+    FrameRange,
+    Source,
+    check_frames,
+    check_source,
+    choose_ladder,
+    choose_rate,
+    make_plan,
+)
+
+SOURCE = Source(
+    format_name="mov,mp4,m4a,3gp,3g2,mj2",
+    format_start=Fraction(0),
+    video_index=0,
+    audio_index=1,
+    time_base=Fraction(1, 1000),
+    packet_times=tuple(range(0, 4000, 40)),
+    average_rate=Fraction(25),
+    base_rate=Fraction(25),
+    width=1920,
+    height=1080,
+    rotation=0,
+    sample_aspect=Fraction(1),
+    transfer=1,
+    matrix=1,
+    promised_end=Fraction(60),
+    tail_end=Fraction(60),
+    video_end=Fraction(60),
+    first_pts=0,
+    decoder_time_base=Fraction(1, 12800),
+    interlaced=False,
+)
+
+
+def with_times(times: list[int], **changes: Any) -> Source:
+    return replace(SOURCE, packet_times=tuple(times), base_rate=None, **changes)
+
+
+def test_pauses_do_not_lower_the_rate() -> None:
+    paused = [*range(0, 2000, 33), *range(6000, 8000, 33)]
+    assert choose_rate(with_times(paused, average_rate=Fraction(15))) == 30
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(25)])
+def test_times_in_milliseconds_snap_to_the_rate_that_was_meant(rate: Fraction) -> None:
+    times = [round(number * 1000 / rate) for number in range(240)]
+    assert choose_rate(with_times(times)) == rate
+
+
+def test_fast_video_is_capped() -> None:
+    times = [round(number * 1000 / 120) for number in range(240)]
+    assert choose_rate(with_times(times)) == 60
+
+
+def test_stated_rate_counts_where_frames_agree() -> None:
+    times = tuple(round(number * 1001 / 30) for number in range(20))
+    stated = replace(SOURCE, packet_times=times, base_rate=Fraction(30000, 1001))
+    assert choose_rate(stated) == Fraction(30000, 1001)
+    assert choose_rate(replace(stated, base_rate=Fraction(90000))) in (30, Fraction(30000, 1001))
+
+
+@pytest.mark.parametrize(
+    ("size", "rungs"),
+    [
+        ((1920, 1080), [(1920, 1080), (1280, 720), (854, 480), (640, 360)]),
+        ((3840, 2160), [(1920, 1080), (1280, 720), (854, 480), (640, 360)]),
+        ((1080, 1920), [(1080, 1920), (720, 1280), (480, 854), (360, 640)]),
+        ((1280, 720), [(1280, 720), (854, 480), (640, 360)]),
+        ((640, 359), [(640, 358)]),
+        ((191, 107), [(190, 106)]),
+        ((1, 1), [(2, 2)]),
+    ],
+)
+def test_ladder(size: tuple[int, int], rungs: list[tuple[int, int]]) -> None:
+    found = choose_ladder(size, Fraction(25))
+    assert [(rung.width, rung.height) for rung in found] == rungs
+
+
+@given(
+    width=st.integers(2, 8192),
+    height=st.integers(2, 8192),
+    rate=st.sampled_from([Fraction(25), Fraction(60000, 1001)]),
+)
+def test_every_ladder_is_even_distinct_and_not_above_the_source(
+    width: int, height: int, rate: Fraction
+) -> None:
+    rungs = choose_ladder((width, height), rate)
+    assert rungs
+    assert all(rung.width % 2 == rung.height % 2 == 0 for rung in rungs)
+    assert all(min(rung.width, rung.height) <= max(2, min(width, height)) for rung in rungs)
+    assert len({rung.height for rung in rungs}) == len(rungs)
+    assert all(min(r.width, r.height) in LADDER for r in rungs[:-1])
+
+
+def test_level_follows_size_and_rate() -> None:
+    levels = {
+        rate: [rung.level for rung in choose_ladder((1920, 1080), Fraction(rate))]
+        for rate in (25, 60)
+    }
+    assert levels == {25: ["4.0", "3.1", "3.0", "3.0"], 60: ["4.2", "3.2", "3.1", "3.1"]}
+
+
+@pytest.mark.parametrize("rate", ["25", "30000/1001", "60", "15/2"])
+def test_a_frame_is_a_whole_number_of_ticks(rate: str) -> None:
+    source = replace(
+        SOURCE,
+        packet_times=(0,),
+        average_rate=Fraction(rate),
+        base_rate=None,
+    )
+    plan = make_plan(source)
+    assert Fraction(plan.grid.frame_ticks, plan.grid.timescale) == 1 / Fraction(rate)
+    assert plan.grid.segment_frames % plan.grid.gop_frames == 0
+    assert plan.ranges == (FrameRange(0, None),)
+
+
+def refusal(source: Source) -> str:
+    with pytest.raises(BadInputError) as raised:
+        check_source(source, max_pixels=1920 * 1080, max_duration_seconds=60)
+    return raised.value.failure.code
+
+
+def test_limits() -> None:
+    check_source(SOURCE, max_pixels=1920 * 1080, max_duration_seconds=60)
+    assert refusal(replace(SOURCE, height=1081)) == "too_many_pixels"
+    longer = replace(SOURCE, video_end=Fraction(61), promised_end=None, tail_end=Fraction(61))
+    assert refusal(longer) == "too_long"
+
+
+def test_what_the_header_promises_must_be_there() -> None:
+    assert refusal(replace(SOURCE, tail_end=Fraction(57))) == "truncated"
+    assert refusal(replace(SOURCE, tail_end=None, video_end=None)) == "truncated"
+    nearly = replace(SOURCE, tail_end=Fraction(59), video_end=Fraction(59))
+    check_source(nearly, max_pixels=1920 * 1080, max_duration_seconds=60)
+    live = replace(SOURCE, promised_end=None, tail_end=None, video_end=None)
+    check_source(live, max_pixels=1920 * 1080, max_duration_seconds=60)
+
+
+def test_lost_frames_fail_the_video() -> None:
+    plan = make_plan(SOURCE)
+    assert plan.frames == 1500
+    check_frames(plan, 1500)
+    check_frames(plan, 1480)
+    check_frames(plan, 1520)
+    with pytest.raises(BadInputError, match="truncated"):
+        check_frames(plan, 1440)
+    with pytest.raises(BadInputError, match="no_decodable_frames"):
+        check_frames(plan, 0)
+
+
+def argument(argv: list[str], name: str) -> list[str]:
+    return [value for flag, value in pairwise(argv) if flag == name]
+
+
+def test_children_read_only_what_they_are_given() -> None:
+    plan = make_plan(SOURCE)
+    url = "http://127.0.0.1:1/secret"
+    for argv in (
+        ffmpeg.video(
+            plan,
+            FrameRange(0, None),
+            url,
+            pipes=[3, 4, 5, 6],
+            pre_roll=Fraction(1),
+            max_pixels=1000,
+            threads=1,
+        ),
+        ffmpeg.audio(plan, url, 1000),
+        ffmpeg.poster(plan, url, 1000, at=Fraction(6)),
+        ffmpeg.first_frame(url, 0, 1000),
+    ):
+        assert argument(argv, "-i") == [url]
+        assert argument(argv, "-protocol_whitelist") == ["http,tcp"]
+        assert argument(argv, "-format_whitelist") == [ffmpeg.DEMUXERS]
+        assert argument(argv, "-max_pixels") == ["1000"]
+        assert argv.index("-max_pixels") < argv.index("-i")
+        assert "-nostdin" in argv
+        assert "hls" not in ffmpeg.DEMUXERS.split(",")
+        assert "concat" not in ffmpeg.DEMUXERS.split(",")
+
+
+def test_range_seeks_ahead_of_its_first_frame() -> None:
+    source = replace(SOURCE, first_pts=12800, format_start=Fraction(1, 2))
+    plan = make_plan(source)
+
+    def seeks(frames: FrameRange) -> list[str]:
+        argv = ffmpeg.video(
+            plan,
+            frames,
+            "url",
+            pipes=[3, 4, 5, 6],
+            pre_roll=Fraction(2),
+            max_pixels=1,
+            threads=1,
+        )
+        return argument(argv, "-ss")
+
+    assert seeks(FrameRange(0, 100)) == []
+    assert seeks(FrameRange(1000, None)) == ["38.500000"]
+    assert "trim=start_pts=1000:end_pts=1100" in ffmpeg.filters(plan, FrameRange(1000, 1100))
+
+
+def test_hdr_is_tone_mapped_and_interlaced_is_not_left_so() -> None:
+    plan = make_plan(replace(SOURCE, transfer=16, interlaced=True))
+    graph = ffmpeg.filters(plan, FrameRange(0, None))
+    assert "tonemap=hable" in graph
+    assert "bwdif" in graph
+    plain = ffmpeg.filters(make_plan(SOURCE), FrameRange(0, None))
+    assert "tonemap" not in plain
+    assert "bwdif" not in plain
