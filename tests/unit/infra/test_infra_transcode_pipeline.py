@@ -368,36 +368,36 @@ def test_deployed_steps_ask_for_one_number_of_workers(
         (
             {"visibility_timeout": cdk.Duration.seconds(5)},
             (
-                "visibility_timeout in seconds is 5, allowed are 15 to 43200; a worker renews it at a "
-                "third, so shorter ones are lost to a slow call (path: Test/Transcode)"
+                "visibility_timeout in seconds is 5, allowed are 15 to 43200; a worker renews it "
+                "at a third, so shorter ones are lost to a slow call (path: Test/Transcode)"
             ),
         ),
         (
             {"max_failures": 0},
             (
-                "max_failures is 0, allowed are 1 to 50; beyond that the queue's own limit of receives "
-                "ends the job without a reason (path: Test/Transcode)"
+                "max_failures is 0, allowed are 1 to 50; beyond that the queue's own limit of "
+                "receives ends the job without a reason (path: Test/Transcode)"
             ),
         ),
         (
             {"upload_max": cdk.Size.gibibytes(6)},
             (
-                "upload_max in bytes is 6442450944, allowed are 1 to 5368709120; a single PUT takes no "
-                "more (path: Test/Transcode)"
+                "upload_max in bytes is 6442450944, allowed are 1 to 5368709120; a single PUT "
+                "takes no more (path: Test/Transcode)"
             ),
         ),
         (
             {"event_retention": cdk.Duration.days(400)},
             (
-                "event_retention in days is 400, allowed are 1 to 365; pass whole days "
-                "(path: Test/Transcode)"
+                "event_retention in days is 400, allowed are 1 to 365; pass whole days (path: "
+                "Test/Transcode)"
             ),
         ),
         (
             {"max_workers": 0},
             (
-                "max_workers is 0, allowed are 1 to 1000; split the load over regions "
-                "(path: Test/Transcode/Workers)"
+                "max_workers is 0, allowed are 1 to 1000; split the load over regions (path: "
+                "Test/Transcode/Workers)"
             ),
         ),
     ],

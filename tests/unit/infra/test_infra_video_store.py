@@ -257,8 +257,8 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
         (
             {"table_name": "a", "imported_table_name": "b"},
             (
-                "table_name is 'a' and imported_table_name is 'b'; pass imported_table_name in replica "
-                "regions and table_name in the primary one (path: Test/Store)"
+                "table_name is 'a' and imported_table_name is 'b'; pass imported_table_name in "
+                "replica regions and table_name in the primary one (path: Test/Store)"
             ),
         ),
         (
@@ -271,15 +271,15 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
         (
             {"replica_table_regions": ["eu-west-1"]},
             (
-                "replica_table_regions is ['eu-west-1'] but table_name is missing; pass one, since "
-                "other regions import the table by its name (path: Test/Store)"
+                "replica_table_regions is ['eu-west-1'] but table_name is missing; pass one, "
+                "since other regions import the table by its name (path: Test/Store)"
             ),
         ),
         (
             {"table_name": "a", "replica_table_regions": ["us-east-1"]},
             (
-                "replica_table_regions contains 'us-east-1', which is also the region of the stack; "
-                "remove it (path: Test/Store)"
+                "replica_table_regions contains 'us-east-1', which is also the region of the "
+                "stack; remove it (path: Test/Store)"
             ),
         ),
         (
@@ -303,22 +303,22 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
                 **NAMES,
             },
             (
-                "replicate_to contains 'us-east-1', which is also the region of the stack; remove it "
-                "(path: Test/Store)"
+                "replicate_to contains 'us-east-1', which is also the region of the stack; remove "
+                "it (path: Test/Store)"
             ),
         ),
         (
             {"archive_after": cdk.Duration.days(4000)},
             (
-                "archive_after in days is 4000, allowed are 0 to 3650; pass whole days, 0 to archive "
-                "at once (path: Test/Store)"
+                "archive_after in days is 4000, allowed are 0 to 3650; pass whole days, 0 to "
+                "archive at once (path: Test/Store)"
             ),
         ),
         (
             {"noncurrent_expiry": cdk.Duration.days(0)},
             (
-                "noncurrent_expiry in days is 0, allowed are 1 to 3650; pass whole days "
-                "(path: Test/Store)"
+                "noncurrent_expiry in days is 0, allowed are 1 to 3650; pass whole days (path: "
+                "Test/Store)"
             ),
         ),
     ],

@@ -1,0 +1,270 @@
+"""The API: load balancer, users, service, grants, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_ec2 as ec2
+from conftest import Synth
+from infra_templates import Template, flat
+
+from media_platform.constructs import ApiCluster, TokenIssuer, VideoStore
+from media_platform.contract import identity, table
+
+CERTIFICATE = "arn:aws:acm:us-east-1:111111111111:certificate/one"
+SECRETS = (
+    "arn:aws:secretsmanager:us-east-1:ACCOUNT:secret:media-platform/test/playback-signing-key-"
+)
+ISSUER = TokenIssuer(issuer="https://issuer", jwks_url="https://issuer/keys", client_id="client")
+
+
+def api(stack: cdk.Stack, **arguments: Any) -> ApiCluster:
+    return ApiCluster(stack, "Api", stage="test", store=VideoStore(stack, "Store"), **arguments)
+
+
+def certificate(stack: cdk.Stack) -> acm.ICertificate:
+    return acm.Certificate.from_certificate_arn(stack, "Certificate", CERTIFICATE)
+
+
+def variables(made: Template) -> dict[str, str]:
+    (container,) = made.only("AWS::ECS::TaskDefinition")["ContainerDefinitions"]
+    return {v["Name"]: flat(v["Value"]) for v in container["Environment"]}
+
+
+def test_minimal_is_internal_behind_a_vpc_origin(synth: Synth) -> None:
+    made = synth(api)
+    balancer = made.only("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    assert balancer["Scheme"] == "internal"
+    listener = made.only("AWS::ElasticLoadBalancingV2::Listener")
+    assert (listener["Port"], listener["Protocol"]) == (80, "HTTP")
+    (default,) = listener["DefaultActions"]
+    assert default["FixedResponseConfig"]["StatusCode"] == "404"
+    groups = made.resources("AWS::EC2::SecurityGroup").values()
+    (ingress,) = [
+        rule for group in groups for rule in group["Properties"].get("SecurityGroupIngress", [])
+    ]
+    assert flat(ingress["CidrIp"]) == "<ApiVpc.CidrBlock>"
+    assert (ingress["FromPort"], ingress["ToPort"]) == (80, 80)
+
+
+def test_only_api_paths_reach_healthy_tasks(synth: Synth) -> None:
+    made = synth(api)
+    rule = made.only("AWS::ElasticLoadBalancingV2::ListenerRule")
+    (condition,) = rule["Conditions"]
+    assert condition["PathPatternConfig"] == {"Values": ["/api/*"]}
+    group = made.only("AWS::ElasticLoadBalancingV2::TargetGroup")
+    assert group["HealthCheckPath"] == "/health/ready"
+    assert (group["Port"], group["TargetType"]) == (8080, "ip")
+    service = made.only("AWS::ECS::Service")
+    (target,) = service["LoadBalancers"]
+    assert target["ContainerPort"] == 8080
+    assert service["DesiredCount"] == 2
+    assert service["DeploymentConfiguration"]["DeploymentCircuitBreaker"] == {
+        "Enable": True,
+        "Rollback": True,
+    }
+    scaling = made.only("AWS::ApplicationAutoScaling::ScalableTarget")
+    assert (scaling["MinCapacity"], scaling["MaxCapacity"]) == (2, 10)
+
+
+def test_everything_on(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        made = api(
+            stack,
+            token_issuer=ISSUER,
+            vpc=ec2.Vpc(stack, "Own", max_azs=2),
+            certificate=certificate(stack),
+            cloudfront_prefix_list_id="pl-1",
+            min_tasks=1,
+            max_tasks=3,
+            cpu_units=256,
+            memory_mebibytes=512,
+            upload_max=cdk.Size.mebibytes(1),
+            upload_expiry=cdk.Duration.seconds(60),
+            playback_expiry=cdk.Duration.seconds(120),
+            signing_slots=["b"],
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+            deletion_protection=True,
+        )
+        assert made.users is None
+
+    made = synth(build)
+    assert not made.resources("AWS::Cognito::UserPool")
+    assert len(made.resources("AWS::EC2::VPC")) == 1
+    balancer = made.only("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    assert balancer["Scheme"] == "internet-facing"
+    attributes = {a["Key"]: a["Value"] for a in balancer["LoadBalancerAttributes"]}
+    assert attributes["deletion_protection.enabled"] == "true"
+    assert attributes["routing.http.drop_invalid_header_fields.enabled"] == "true"
+    listener = made.only("AWS::ElasticLoadBalancingV2::Listener")
+    assert (listener["Port"], listener["Protocol"]) == (443, "HTTPS")
+    assert listener["Certificates"] == [{"CertificateArn": CERTIFICATE}]
+    ingress = [
+        rule["Properties"]
+        for rule in made.resources("AWS::EC2::SecurityGroupIngress").values()
+        if "SourcePrefixListId" in rule["Properties"]
+    ]
+    groups = made.resources("AWS::EC2::SecurityGroup").values()
+    ingress += [
+        rule for group in groups for rule in group["Properties"].get("SecurityGroupIngress", [])
+    ]
+    assert [rule["SourcePrefixListId"] for rule in ingress] == ["pl-1"]
+    expected = {
+        "TOKEN_ISSUER": "https://issuer",
+        "TOKEN_JWKS_URL": "https://issuer/keys",
+        "TOKEN_CLIENT_ID": "client",
+        "UPLOAD_MAX_BYTES": "1048576",
+        "UPLOAD_EXPIRY_SECONDS": "60",
+        "PLAYBACK_EXPIRY_SECONDS": "120",
+        "DELIVERY_PARAMETER": "/media-platform/test/delivery",
+    }
+    assert expected.items() <= variables(made).items()
+    assert made.grants("ApiTaskTaskRole")["secretsmanager:GetSecretValue"] == {f"{SECRETS}b-??????"}
+
+
+def test_the_container_can_write_its_scratch_volume_only(synth: Synth) -> None:
+    (container,) = synth(api).only("AWS::ECS::TaskDefinition")["ContainerDefinitions"]
+    assert container["Command"] == ["python", "-m", "media_api"]
+    assert container["ReadonlyRootFilesystem"] is True
+    assert container["User"] == "10001:10001"
+    assert [p["ContainerPort"] for p in container["PortMappings"]] == [8080]
+
+
+def test_grants_of_the_api(synth: Synth) -> None:
+    listed = (
+        table.TENANT_VIDEOS,
+        table.TENANT_STATUS_VIDEOS,
+        table.OWNER_VIDEOS,
+        table.OWNER_STATUS_VIDEOS,
+        table.TAG_VIDEOS,
+    )
+    assert synth(api).grants("ApiTaskTaskRole") == {
+        "dynamodb:BatchGetItem": {"<StoreTable.Arn>"},
+        "dynamodb:GetItem": {"<StoreTable.Arn>"},
+        "dynamodb:PutItem": {"<StoreTable.Arn>"},
+        "dynamodb:UpdateItem": {"<StoreTable.Arn>"},
+        "dynamodb:Query": {f"<StoreTable.Arn>/index/{index.name}" for index in listed},
+        "s3:PutObject": {"<StoreRawBucket.Arn>/raw/*"},
+        "s3:ListBucket": {"<StoreMediaBucket.Arn>"},
+        "s3:GetObject": {"<StoreMediaBucket.Arn>/media/*"},
+        "ssm:GetParameter": {
+            "arn:aws:ssm:us-east-1:ACCOUNT:parameter/media-platform/test/delivery"
+        },
+        "secretsmanager:GetSecretValue": {
+            f"{SECRETS}a-??????",
+            f"{SECRETS}b-??????",
+        },
+    }
+
+
+def test_users_cannot_choose_their_tenant(synth: Synth) -> None:
+    made = synth(api)
+    client = made.only("AWS::Cognito::UserPoolClient")
+    assert client["WriteAttributes"] == ["email", "name"]
+    assert "custom:tenant" in client["ReadAttributes"]
+    assert client["GenerateSecret"] is False
+    assert client["AllowedOAuthFlowsUserPoolClient"] is False
+    assert set(client["ExplicitAuthFlows"]) == {
+        "ALLOW_USER_PASSWORD_AUTH",
+        "ALLOW_USER_SRP_AUTH",
+        "ALLOW_REFRESH_TOKEN_AUTH",
+    }
+    pool = made.only("AWS::Cognito::UserPool")
+    assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
+    assert [a["Name"] for a in pool["Schema"]] == [identity.TENANT_ATTRIBUTE]
+
+
+def test_access_tokens_carry_the_tenant(synth: Synth) -> None:
+    made = synth(api)
+    pool = made.only("AWS::Cognito::UserPool")
+    assert pool["UserPoolTier"] == "ESSENTIALS"
+    trigger = pool["LambdaConfig"]["PreTokenGenerationConfig"]
+    assert trigger["LambdaVersion"] == "V2_0"
+    assert flat(trigger["LambdaArn"]) == "<ApiUsersAccessTokenFunction.Arn>"
+    assert made.grants("ApiUsersAccessTokenRole") == {
+        action: {"<ApiUsersAccessTokenLogs.Arn>"}
+        for action in ("logs:CreateLogStream", "logs:PutLogEvents")
+    }
+
+
+def test_groups_are_those_of_the_contract(synth: Synth) -> None:
+    groups = synth(api).resources("AWS::Cognito::UserPoolGroup").values()
+    assert {g["Properties"]["GroupName"]: g["Properties"]["Description"] for g in groups} == (
+        identity.GROUPS
+    )
+
+
+def test_issuer_and_keys_are_separate_settings(synth: Synth) -> None:
+    settings = variables(synth(api))
+    pool = "<ApiUsersUserPool>"
+    assert settings["TOKEN_ISSUER"] == f"https://cognito-idp.us-east-1.amazonaws.com/{pool}"
+    assert settings["TOKEN_JWKS_URL"] == ("<ApiUsersUserPool.ProviderURL>/.well-known/jwks.json")
+
+
+def test_metrics(stack: cdk.Stack) -> None:
+    made = api(stack)
+    latency = made.metric_latency().to_metric_config().metric_stat
+    errors = made.metric_errors().to_metric_config().metric_stat
+    assert latency is not None
+    assert errors is not None
+    assert (latency.metric_name, latency.statistic) == ("TargetResponseTime", "p99")
+    assert (errors.metric_name, errors.statistic) == ("HTTPCode_Target_5XX_Count", "Sum")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"upload_max": cdk.Size.gibibytes(6)},
+            (
+                "upload_max in bytes is 6442450944, allowed are 1 to 5368709120; a single PUT "
+                "takes no more (path: Test/Api)"
+            ),
+        ),
+        (
+            {"upload_expiry": cdk.Duration.days(8)},
+            (
+                "upload_expiry in seconds is 691200, allowed are 1 to 604800; a presigned URL "
+                "lives no longer (path: Test/Api)"
+            ),
+        ),
+        (
+            {"playback_expiry": cdk.Duration.seconds(1)},
+            (
+                "playback_expiry in seconds is 1, allowed are 60 to 604800; a signature outlives "
+                "the deletion of its video, so keep it short (path: Test/Api)"
+            ),
+        ),
+        (
+            {"min_tasks": 0},
+            (
+                "min_tasks is 0 and max_tasks 10, allowed is 1 <= min_tasks <= max_tasks; an API "
+                "at zero answers nobody (path: Test/Api/Api)"
+            ),
+        ),
+        (
+            {"min_tasks": 3, "max_tasks": 2},
+            (
+                "min_tasks is 3 and max_tasks 2, allowed is 1 <= min_tasks <= max_tasks; an API "
+                "at zero answers nobody (path: Test/Api/Api)"
+            ),
+        ),
+    ],
+)
+def test_errors(stack: cdk.Stack, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        api(stack, **arguments)
+
+
+def test_a_load_balancer_on_the_internet_admits_cloudfront_alone(stack: cdk.Stack) -> None:
+    message = (
+        "certificate is given but cloudfront_prefix_list_id is missing; pass the id of "
+        "com.amazonaws.global.cloudfront.origin-facing in this region, so that nobody reaches the "
+        "load balancer past CloudFront (path: Test/Api)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        api(stack, certificate=certificate(stack))

@@ -1,0 +1,268 @@
+"""The distribution: behaviours, keys, delivery documents, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from conftest import Synth
+from infra_templates import Template, flat
+
+from media_platform.constructs import CdnDistribution, MediaOrigin
+
+ONE = MediaOrigin(region="us-east-1", bucket_name="media-one")
+TWO = MediaOrigin(
+    region="eu-west-1",
+    bucket_name="media-two",
+    fallback_region="us-east-1",
+    fallback_bucket_name="media-one",
+)
+
+
+def cdn(stack: cdk.Stack, **arguments: Any) -> CdnDistribution:
+    defaults: dict[str, Any] = {"media_origins": [ONE], "api_domain_name": "origin.example.com"}
+    return CdnDistribution(stack, "Cdn", stage="test", **{**defaults, **arguments})
+
+
+def balancer(stack: cdk.Stack) -> elbv2.IApplicationLoadBalancer:
+    return elbv2.ApplicationLoadBalancer(
+        stack, "Balancer", vpc=ec2.Vpc(stack, "Vpc", max_azs=2), internet_facing=False
+    )
+
+
+def certificate(stack: cdk.Stack) -> acm.ICertificate:
+    return acm.Certificate.from_certificate_arn(
+        stack, "Certificate", "arn:aws:acm:us-east-1:111111111111:certificate/one"
+    )
+
+
+def config(made: Template) -> dict[str, Any]:
+    return dict(made.only("AWS::CloudFront::Distribution")["DistributionConfig"])
+
+
+def origin(made: Template, behavior: dict[str, Any]) -> dict[str, Any]:
+    (found,) = [o for o in config(made)["Origins"] if o["Id"] == behavior["TargetOriginId"]]
+    return dict(found)
+
+
+def behavior(made: Template, pattern: str) -> dict[str, Any]:
+    (found,) = [b for b in config(made)["CacheBehaviors"] if b["PathPattern"] == pattern]
+    return dict(found)
+
+
+def test_media_need_a_signature_everywhere(synth: Synth) -> None:
+    made = synth(cdn)
+    media = behavior(made, "/media/us-east-1/*")
+    default = config(made)["DefaultCacheBehavior"]
+    (group,) = made.resources("AWS::CloudFront::KeyGroup")
+    for signed in (media, default):
+        assert signed["TrustedKeyGroups"] == [{"Ref": group}]
+        assert signed["AllowedMethods"] == ["GET", "HEAD", "OPTIONS"]
+        assert signed["ViewerProtocolPolicy"] == "redirect-to-https"
+        bucket = origin(made, signed)
+        assert bucket["DomainName"] == "media-one.s3.us-east-1.amazonaws.com"
+        assert bucket["S3OriginConfig"] == {"OriginAccessIdentity": ""}
+        assert flat(bucket["OriginAccessControlId"]) == "<CdnOriginAccess.Id>"
+
+
+def test_the_api_gets_everything_but_the_host_and_is_not_cached(synth: Synth) -> None:
+    made = synth(cdn)
+    api = behavior(made, "/api/*")
+    assert set(api["AllowedMethods"]) == {
+        "GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE",
+    }  # fmt: skip
+    assert "TrustedKeyGroups" not in api
+    # The managed policies CachingDisabled and AllViewerExceptHostHeader.
+    assert api["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+    assert api["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
+    reached = origin(made, api)
+    assert reached["DomainName"] == "origin.example.com"
+    assert reached["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
+
+
+def test_an_internal_load_balancer_is_a_vpc_origin(synth: Synth) -> None:
+    made = synth(lambda stack: cdn(stack, api_domain_name=None, load_balancer=balancer(stack)))
+    endpoint = made.only("AWS::CloudFront::VpcOrigin")["VpcOriginEndpointConfig"]
+    assert flat(endpoint["Arn"]) == "<Balancer>"
+    assert endpoint["OriginProtocolPolicy"] == "http-only"
+    assert "VpcOriginConfig" in origin(made, behavior(made, "/api/*"))
+
+
+def test_everything_on(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        cdn(
+            stack,
+            media_origins=[ONE, TWO],
+            domain_name="media.example.com",
+            certificate=certificate(stack),
+            signing_slots=["a", "b"],
+            active_slot="b",
+            cors_origins=["https://player.example.com"],
+            removal_policy=cdk.RemovalPolicy.DESTROY,
+        )
+
+    made = synth(build)
+    assert config(made)["Aliases"] == ["media.example.com"]
+    assert config(made)["ViewerCertificate"]["MinimumProtocolVersion"] == "TLSv1.2_2021"
+    (group,) = config(made)["OriginGroups"]["Items"]
+    assert behavior(made, "/media/eu-west-1/*")["TargetOriginId"] == group["Id"]
+    assert group["FailoverCriteria"]["StatusCodes"]["Items"] == [403, 404, 500, 502, 503, 504]
+    domains = {o["Id"]: o["DomainName"] for o in config(made)["Origins"]}
+    assert [domains[member["OriginId"]] for member in group["Members"]["Items"]] == [
+        "media-two.s3.eu-west-1.amazonaws.com",
+        "media-one.s3.us-east-1.amazonaws.com",
+    ]
+    assert len(made.only("AWS::CloudFront::KeyGroup")["KeyGroupConfig"]["Items"]) == 2
+    secrets = made.resources("AWS::SecretsManager::Secret").values()
+    assert {s["Properties"]["Name"] for s in secrets} == {
+        "media-platform/test/playback-signing-key-a",
+        "media-platform/test/playback-signing-key-b",
+    }
+    for secret in secrets:
+        assert [r["Region"] for r in secret["Properties"]["ReplicaRegions"]] == ["eu-west-1"]
+        assert secret["DeletionPolicy"] == "Delete"
+    headers = made.only("AWS::CloudFront::ResponseHeadersPolicy")
+    cors = headers["ResponseHeadersPolicyConfig"]["CorsConfig"]
+    assert cors["AccessControlAllowOrigins"]["Items"] == ["https://player.example.com"]
+    assert cors["AccessControlAllowCredentials"] is False
+    documents = made.resources("Custom::DeliveryDocument").values()
+    assert {d["Properties"]["Region"] for d in documents} == {"us-east-1", "eu-west-1"}
+    for document in documents:
+        assert document["Properties"]["BaseUrl"] == "https://media.example.com"
+        assert flat(document["Properties"]["KeyPairId"]) == "<CdnSlotBPublicKey>"
+        assert document["Properties"]["SigningSecret"] == (
+            "media-platform/test/playback-signing-key-b"
+        )
+
+
+def test_the_private_half_goes_from_kms_to_the_secret(synth: Synth) -> None:
+    made = synth(cdn)
+    pair = made.only("Custom::SigningKey")
+    assert flat(pair["KmsKeyId"]) == "<CdnKeyMakerKey.Arn>"
+    assert flat(pair["SecretId"]) == "<CdnSlotASecret>"
+    public = made.only("AWS::CloudFront::PublicKey")["PublicKeyConfig"]
+    assert flat(public["EncodedKey"]) == "<CdnSlotAPair.PublicKey>"
+    assert made.grants("CdnKeyMakerRole") == {
+        "logs:CreateLogStream": {"<CdnKeyMakerLogs.Arn>"},
+        "logs:PutLogEvents": {"<CdnKeyMakerLogs.Arn>"},
+        "kms:GenerateDataKeyPair": {"<CdnKeyMakerKey.Arn>"},
+        "secretsmanager:GetSecretValue": {"<CdnSlotASecret>"},
+        "secretsmanager:PutSecretValue": {"<CdnSlotASecret>"},
+    }
+
+
+def test_documents_are_written_to_their_regions_alone(synth: Synth) -> None:
+    made = synth(lambda stack: cdn(stack, media_origins=[ONE, TWO]))
+    parameters = {
+        f"arn:aws:ssm:{region}:ACCOUNT:parameter/media-platform/test/delivery"
+        for region in ("us-east-1", "eu-west-1")
+    }
+    grants = made.grants("CdnDeliveryWriterRole")
+    assert grants["ssm:PutParameter"] == grants["ssm:DeleteParameter"] == parameters
+
+
+def test_custom_resources_are_made_after_their_permissions(synth: Synth) -> None:
+    made = synth(cdn)
+    for kind, role in (
+        ("Custom::SigningKey", "CdnKeyMakerRoleDefaultPolicy"),
+        ("Custom::DeliveryDocument", "CdnDeliveryWriterRoleDefaultPolicy"),
+    ):
+        (resource,) = made.resources(kind).values()
+        assert any(name.startswith(role) for name in resource["DependsOn"])
+
+
+def test_a_plane_without_tls(synth: Synth) -> None:
+    made = synth(lambda stack: cdn(stack, scheme="http"))
+    assert behavior(made, "/media/us-east-1/*")["ViewerProtocolPolicy"] == "allow-all"
+    document = made.only("Custom::DeliveryDocument")
+    assert flat(document["BaseUrl"]) == "http://<CdnDistribution.DomainName>"
+
+
+def test_metrics(stack: cdk.Stack) -> None:
+    made = cdn(stack)
+    for metric, name in (
+        (made.metric_requests(), "Requests"),
+        (made.metric_errors(), "5xxErrorRate"),
+    ):
+        found = metric.to_metric_config().metric_stat
+        assert found is not None
+        assert found.metric_name == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"media_origins": []}, "media_origins is empty; pass one for every home region"),
+        (
+            {"media_origins": [ONE, ONE]},
+            (
+                "media_origins names a region twice: ['us-east-1', 'us-east-1']; pass one for "
+                "each region"
+            ),
+        ),
+        (
+            {
+                "media_origins": [
+                    MediaOrigin(region="us-east-1", bucket_name="a", fallback_region="eu-west-1")
+                ]
+            },
+            (
+                "media origin of 'us-east-1' has only one of fallback_region and "
+                "fallback_bucket_name; pass both or none"
+            ),
+        ),
+        (
+            {"api_domain_name": None},
+            (
+                "neither of load_balancer and api_domain_name is given; pass load_balancer for a "
+                "VPC origin or api_domain_name for HTTPS load balancers"
+            ),
+        ),
+        (
+            {"domain_name": "media.example.com"},
+            "domain_name is 'media.example.com' and certificate is missing; pass both or none",
+        ),
+        (
+            {"signing_slots": []},
+            "signing_slots is [], allowed are 'a', 'b' or both; choose some",
+        ),
+        (
+            {"signing_slots": ["c"]},
+            "signing_slots is ['c'], allowed are 'a', 'b' or both; choose some",
+        ),
+        (
+            {"active_slot": "b"},
+            (
+                "active_slot is 'b', but signing_slots is ['a']; sign with a slot that CloudFront "
+                "trusts"
+            ),
+        ),
+    ],
+)
+def test_errors(stack: cdk.Stack, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)} \\(path: Test/Cdn\\)$"):
+        cdn(stack, **arguments)
+
+
+def test_one_way_to_the_api(stack: cdk.Stack) -> None:
+    message = (
+        "both of load_balancer and api_domain_name is given; pass load_balancer for a VPC origin "
+        "or api_domain_name for HTTPS load balancers (path: Test/Cdn)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        cdn(stack, load_balancer=balancer(stack))
+
+
+def test_certificates_are_in_us_east_1() -> None:
+    stack = cdk.Stack(cdk.App(), "Test", env=cdk.Environment(region="eu-west-1"))
+    message = (
+        "the stack is in 'eu-west-1', but CloudFront takes certificates of us-east-1 only; deploy "
+        "this stack there (path: Test/Cdn)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        cdn(stack, domain_name="media.example.com", certificate=certificate(stack))

@@ -1,0 +1,100 @@
+"""The configuration of stages: what it refuses, in one line that names the key."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from infra_templates import STAGES, app_context
+
+from media_platform.stacks.config import ConfigError, Phase, StageConfig, load_stage
+
+REGION: dict[str, Any] = {
+    "name": "us-east-1",
+    "availability_zones": ["us-east-1a", "us-east-1b"],
+}
+OTHER: dict[str, Any] = {
+    "name": "eu-west-1",
+    "availability_zones": ["eu-west-1a", "eu-west-1b"],
+    "cloudfront_prefix_list": "pl-1",
+}
+DOMAIN = {"name": "m.example.com", "hosted_zone_id": "Z1", "hosted_zone_name": "example.com"}
+
+
+def load(**content: Any) -> StageConfig:
+    return load_stage("test", {"test": {"regions": [REGION], **content}})
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_stages_of_the_app_can_be_used(stage: str) -> None:
+    config = load_stage(stage, app_context()["stages"])
+    assert config.name == stage
+    assert config.phase is Phase.REPLICATE
+
+
+def test_overrides() -> None:
+    config = load_stage("test", {"test": {"regions": [REGION]}}, account="111111111111", phase=None)
+    assert (config.account, config.phase) == ("111111111111", Phase.REPLICATE)
+    assert load(phase="prepare").phase is Phase.PREPARE
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().name = "other"  # type: ignore[misc]
+
+
+def test_an_unknown_stage_is_told_the_known_ones() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^stage is 'qa', allowed are dev, local, prod; choose one$"
+    ):
+        load_stage("qa", app_context()["stages"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"colour": "red"}, "colour: extra inputs are not permitted"),
+        ({"api": {"max_tsks": 3}}, "api.max_tsks: extra inputs are not permitted"),
+        ({"worker": {"visibility_timeout_seconds": 5}}, "worker.visibility_timeout_seconds: "),
+        ({"regions": []}, "regions: "),
+        ({"account": "12"}, "account: "),
+        (
+            {"regions": [{**REGION, "availability_zones": ["us-east-1a", "eu-west-1a"]}]},
+            (
+                "regions.0: availability_zones contains 'eu-west-1a', which is not in "
+                "'us-east-1'; name zones of the region"
+            ),
+        ),
+        ({"regions": [REGION, REGION]}, "regions names one twice: us-east-1, us-east-1; "),
+        (
+            {"regions": [REGION, OTHER]},
+            (
+                "regions has 2 entries but domain is missing; without an own domain there is one "
+                "region, since a VPC origin is in one"
+            ),
+        ),
+        (
+            {"domain": DOMAIN},
+            "cloudfront_prefix_list of 'us-east-1' is missing; ",
+        ),
+        (
+            {"domain": {**DOMAIN, "name": "m.example.org"}},
+            "domain: name is 'm.example.org', which is not in the zone 'example.com'; ",
+        ),
+        (
+            {"active_slot": "b"},
+            "active_slot is 'b', which signing_slots lacks; add it, deploy, then sign with it",
+        ),
+    ],
+)
+def test_errors_name_the_key_in_one_line(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^stage 'test': {re.escape(message)}") as caught:
+        load(**content)
+    assert "\n" not in str(caught.value)
+
+
+def test_several_problems_are_told_together() -> None:
+    with pytest.raises(ConfigError, match=r"^stage 'test': account: .*; scheme: ") as caught:
+        load(account="x", scheme="ftp")
+    assert "\n" not in str(caught.value)
