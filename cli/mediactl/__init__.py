@@ -1,0 +1,1 @@
+"""The tool of those who operate the platform, and of those who develop it."""

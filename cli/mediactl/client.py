@@ -110,7 +110,7 @@ class MediaClient:
         """
         return self._call("GET", f"/api/videos/{video_id}/playback")
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         answer = self._http.request(
             method, self.base_url + path, json=body, headers=self._authorization
         )
@@ -120,6 +120,8 @@ class MediaClient:
             content = {"detail": answer.data[:500].decode(errors="replace")}
         if answer.status >= 400:  # noqa: PLR2004
             raise ApiError(answer.status, content if isinstance(content, dict) else {})
+        if not isinstance(content, dict):
+            raise ApiError(answer.status, {"detail": "the answer is not a JSON object"})
         return content
 
 

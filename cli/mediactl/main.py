@@ -52,7 +52,8 @@ def cli() -> None:
 def main() -> None:
     """Run ``mediactl`` and exit with the code of the command."""
     try:
-        cli.main(standalone_mode=False)
+        # Without its standalone mode, click returns the code of a command that asked to exit.
+        code = cli.main(standalone_mode=False)
     except CommandError as error:
         click.echo(f"error: {error}", err=True)
         if error.hint:
@@ -61,11 +62,10 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The command groups of ``mediactl``, imported when they are used."""

@@ -1,0 +1,1 @@
+"""The local plane: the deployed templates of a stage, run on one machine."""

@@ -81,7 +81,7 @@ class Emulator:
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-_ROOT = {
+_ROOT: dict[str, Any] = {
     "aws_access_key_id": ROOT_ACCESS_KEY,
     "aws_secret_access_key": ROOT_SECRET_KEY,
 }
@@ -89,7 +89,7 @@ _clients: dict[tuple[str, str, str], Any] = {}
 _lock = threading.Lock()
 
 
-def _new_client(url: str, service: str, region: str, credentials: dict[str, str]) -> Any:
+def _new_client(url: str, service: str, region: str, credentials: dict[str, Any]) -> Any:
     import botocore.session  # noqa: PLC0415 - slow, and not every command needs it
     from botocore.config import Config  # noqa: PLC0415
 

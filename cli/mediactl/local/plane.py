@@ -1,7 +1,7 @@
 """The local plane as a whole: up, status, logs, down.
 
-``up`` may be called in any state of affairs: on a fresh folder, on a running plane, after a crash of
-any part. It finds out what is true and does what is missing.
+``up`` may be called in any state of affairs: on a fresh folder, on a running plane, after a crash
+of any part. It finds out what is true and does what is missing.
 
 >>> from pathlib import Path
 >>> from mediactl.local.plane import Plane
@@ -37,8 +37,8 @@ RUNNER = "runner"
 STEADY_SECONDS = 180
 """Longest wait until all services run and are healthy."""
 
-STOP_SECONDS = 130
-"""Longest wait for the runner to stop its tasks: the longest stop timeout of Fargate, and some."""
+STOP_SECONDS = 40
+"""Longest wait for the runner, which gives its tasks less than that to end."""
 
 REPEATED_FAILURES = 4
 """Starts in a row that fail before ``up`` gives up waiting for a service."""

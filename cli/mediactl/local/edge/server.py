@@ -153,13 +153,14 @@ class Edge:
         if path == "/" and distribution.root_object:
             path = f"/{distribution.root_object}"
         query = behavior.forwarded_query(query)
+        resource = f"{path}?{query}" if query else path
         origins = behavior.origins if request.method in SAFE_METHODS else behavior.origins[:1]
-        answer = await self._ask(request, distribution, behavior, origins[0], path, query)
+        answer = await self._ask(request, distribution, behavior, origins[0], resource)
         for fallback in origins[1:]:
             if answer.status not in behavior.failover_statuses:
                 break
             answer.release()
-            answer = await self._ask(request, distribution, behavior, fallback, path, query)
+            answer = await self._ask(request, distribution, behavior, fallback, resource)
         return answer
 
     async def _ask(
@@ -168,10 +169,9 @@ class Edge:
         distribution: Distribution,
         behavior: Behavior,
         origin: Origin,
-        path: str,
-        query: str,
+        resource: str,
     ) -> _Answer:
-        target = f"{origin.path}{path}{'?' if query else ''}{query}"
+        target = f"{origin.path}{resource}"
         try:
             if origin.bucket is not None:
                 return await self._ask_bucket(request, distribution, origin, origin.bucket, target)

@@ -268,21 +268,26 @@ def _call(name: str, arguments: Sequence[ast.expr], values: Mapping[str, Value])
     if name in {"MAX", "MIN", "SUM"}:
         parts = arguments[0].elts if isinstance(arguments[0], ast.List) else arguments
         found = [value for part in parts if (value := _evaluate(part, values)) is not None]
-        return {"MAX": max, "MIN": min, "SUM": sum}[name](found) if found else None
+        if not found:
+            return None
+        return max(found) if name == "MAX" else min(found) if name == "MIN" else sum(found)
     evaluated = [_evaluate(argument, values) for argument in arguments]
     match name, evaluated:
         case "FILL", [value, default]:
             return default if value is None else value
         case "IF", [condition, then, otherwise]:
             return None if condition is None else (then if condition else otherwise)
-        case "ABS", [value]:
-            return None if value is None else abs(value)
-        case "CEIL", [value]:
-            return None if value is None else float(math.ceil(value))
-        case "FLOOR", [value]:
-            return None if value is None else float(math.floor(value))
+        case (("ABS" | "CEIL" | "FLOOR"), [value]):
+            return None if value is None else float(_ROUNDING[name](value))
         case _:
             raise ValueError(f"metric math function that is not known here: {name}")
+
+
+_ROUNDING: dict[str, Callable[[float], float]] = {
+    "ABS": abs,
+    "CEIL": math.ceil,
+    "FLOOR": math.floor,
+}
 
 
 def _single(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import hmac
 import logging
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -51,6 +51,10 @@ EMULATOR_LOST_SECONDS = 60.0
 """Silence of the emulator after which the runner ends; the next ``up`` starts both anew."""
 
 
+LOOK_AGAIN_SECONDS = 0.05
+FAREWELL_SECONDS = 10
+"""Longest time that a task gets after SIGTERM when the whole plane is stopped."""
+
 _LIVE = frozenset({TaskState.PENDING, TaskState.RUNNING, TaskState.DEACTIVATING})
 _TEMPORARY = (OSError, BotoCoreError, ClientError, ValueError, KeyError)
 
@@ -78,6 +82,7 @@ class Runner:
         self._problems: dict[str, str] = {}
         self._agent_url = ""
         self._beside: set[asyncio.Task[None]] = set()
+        self._watchers: dict[str, asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self._refresh = asyncio.Event()
         self._refreshed = 0
@@ -119,7 +124,7 @@ class Runner:
                     silence = time.monotonic() - self._last_contact
                     logger.warning("the emulator does not answer: %s", error)
                     if silence > EMULATOR_LOST_SECONDS:
-                        logger.error("the emulator is gone; ending")
+                        logger.critical("the emulator is gone; ending")
                         self._ended.set()
                 await asyncio.sleep(ROUND_SECONDS)
 
@@ -162,8 +167,7 @@ class Runner:
                 lived,
                 delay,
             )
-            await asyncio.to_thread(clean_up, self._state, task)
-            self._sessions.forget(task.task_id)
+            await self._let_go(task)
 
     async def _reconcile(self, service: ServiceSpec, session: aiohttp.ClientSession) -> None:
         tasks = [
@@ -228,7 +232,8 @@ class Runner:
         self._problems.pop(task.service.arn, None)
         logger.info("%s: task %s started", task.service.name, task.task_id)
         if task.service.target_groups:
-            await self._watch_health(task, session)
+            watching = self._guarded(self._watch_health(task, session), "health checks")
+            self._watchers[task.task_id] = asyncio.create_task(watching)
 
     def _fail(self, service: ServiceSpec, problem: str) -> None:
         restarts = self._restarts.setdefault(service.arn, Restarts())
@@ -287,12 +292,21 @@ class Runner:
         if group is not None:
             # No new requests reach it any more; those under way may end.
             deadline = time.monotonic() + group.deregistration_seconds
-            while task.requests and time.monotonic() < deadline and not has_ended(task):
-                await asyncio.sleep(0.05)
+            await _until(lambda: not task.requests or has_ended(task), deadline)
         terminate(task)
-        deadline = time.monotonic() + task.spec.stop_seconds
-        while not has_ended(task) and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+        patience = task.spec.stop_seconds
+        if self._ended.is_set():
+            # Nothing outlives the plane, so nothing is worth a long farewell.
+            patience = min(patience, FAREWELL_SECONDS)
+        deadline = time.monotonic() + patience
+        await _until(lambda: has_ended(task), deadline)
+        await self._let_go(task)
+
+    async def _let_go(self, task: Task) -> None:
+        """Leave nothing of a task that has ended or must end now."""
+        watcher = self._watchers.pop(task.task_id, None)
+        if watcher is not None:
+            watcher.cancel()
         await asyncio.to_thread(clean_up, self._state, task)
         self._sessions.forget(task.task_id)
 
@@ -301,7 +315,7 @@ class Runner:
             task.requests = 0
             self._stop(task, "The local plane is stopped")
         if self._beside:
-            await asyncio.wait(self._beside, timeout=120)
+            await asyncio.wait(self._beside, timeout=2 * FAREWELL_SECONDS)
         with contextlib.suppress(*_TEMPORARY):
             await asyncio.to_thread(
                 self._emulator.control,
@@ -438,3 +452,9 @@ class Runner:
             # A defect in one part must not leave a runner that looks alive and does nothing.
             logger.exception("%s failed; the runner ends", what)
             self._ended.set()
+
+
+async def _until(condition: Callable[[], bool], deadline: float) -> None:
+    """Wait until something outside of this program is true, at most until a deadline."""
+    while not condition() and time.monotonic() < deadline:  # noqa: ASYNC110 - the system tells nobody
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)

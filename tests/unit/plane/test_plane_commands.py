@@ -1,0 +1,150 @@
+"""``mediactl local``: help, exit codes, errors with a hint, and what is printed where."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mediactl.commands.local import group
+from mediactl.errors import NOT_UP, CommandError
+from mediactl.local.recorded_calls import read_calls
+from mediactl.local.state import StateFolder, read_json, write_json
+from mediactl.main import cli
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mediactl.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"},
+    )
+
+
+def test_help_names_every_group_and_imports_none() -> None:
+    program = (
+        "import sys; from mediactl.main import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'boto3', 'botocore', 'aiohttp', 'rich', 'pydantic', 'mediactl.commands.local'}\n"
+        "print('imported:', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert "local" in done.stdout
+    assert "imported: []" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(group.commands))
+def test_every_command_has_help_that_says_what_it_does(name: str) -> None:
+    shown = CliRunner().invoke(cli, ["local", name, "--help"])
+    assert shown.exit_code == 0
+    assert "--state-dir" in shown.output
+    help_text = group.commands[name].help
+    assert help_text
+    assert help_text.strip().splitlines()[0].endswith(".")
+
+
+def test_status_of_nothing_says_so_by_its_exit_code(tmp_path: Path) -> None:
+    done = run("local", "status", "--json", "--state-dir", str(tmp_path / "none"))
+    assert done.returncode == NOT_UP
+    assert json.loads(done.stdout)["up"] is False
+
+
+def test_down_of_nothing_is_no_error_and_leaves_nothing(tmp_path: Path) -> None:
+    done = run("local", "down", "--state-dir", str(tmp_path / "none"))
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert "nothing was running" in done.stderr
+
+
+def test_up_outside_of_an_app_tells_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mediactl.main", "local", "up"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 1
+    assert "holds no cdk.json" in done.stderr
+    assert "hint: run this in the folder of a CDK app" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_logs_of_an_unknown_service_name_the_known_ones(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    state.create()
+    state.log_file("Stage-ApiService").write_text("one\ntwo\nthree\n")
+    shown = CliRunner().invoke(
+        cli, ["local", "logs", "--state-dir", str(tmp_path), "--service", "api", "-n", "2"]
+    )
+    assert shown.output.splitlines() == [
+        "Stage-ApiService | two",
+        "Stage-ApiService | three",
+    ]
+    done = run("local", "logs", "--state-dir", str(tmp_path), "--service", "nobody")
+    assert done.returncode == 1
+    assert "Stage-ApiService" in done.stderr
+
+
+def test_calls_are_read_filtered_and_printed_once(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    state.create()
+    call = {
+        "time": time.time(),
+        "role": "Api",
+        "action": "s3:GetObject",
+        "resource": "arn:aws:s3:::b/k",
+        "region": "us-east-1",
+        "allowed": True,
+    }
+    lines = [call, call, {**call, "role": "Worker", "allowed": False}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    # The emulator may be in the middle of a line.
+    state.calls_file.write_text(text + '{"time": 1')
+    assert len(list(read_calls(state.calls_file))) == 3
+    assert not list(read_calls(state.calls_file, since=time.time() + 60))
+    shown = CliRunner().invoke(cli, ["local", "calls", "--state-dir", str(tmp_path)])
+    assert shown.output.splitlines() == [
+        "allowed Api s3:GetObject arn:aws:s3:::b/k",
+        "DENIED  Worker s3:GetObject arn:aws:s3:::b/k",
+    ]
+    denied = CliRunner().invoke(
+        cli, ["local", "calls", "--state-dir", str(tmp_path), "--denied", "--json"]
+    )
+    assert [found["role"] for found in json.loads(denied.output)] == ["Worker"]
+
+
+def test_two_commands_never_change_a_plane_at_once(tmp_path: Path) -> None:
+    first, second = StateFolder(tmp_path), StateFolder(tmp_path)
+    with first.locked(), pytest.raises(CommandError, match="another command"), second.locked():
+        pass
+    with second.locked():
+        pass
+
+
+def test_state_files_are_private_and_replaced_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "plane.json"
+    write_json(file, {"a": 1})
+    assert file.stat().st_mode & 0o077 == 0
+    assert read_json(file) == {"a": 1}
+    file.write_text("{half")
+    assert read_json(file) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["plane.json"]
