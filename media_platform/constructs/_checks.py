@@ -5,6 +5,9 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
+DEFAULT_STAGE = "main"
+"""Stage of constructs that are not told one, as in an app that deploys the platform once."""
+
 
 def reject(scope: Construct, problem: str) -> ValueError:
     """Return the error for an argument of ``scope``, with the path that leads to the construct."""

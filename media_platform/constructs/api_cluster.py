@@ -12,7 +12,7 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from constructs import Construct
 
 from media_platform.constructs._api_service import ApiService
-from media_platform.constructs._checks import check_range, check_stage, reject
+from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_stage, reject
 from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
@@ -37,7 +37,8 @@ class ApiCluster(Construct):
     Args:
         scope: Parent.
         construct_id: Id in it.
-        stage: Name of the stage, 1 to 16 lower-case letters and digits.
+        stage: Name of the stage, 1 to 16 lower-case letters and digits; the same in every
+            construct that belongs together. Default ``main``.
         store: Store of this region.
         token_issuer: Whose tokens are accepted. Default: a new user pool, :attr:`users`.
         vpc: Network. Default: a new one with two zones.
@@ -80,7 +81,7 @@ class ApiCluster(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        stage: str,
+        stage: str = DEFAULT_STAGE,
         store: VideoStoreBase,
         token_issuer: TokenIssuer | None = None,
         vpc: ec2.IVpc | None = None,

@@ -15,7 +15,7 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from media_platform.constructs._checks import check_stage, reject
+from media_platform.constructs._checks import DEFAULT_STAGE, check_stage, reject
 from media_platform.constructs._delivery_documents import DeliveryDocuments
 from media_platform.constructs._nag import accept
 from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
@@ -52,7 +52,8 @@ class CdnDistribution(Construct):
     Args:
         scope: Parent.
         construct_id: Id in it.
-        stage: Name of the stage, 1 to 16 lower-case letters and digits.
+        stage: Name of the stage, 1 to 16 lower-case letters and digits; the same in every
+            construct that belongs together. Default ``main``.
         media_origins: One for every home region, the primary region first.
         load_balancer: Internal load balancer of the API, reached as a VPC origin.
         api_domain_name: Domain of the API's HTTPS load balancers, instead of ``load_balancer``.
@@ -85,7 +86,7 @@ class CdnDistribution(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        stage: str,
+        stage: str = DEFAULT_STAGE,
         media_origins: Sequence[MediaOrigin],
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
         api_domain_name: str | None = None,

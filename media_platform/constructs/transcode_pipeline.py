@@ -11,7 +11,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from media_platform.constructs._checks import check_range, check_stage
+from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_stage
 from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._queues import RETENTION, dead_letter_queue
@@ -33,7 +33,8 @@ class TranscodePipeline(Construct):
         scope: Parent.
         construct_id: Id in it.
         store: Store of this region.
-        stage: Name of the stage, 1 to 16 lower-case letters and digits.
+        stage: Name of the stage, 1 to 16 lower-case letters and digits; the same in every
+            construct that belongs together. Default ``main``.
         cluster: ECS cluster of the workers, with the providers ``FARGATE`` and ``FARGATE_SPOT``.
             Default: a new one in a VPC of its own with one NAT gateway.
         max_workers: Most workers at a time. Default 10.
@@ -72,7 +73,7 @@ class TranscodePipeline(Construct):
         construct_id: str,
         *,
         store: VideoStoreBase,
-        stage: str,
+        stage: str = DEFAULT_STAGE,
         cluster: ecs.ICluster | None = None,
         max_workers: int = 10,
         worker_cpu_units: int = 4096,

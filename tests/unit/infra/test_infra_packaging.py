@@ -1,0 +1,158 @@
+"""Sources as assets: the same bytes from a checkout and from an installed wheel."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from infra_templates import REPOSITORY
+
+from media_platform import assets
+from media_platform.assets import Service
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def run(arguments: list[str], folder: Path, path: Path | None) -> subprocess.CompletedProcess[str]:
+    """Run Python away from the checkout, with ``path`` in front of its modules."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, unpacked as an installer would."""
+    built, installed = tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("site-packages")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (archive,) = built.glob("*.whl")
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(installed)
+    return installed
+
+
+@pytest.mark.parametrize("service", Service)
+def test_build_context_holds_what_the_service_needs(service: Service) -> None:
+    names = set(contents(assets.build_context(service)))
+    assert {"media_platform/__init__.py", "media_platform/contract/environment.py"} <= names
+    assert not any(
+        "__pycache__" in name or name.endswith((".pyc", ".in")) or name.startswith("tests/")
+        for name in names
+    )
+    others = {"constructs", "stacks", "assets.py"}
+    assert not any(f"media_platform/{other}" in name for name in names for other in others)
+    if service in {Service.API, Service.WORKER}:
+        assert {"Dockerfile", "requirements.txt"} <= names
+
+
+@pytest.mark.parametrize("service", Service)
+def test_wheel_and_checkout_stage_the_same_bytes(
+    service: Service, wheel: Path, tmp_path: Path
+) -> None:
+    staged = tmp_path / "context"
+    done = run(["-m", "media_platform.assets", service.value, str(staged)], tmp_path, wheel)
+    assert done.returncode == 0, done.stderr
+    assert contents(staged) == contents(assets.build_context(service))
+
+
+def test_wheel_brings_no_package_but_its_own(wheel: Path) -> None:
+    tops = {entry.name for entry in wheel.iterdir() if not entry.name.endswith(".dist-info")}
+    assert tops == {"media_platform", "mediactl"}
+
+
+def test_a_foreign_app_gets_equal_assets_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    """The example of the README, once beside the checkout and once beside the wheel."""
+    hashes = {}
+    for name, path in (("checkout", REPOSITORY), ("wheel", wheel)):
+        folder = tmp_path / name
+        folder.mkdir()
+        program = (
+            "import os, runpy, media_platform; os.environ['CDK_OUTDIR'] = 'cdk.out';"
+            f"runpy.run_path({str(REPOSITORY / 'examples' / 'own_app.py')!r});"
+            "print(media_platform.__file__)"
+        )
+        done = run(["-c", program], folder, path)
+        assert done.returncode == 0, done.stderr
+        assert Path(done.stdout.strip()).is_relative_to(path)
+        manifest = json.loads((folder / "cdk.out" / "Video.assets.json").read_text())
+        hashes[name] = (set(manifest["files"]) - template_hashes(manifest)) | set(
+            manifest["dockerImages"]
+        )
+        template = json.loads((folder / "cdk.out" / "Video.template.json").read_text())
+        kinds = [resource["Type"] for resource in template["Resources"].values()]
+        assert kinds.count("AWS::ECS::Service") == 1
+        assert kinds.count("AWS::SNS::Subscription") == 1
+    assert hashes["checkout"] == hashes["wheel"]
+    assert len(hashes["wheel"]) >= 3
+
+
+def template_hashes(manifest: dict[str, dict[str, dict[str, dict[str, str]]]]) -> set[str]:
+    return {
+        key
+        for key, file in manifest["files"].items()
+        if file["source"]["path"].endswith(".template.json")
+    }
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not empty; name a new or an empty one"):
+        assets.write_build_context(Service.API, tmp_path)
+
+
+def test_the_command_tells_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        assets.main(["api", str(tmp_path)])
+    assert ended.value.code == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_no_sources_no_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assets, "_PACKAGE", tmp_path / "media_platform")
+    with pytest.raises(FileNotFoundError, match="install media-platform from its wheel"):
+        assets.runtime_folder()
+
+
+def test_the_contract_needs_the_standard_library_only(tmp_path: Path) -> None:
+    folder = REPOSITORY / "media_platform" / "contract"
+    modules = sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
+    assert "environment" in modules
+    imports = ", ".join(f"media_platform.contract.{module}" for module in modules)
+    program = (
+        f"import sys; import {imports}; "
+        "print([m for m in ('aws_cdk', 'jsii', 'constructs', 'boto3', 'botocore', 'pydantic') "
+        "if m in sys.modules])"
+    )
+    done = run(["-c", program], tmp_path, REPOSITORY)
+    assert done.stdout.strip() == "[]", done.stderr
