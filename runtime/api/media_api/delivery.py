@@ -23,6 +23,9 @@ FRESH_SECONDS = 30
 RETRY_SECONDS = 3
 """Shortest time between two reads after one that failed."""
 
+_READ_LIMIT_SECONDS = 5
+"""Longest wait for both, retries included."""
+
 _KEPT_SIGNERS = 4
 """Keys whose signatures are still accepted after a rotation: more than the two slots there are."""
 
@@ -65,7 +68,8 @@ class Delivery:
         Raises:
             DeliveryUnavailableError: If there never was one and there is none now.
         """
-        if self._clock() >= self._next_read:
+        # While one request reads, the others go on with what there is.
+        if self._clock() >= self._next_read and not (self._signer and self._lock.locked()):
             async with self._lock:
                 if self._clock() >= self._next_read:
                     await self._read()
@@ -87,16 +91,17 @@ class Delivery:
         return signer
 
     async def _read(self) -> None:
-        self._next_read = self._clock() + RETRY_SECONDS
+        pause = RETRY_SECONDS
         try:
-            answer = await self._ssm.get_parameter(Name=self._parameter)
-            document = DeliveryDocument.from_json(answer["Parameter"]["Value"])
-            if document != self._document:
-                await self._use(document)
+            async with asyncio.timeout(_READ_LIMIT_SECONDS):
+                answer = await self._ssm.get_parameter(Name=self._parameter)
+                document = DeliveryDocument.from_json(answer["Parameter"]["Value"])
+                if document != self._document:
+                    await self._use(document)
+            pause = FRESH_SECONDS
         except (ClientError, BotoCoreError, TimeoutError, ValueError) as error:
-            log.warning("delivery_unavailable", error=str(error), known=self._signer is not None)
-            return
-        self._next_read = self._clock() + FRESH_SECONDS
+            log.warning("delivery_unavailable", error=repr(error), known=self._signer is not None)
+        self._next_read = self._clock() + pause
 
     async def _use(self, document: DeliveryDocument) -> None:
         answer = await self._secrets.get_secret_value(SecretId=document.signing_secret)

@@ -25,6 +25,9 @@ from media_api.videos import Videos
 DRAIN_SECONDS = 20
 """Longest wait for requests in flight; Fargate kills a task 30 s after SIGTERM by default."""
 
+FLUSH_SECONDS = 5
+"""Longest wait for answers that slow clients are still reading."""
+
 _BACKLOG = 1024
 
 _IDLE_CONNECTION_MILLISECONDS = 75_000
@@ -99,4 +102,8 @@ async def _serve_until_told(server: Server, lifecycle: Lifecycle, settings: Sett
         finished = await lifecycle.drain(DRAIN_SECONDS)
         log.info("stopping", all_finished=finished)
         server.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait({serving}, timeout=FLUSH_SECONDS)
+        if not serving.done():
+            log.warning("stopped_before_all_was_read")
+            return
     await serving

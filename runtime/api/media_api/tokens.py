@@ -38,6 +38,9 @@ REFRESH_SECONDS = 3600
 RETRY_SECONDS = 10
 """Shortest time between two reads of the keys, whatever tokens claim."""
 
+COLD_RETRY_SECONDS = 1
+"""The same while there are no keys at all, without which nothing works."""
+
 
 class InvalidTokenError(Exception):
     """A token is not accepted; the message says why and may be shown."""
@@ -107,7 +110,7 @@ class KeySet:
         self._clock = clock
         self._keys: dict[str, RSAKey] = {}
         self._read_at = -float("inf")
-        self._tried_at = -float("inf")
+        self._next_read = -float("inf")
         self._lock = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
 
@@ -134,18 +137,16 @@ class KeySet:
     async def _renew(self, kid: str) -> None:
         async with self._lock:
             wanted = kid not in self._keys or self._is_old()
-            if not wanted or self._clock() - self._tried_at < RETRY_SECONDS:
+            if not wanted or self._clock() < self._next_read:
                 return
-            self._tried_at = self._clock()
             try:
                 self._keys = _parse(await self._fetch())
+                self._read_at = self._clock()
             except (aiohttp.ClientError, TimeoutError, ValueError, JoseError) as error:
                 log.warning("keys_unavailable", error=repr(error), known=len(self._keys))
-                if not self._keys:
-                    # Nothing works without keys, so the next request may try at once.
-                    self._tried_at = -float("inf")
-                return
-            self._read_at = self._clock()
+            # Counted from the end of the read: whoever waited for it meanwhile does not read again.
+            pause = RETRY_SECONDS if self._keys else COLD_RETRY_SECONDS
+            self._next_read = self._clock() + pause
 
 
 def _parse(document: bytes) -> dict[str, RSAKey]:
