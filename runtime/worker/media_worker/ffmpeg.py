@@ -54,9 +54,14 @@ def _head(level: str = "error") -> list[str]:
 
 
 def _input(url: str, max_pixels: int) -> list[str]:
+    """Open the source, and nothing else.
+
+    Filters are not set up anew when the picture changes its size on the way: they scale what
+    comes, and a new graph would count frames from zero again.
+    """
     return [
         *("-protocol_whitelist", PROTOCOLS, "-format_whitelist", DEMUXERS),
-        *("-max_pixels", str(max_pixels), "-i", url),
+        *("-max_pixels", str(max_pixels), "-reinit_filter:v", "0", "-i", url),
     ]
 
 

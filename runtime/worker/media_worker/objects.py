@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from botocore.exceptions import ClientError
+import stamina
+from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -21,6 +22,9 @@ FINISHED = "public, max-age=3600"
 
 _CONFLICT_CODES = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 _MISSING_CODES = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
+
+
+_READ_ATTEMPTS = 4
 
 
 class ObjectChangedError(Exception):
@@ -162,8 +166,11 @@ class S3RangeReader:
             raise
         return answer["ContentLength"]
 
+    @stamina.retry(on=(BotoCoreError, OSError), attempts=_READ_ATTEMPTS)
     def read(self, start: int, end: int) -> bytes:
         """Return the bytes from ``start`` to before ``end``.
+
+        Tried again when a connection breaks within the body, which the client does not do itself.
 
         Raises:
             OSError: If fewer arrive.

@@ -19,7 +19,10 @@ AUDIO_CODEC = "mp4a.40.2"
 
 _VERSION = 7
 _FROM_THE_START = "#EXT-X-START:TIME-OFFSET=0"
-"""Without it players join a growing playlist at its end, as if it were live."""
+"""Without it players join a growing playlist at its end, as if it were live.
+
+It stands in media playlists only: ffmpeg 9 takes it for the mark of one.
+"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,6 @@ def master_playlist(
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
-        _FROM_THE_START,
     ]
     if audio_bandwidth is not None:
         lines.append(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
+import sys
 import threading
 
 import boto3
@@ -24,6 +26,9 @@ STOP_SECONDS = 4.5
 """Time in which a job is given back; then the process ends anyway."""
 
 
+_PR_SET_DUMPABLE = 4
+
+
 def configure_logging() -> None:
     """Log JSON lines to standard output, where the log driver of ECS takes them."""
     structlog.configure(
@@ -31,7 +36,10 @@ def configure_logging() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            # Without local variables: they may hold what has no place in a log.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -84,9 +92,20 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker
     )
 
 
+def keep_secrets_from_children() -> None:
+    """Let no other process of our user read our environment and memory through ``/proc``.
+
+    Children have no environment of their own, but the path to the role's credentials stands in
+    ours. Source: prctl(2), ``PR_SET_DUMPABLE``.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def serve(environment: WorkerEnvironment, agent_uri: str | None) -> int:
     """Work until SIGTERM or SIGINT; return the exit code of the process."""
     configure_logging()
+    keep_secrets_from_children()
     ffmpeg.binary()  # its absence shows at the start, not with the first job
     worker = make_worker(environment, agent_uri)
     # The handler only writes to a pipe: anything with a lock could meet it held by itself.

@@ -40,6 +40,14 @@ def rotated(folder: Path) -> Path:
     return make(folder / "rotated.mp4", "-display_rotation", "90", "-i", str(flat), "-c", "copy")
 
 
+def changing(folder: Path) -> Path:
+    first = make(folder / "1.ts", *picture(2), *H264)
+    second = make(folder / "2.ts", *picture(1, "384x216"), *H264, "-output_ts_offset", "2")
+    path = folder / "changing.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    return path
+
+
 # name: (maker, displayed size, frame rate, frames, whether there is sound)
 INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[int, int], str, int, bool]] = {
     "mp4, index at the end": (plain, (192, 108), "25", 75, True),
@@ -134,6 +142,13 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[int, int], str, int, bool]
             *(d / "i.ts", *picture(rate="50"), "-vf", "interlace", "-c:v", "mpeg2video"),
             *("-flags", "+ildct+ilme"),
         ),
+        (192, 108),
+        "25",
+        75,
+        False,
+    ),
+    "size that changes on the way": (
+        changing,
         (192, 108),
         "25",
         75,
