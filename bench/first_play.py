@@ -17,10 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from mediactl.commands.local import running_platform
 from rich.console import Console
 
 from mediactl.commands import demo
+from mediactl.commands.local import running_platform
 from mediactl.local.sample import ffmpeg
 
 LADDER = ((1080, 4500), (720, 2600), (480, 1200), (360, 700))
