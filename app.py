@@ -11,7 +11,7 @@ config = load_stage(
     app.node.try_get_context("stage") or "local",
     app.node.try_get_context("stages"),
     account=app.node.try_get_context("account"),
-    phase=app.node.try_get_context("phase"),
+    joining=app.node.try_get_context("joining"),
 )
 build_platform(app, config)
 if app.node.try_get_context("nag") != "false":

@@ -25,9 +25,10 @@ class MultiRegionReplica(Construct):
     Everything comes in as plain values, because objects of stacks in other regions would make a
     cycle: the primary's buckets replicate to these and these to the primary's.
 
-    That is why the first deployment of a region takes two phases: S3 refuses a replication rule
-    whose destination does not exist, and DynamoDB a replica whose key does not. First come the
-    primary store without its rules and this replica, then the primary store with them.
+    That is why a region joins in two deployments: S3 refuses a replication rule whose destination
+    does not exist, and DynamoDB a replica whose key does not. First comes this replica, which
+    copies to the others, then the stores of the others with their rules and the replica of the
+    table.
 
     Args:
         scope: Parent.

@@ -336,6 +336,12 @@ class VideoStore(VideoStoreBase):
                 "since other regions import the table by its name",
             )
         region = cdk.Stack.of(self).region
+        if replicas and cdk.Token.is_unresolved(region):
+            raise reject(
+                self,
+                f"replica_table_regions is {replicas} but the stack has no region; pass "
+                "env=Environment(region=...), since a table lists its own region among the others",
+            )
         if region in replicas:
             raise reject(
                 self,

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-MEBIBYTE = 1024**2
-GIBIBYTE = 1024**3
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
 
 
+def _listed(value: Any) -> Any:
+    """Read a list that came from the command line, e.g. ``-c joining=eu-west-1,eu-central-1``."""
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
 class ConfigError(ValueError):
     """The configuration of a stage cannot be used; the message is one line and names the key."""
-
-
-class Phase(StrEnum):
-    """How far a deployment of several regions goes.
-
-    The first one takes both in turn, since S3 refuses replication rules whose destination does not
-    exist, and DynamoDB replicas whose key does not.
-    """
-
-    PREPARE = "prepare"
-    """Stores only, and the primary one without copies elsewhere."""
-
-    REPLICATE = "replicate"
-    """Everything."""
 
 
 class _Part(BaseModel):
@@ -134,7 +128,11 @@ class StageConfig(_Part):
         active_slot: Slot that signs. Default ``a``.
         api: The video API.
         worker: The transcode workers.
-        phase: How far a deployment goes. Default: all the way.
+        joining: Regions that are deployed for the first time: they get their store and nothing is
+            copied to them yet, since S3 refuses a replication rule whose destination does not
+            exist and DynamoDB a replica whose key does not. Default: none. Once they are there,
+            the next deployment leaves one of them out after the other, since CloudFormation adds
+            one replica of a table at a time.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")]
@@ -149,12 +147,17 @@ class StageConfig(_Part):
     active_slot: Literal["a", "b"] = "a"
     api: ApiConfig = ApiConfig()
     worker: WorkerConfig = WorkerConfig()
-    phase: Phase = Phase.REPLICATE
+    joining: Annotated[tuple[RegionName, ...], BeforeValidator(_listed)] = ()
 
     @property
     def primary(self) -> RegionConfig:
         """The region in which table, users and keys are made."""
         return self.regions[0]
+
+    @property
+    def members(self) -> tuple[RegionConfig, ...]:
+        """The regions that serve clients and are copied to: all but those that are joining."""
+        return tuple(region for region in self.regions if region.name not in self.joining)
 
     @property
     def replicas(self) -> tuple[RegionConfig, ...]:
@@ -166,6 +169,17 @@ class StageConfig(_Part):
         names = [region.name for region in self.regions]
         if len(set(names)) != len(names):
             raise ValueError(f"regions names one twice: {', '.join(names)}; name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _joining_regions_are_replicas(self) -> Self:
+        names = [region.name for region in self.replicas]
+        for name in self.joining:
+            if name not in names:
+                raise ValueError(
+                    f"joining contains {name!r}, allowed are the regions behind the first: "
+                    f"{', '.join(names) or 'none'}; the first one is what others join"
+                )
         return self
 
     @model_validator(mode="after")

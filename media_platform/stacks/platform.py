@@ -10,7 +10,7 @@ from constructs import Construct
 
 from media_platform.constructs import MediaOrigin, TokenIssuer, VideoStoreBase
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
-from media_platform.stacks.config import Phase, RegionConfig, StageConfig
+from media_platform.stacks.config import RegionConfig, StageConfig
 from media_platform.stacks.edge_stack import EdgeStack
 from media_platform.stacks.media_stack import MediaStack
 from media_platform.stacks.store_stack import ReplicaStoreStack, StoreStack, store_names
@@ -25,8 +25,8 @@ class Platform:
 
     Attributes:
         stores: Store stacks by region.
-        media: Media stacks by region; none while a deployment only prepares.
-        edge: The Edge stack; none while a deployment only prepares.
+        media: Media stacks by region; a region that is joining has none yet.
+        edge: The Edge stack.
     """
 
     stores: dict[str, StoreStack | ReplicaStoreStack] = field(default_factory=dict)
@@ -59,14 +59,13 @@ def build_platform(scope: Construct, config: StageConfig) -> Platform:
         )
         replica.add_stack_dependency(primary)
         platform.stores[region.name] = replica
-    if config.phase is Phase.REPLICATE:
-        _add_services(scope, config, platform)
+    _add_services(scope, config, platform)
     return platform
 
 
 def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> None:
     first: MediaStack | None = None
-    for region in config.regions:
+    for region in config.members:
         media = MediaStack(
             scope,
             f"Media-{region.name}",
@@ -121,14 +120,17 @@ def _media_origins(config: StageConfig, primary: VideoStoreBase) -> list[MediaOr
         bucket = primary.media_bucket.bucket_name
         return [MediaOrigin(region=config.primary.name, bucket_name=bucket)]
     origins = []
-    for region in config.regions:
-        fallback = config.replicas[0] if region == config.primary else config.primary
+    for region in config.members:
+        others = [member for member in config.members if member != region]
+        fallback = others[0] if others else None
         origins.append(
             MediaOrigin(
                 region=region.name,
                 bucket_name=store_names(config, region.name).media_bucket_name,
-                fallback_region=fallback.name,
-                fallback_bucket_name=store_names(config, fallback.name).media_bucket_name,
+                fallback_region=fallback.name if fallback else None,
+                fallback_bucket_name=(
+                    store_names(config, fallback.name).media_bucket_name if fallback else None
+                ),
             )
         )
     return origins

@@ -10,7 +10,7 @@ from constructs import Construct
 
 from media_platform.constructs import MultiRegionReplica, ReplicationTarget, VideoStore
 from media_platform.contract.outputs import StoreOutput
-from media_platform.stacks.config import Phase, StageConfig
+from media_platform.stacks.config import StageConfig
 from media_platform.stacks.removal import removal_policy
 
 
@@ -41,7 +41,7 @@ class StoreStack(cdk.Stack):
                 enable_key_rotation=True,
                 removal_policy=removal_policy(config),
             )
-        replicate = config.phase is Phase.REPLICATE
+        copies = [region for region in config.members if region != config.primary]
         primary = store_names(config, config.primary.name) if config.replicas else None
         self.store = VideoStore(
             self,
@@ -51,10 +51,8 @@ class StoreStack(cdk.Stack):
             media_bucket_name=primary.media_bucket_name if primary else None,
             encryption_key=key,
             removal_policy=removal_policy(config),
-            replicate_to=[
-                store_names(config, region.name) for region in config.replicas if replicate
-            ],
-            replica_table_regions=[region.name for region in config.replicas if replicate],
+            replicate_to=[store_names(config, region.name) for region in copies],
+            replica_table_regions=[region.name for region in copies],
         )
         self.store.grant_distributions_read()
         _output(self, self.store)
@@ -93,12 +91,10 @@ class ReplicaStoreStack(cdk.Stack):
             table_name=table_name(config),
             raw_bucket_name=here.raw_bucket_name,
             media_bucket_name=here.media_bucket_name,
-            # The primary exists by then; other replicas may not before the second phase.
             replicate_to=[
                 store_names(config, region.name)
-                for region in config.regions
+                for region in config.members
                 if region.name != self.region
-                and (config.phase is Phase.REPLICATE or region == config.primary)
             ],
             removal_policy=removal_policy(config),
         ).store

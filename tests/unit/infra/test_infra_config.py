@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from infra_templates import STAGES, app_context
 
-from media_platform.stacks.config import ConfigError, Phase, StageConfig, load_stage
+from media_platform.stacks.config import ConfigError, StageConfig, load_stage
 
 REGION: dict[str, Any] = {
     "name": "us-east-1",
@@ -30,13 +30,16 @@ def load(**content: Any) -> StageConfig:
 def test_the_stages_of_the_app_can_be_used(stage: str) -> None:
     config = load_stage(stage, app_context()["stages"])
     assert config.name == stage
-    assert config.phase is Phase.REPLICATE
+    assert config.members == config.regions
 
 
 def test_overrides() -> None:
-    config = load_stage("test", {"test": {"regions": [REGION]}}, account="111111111111", phase=None)
-    assert (config.account, config.phase) == ("111111111111", Phase.REPLICATE)
-    assert load(phase="prepare").phase is Phase.PREPARE
+    stages = app_context()["stages"]
+    config = load_stage("prod", stages, account="111111111111", joining=None)
+    assert (config.account, config.joining) == ("111111111111", ())
+    config = load_stage("prod", stages, joining="eu-west-1")
+    assert config.joining == ("eu-west-1",)
+    assert [region.name for region in config.members] == ["us-east-1"]
 
 
 def test_a_configuration_does_not_change() -> None:
@@ -81,6 +84,13 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         (
             {"domain": {**DOMAIN, "name": "m.example.org"}},
             "domain: name is 'm.example.org', which is not in the zone 'example.com'; ",
+        ),
+        (
+            {"joining": ["us-east-1"]},
+            (
+                "joining contains 'us-east-1', allowed are the regions behind the first: none; "
+                "the first one is what others join"
+            ),
         ),
         (
             {"active_slot": "b"},

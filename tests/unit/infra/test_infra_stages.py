@@ -34,7 +34,7 @@ from media_platform.contract.environment import (
     UploadIntakeEnvironment,
     WorkerEnvironment,
 )
-from media_platform.stacks.config import Phase
+from media_platform.stacks.config import load_stage
 
 CONTAINERS: dict[str, type[Environment]] = {"api": ApiEnvironment, "worker": WorkerEnvironment}
 FUNCTIONS: dict[str, type[Environment] | None] = {
@@ -261,17 +261,36 @@ def test_no_region_imports_from_another(stages: Stages) -> None:
     assert "Fn::ImportValue" not in json.dumps(stages["prod"]["Edge"].content)
 
 
-def test_preparing_makes_stores_without_copies(tmp_path: Path) -> None:
-    prepared = synthesize_stage(tmp_path, stage_config("prod", phase=Phase.PREPARE), nag=False)
-    assert set(prepared) == {"Store-us-east-1", "Store-eu-west-1"}
-    primary = prepared["Store-us-east-1"]
+def test_a_joining_region_has_its_store_and_nobody_copies_to_it(
+    stages: Stages, tmp_path: Path
+) -> None:
+    joining = synthesize_stage(tmp_path, stage_config("prod", joining="eu-west-1"), nag=False)
+    assert set(joining) == {"Store-us-east-1", "Store-eu-west-1", "Media-us-east-1", "Edge"}
+    primary = joining["Store-us-east-1"]
     for bucket in primary.resources("AWS::S3::Bucket").values():
         assert "ReplicationConfiguration" not in bucket["Properties"]
     replicas = primary.only("AWS::DynamoDB::GlobalTable")["Replicas"]
     assert [replica["Region"] for replica in replicas] == ["us-east-1"]
-    for bucket in prepared["Store-eu-west-1"].resources("AWS::S3::Bucket").values():
-        (rule,) = bucket["Properties"]["ReplicationConfiguration"]["Rules"]
-        assert rule["Id"] == "us-east-1"
+    # The newcomer is finished already: it copies to those that are there.
+    newcomer, finished = joining["Store-eu-west-1"], stages["prod"]["Store-eu-west-1"]
+    assert newcomer.content["Resources"] == finished.content["Resources"]
+
+
+def test_joining_takes_nothing_from_the_regions_that_are_there(tmp_path: Path) -> None:
+    content = stage_config("prod").model_dump(mode="json", exclude={"name"})
+    content["regions"].append(
+        {
+            "name": "ap-southeast-2",
+            "availability_zones": ["ap-southeast-2a", "ap-southeast-2b"],
+            "cloudfront_prefix_list": "pl-1",
+        }
+    )
+    joining = load_stage("prod", {"prod": content}, joining="ap-southeast-2")
+    made = synthesize_stage(tmp_path, joining, nag=False)
+    today = synthesize_stage(tmp_path / "today", stage_config("prod"), nag=False)
+    assert set(made) == set(today) | {"Store-ap-southeast-2"}
+    for name, template in today.items():
+        assert made[name].content == template.content
 
 
 def test_a_public_bucket_would_be_found(tmp_path: Path) -> None:

@@ -328,6 +328,21 @@ def test_errors(stack: cdk.Stack, arguments: dict[str, Any], message: str) -> No
         VideoStore(stack, "Store", **arguments)
 
 
+def test_a_table_with_replicas_needs_a_region() -> None:
+    message = (
+        "replica_table_regions is ['eu-west-1'] but the stack has no region; pass "
+        "env=Environment(region=...), since a table lists its own region among the others "
+        "(path: Test/Store)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        VideoStore(
+            cdk.Stack(cdk.App(), "Test"),
+            "Store",
+            table_name="videos",
+            replica_table_regions=["eu-west-1"],
+        )
+
+
 def test_tokens_are_not_judged(synth: Synth) -> None:
     def build(stack: cdk.Stack) -> None:
         name = cdk.CfnParameter(stack, "Name").value_as_string
