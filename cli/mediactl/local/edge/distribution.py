@@ -84,6 +84,7 @@ class Origin:
         path: Put before the path of every request.
         headers: Headers that CloudFront adds.
         bucket: Bucket, for an S3 origin.
+        bucket_region: Region of the bucket.
         load_balancer: ARN of the load balancer, for one behind a VPC origin or its DNS name.
         port: Port of the listener, for a load balancer.
         domain: Domain name.
@@ -95,6 +96,7 @@ class Origin:
     path: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     bucket: str | None = None
+    bucket_region: str = ""
     load_balancer: str | None = None
     port: int = 80
     read_seconds: int = 30

@@ -25,7 +25,7 @@ from mediactl.local.edge.distribution import (
 from mediactl.local.edge.listener import Rule, TargetGroup, read_rule, read_target_group
 from mediactl.local.edge.signatures import PublicKey, load_public_key
 
-_BUCKET_DOMAIN = re.compile(r"^(?P<bucket>.+)\.s3[.-](?:[a-z0-9-]+\.)?amazonaws\.com$")
+_BUCKET_DOMAIN = re.compile(r"^(?P<bucket>.+)\.s3[.-](?:(?P<region>[a-z0-9-]+)\.)?amazonaws\.com$")
 _LISTENER_PORTS = {"http-only": "HTTPPort", "https-only": "HTTPSPort", "match-viewer": "HTTPPort"}
 
 
@@ -123,6 +123,7 @@ def _read_origin(
         path=entry.get("OriginPath") or "",
         headers=tuple((header["HeaderName"], header["HeaderValue"]) for header in headers),
         bucket=bucket["bucket"] if bucket else None,
+        bucket_region=(bucket["region"] if bucket else None) or DEFAULT_REGION,
         load_balancer=balancer,
         port=port,
         read_seconds=read_seconds,
@@ -174,12 +175,12 @@ def _read_rules(
 def _read_bucket_policies(
     emulator: Emulator, behaviors: tuple[Behavior, ...]
 ) -> dict[str, Mapping[str, Any] | None]:
-    s3 = emulator.client("s3", DEFAULT_REGION)
     policies: dict[str, Mapping[str, Any] | None] = {}
     for behavior in behaviors:
         for origin in behavior.origins:
             if origin.bucket is None or origin.bucket in policies:
                 continue
+            s3 = emulator.client("s3", origin.bucket_region)
             try:
                 text = s3.get_bucket_policy(Bucket=origin.bucket)["Policy"]
                 policies[origin.bucket] = json.loads(text)

@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 from multidict import CIMultiDict
 from yarl import URL
 
-from mediactl.local.aws import DEFAULT_REGION, ROOT_ACCESS_KEY, ROOT_SECRET_KEY, Emulator
+from mediactl.local.aws import ROOT_ACCESS_KEY, ROOT_SECRET_KEY, Emulator
 from mediactl.local.edge import bucket_access
 from mediactl.local.edge.distribution import Behavior, Cors, Distribution, Origin
 from mediactl.local.edge.listener import LoadBalancerRequest, action_for, forward_target
@@ -209,7 +209,7 @@ class Edge:
         headers.update(origin.headers)
         url = f"{self._emulator.url}/{bucket}{target}"
         signed = AWSRequest(request.method, url, headers=dict(headers))
-        S3SigV4Auth(self._credentials, "s3", DEFAULT_REGION).add_auth(signed)
+        S3SigV4Auth(self._credentials, "s3", origin.bucket_region).add_auth(signed)
         response = await self._request(
             request.method, url, dict(signed.headers.items()), origin.read_seconds
         )

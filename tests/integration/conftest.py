@@ -1,0 +1,110 @@
+"""What the integration tests share: one plane per session, and films to send through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mediactl.commands.demo import Platform
+from mediactl.commands.local import platform_of
+from mediactl.local import processes
+from mediactl.local.aws import Emulator
+from mediactl.local.plane import RUNNER, Endpoints, Plane
+from mediactl.local.recorded_calls import RecordedCall, read_calls
+from mediactl.local.sample import make_sample
+from mediactl.local.state import DEFAULT_FOLDER
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class RunningPlane:
+    """A plane that is up.
+
+    Attributes:
+        plane: The plane.
+        endpoints: Where it is found.
+        emulator: Its emulator.
+    """
+
+    plane: Plane
+    endpoints: Endpoints
+    emulator: Emulator
+
+    @property
+    def region(self) -> str:
+        """The home region."""
+        return self.endpoints.regions[0]
+
+    @property
+    def runner_pid(self) -> int:
+        """Process id of the process runner."""
+        return next(
+            record.pid
+            for record in processes.records(self.plane.state.processes)
+            if record.name == RUNNER
+        )
+
+    def client(self, service: str, region: str | None = None, **credentials: str) -> Any:
+        """Return a client, with every right unless ``credentials`` are given."""
+        return self.emulator.client(service, region or self.region, **credentials)
+
+    def calls(self, *, since: float = 0.0) -> list[RecordedCall]:
+        """Return the calls that roles made."""
+        return list(read_calls(self.plane.state.calls_file, since=since))
+
+
+def state_folder(base: Path) -> Path:
+    """Return a state folder of its own that shares the virtual environments of the checkout."""
+    shared = REPOSITORY / DEFAULT_FOLDER / "venvs"
+    shared.mkdir(parents=True, exist_ok=True)
+    folder = base / "state"
+    folder.mkdir()
+    (folder / "venvs").symlink_to(shared)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlane]:
+    """The deployed local stage of this repository, up for the whole session."""
+    made = Plane(state_folder(tmp_path_factory.mktemp("plane")), app=REPOSITORY)
+    try:
+        endpoints = made.up()
+        yield RunningPlane(made, endpoints, made.emulator())
+    finally:
+        made.down()
+
+
+@pytest.fixture(scope="session")
+def outputs(plane: RunningPlane) -> dict[str, str]:
+    """The outputs of all stacks of the stage, by name."""
+    merged: dict[str, str] = {}
+    for outputs in plane.endpoints.outputs.values():
+        merged.update(outputs)
+    return merged
+
+
+@pytest.fixture(scope="session")
+def platform(plane: RunningPlane) -> Platform:
+    """What clients of the stage have to know."""
+    return platform_of(plane.endpoints)
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Six seconds of 360p with sound, 180 frames."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    make_sample(path, seconds=6, width=640, height=360)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Fifteen seconds of 1080p with sound, 450 frames: a worker is busy with it for a while."""
+    path = tmp_path_factory.mktemp("film") / "long.mp4"
+    make_sample(path, seconds=15)
+    return path.read_bytes()
