@@ -108,10 +108,13 @@ def serve(environment: WorkerEnvironment, agent_uri: str | None) -> int:
     keep_secrets_from_children()
     ffmpeg.binary()  # its absence shows at the start, not with the first job
     worker = make_worker(environment, agent_uri)
-    # The handler only writes to a pipe: anything with a lock could meet it held by itself.
+    # A signal may reach any thread, and Python's handlers run in the main thread only, once it
+    # wakes up; the write to the wake-up descriptor is what wakes it, from whichever thread.
     wake, notify = os.pipe()
+    os.set_blocking(notify, False)
+    signal.set_wakeup_fd(notify)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os.write(notify, b"s"))
+        signal.signal(number, lambda *_: None)
     failed = True
 
     def work() -> None:
