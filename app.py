@@ -1,18 +1,23 @@
 """The CDK app: reads the stage once, builds its stacks, checks them."""
 
+import sys
+
 import aws_cdk as cdk
 import cdk_nag
 
-from media_platform.stacks.config import load_stage
+from media_platform.stacks.config import ConfigError, load_stage
 from media_platform.stacks.platform import build_platform
 
 app = cdk.App()
-config = load_stage(
-    app.node.try_get_context("stage") or "local",
-    app.node.try_get_context("stages"),
-    account=app.node.try_get_context("account"),
-    joining=app.node.try_get_context("joining"),
-)
+try:
+    config = load_stage(
+        app.node.try_get_context("stage") or "local",
+        app.node.try_get_context("stages") or {},
+        account=app.node.try_get_context("account"),
+        joining=app.node.try_get_context("joining"),
+    )
+except ConfigError as error:
+    sys.exit(str(error))
 build_platform(app, config)
 if app.node.try_get_context("nag") != "false":
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))

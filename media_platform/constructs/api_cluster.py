@@ -70,6 +70,7 @@ class ApiCluster(Construct):
         token_issuer: Whose tokens are accepted.
         load_balancer: The load balancer.
         listener: Its one listener.
+        target_group: The healthy tasks of the API.
         api: The service.
         delivery_parameter: Name of the SSM parameter that tells it where and how to sign.
 

@@ -37,6 +37,9 @@ class RegionConfig(_Part):
     Attributes:
         name: Name of the region, e.g. ``eu-west-1``.
         availability_zones: Its zones that are used; written down, so that synthesizing asks nobody.
+            VPC origins do not reach every zone: in us-east-1 not the one with the id use1-az3,
+            which has another name in every account (CloudFront Developer Guide, "Supported AWS
+            Regions for VPC origins").
         cloudfront_prefix_list: Id of ``com.amazonaws.global.cloudfront.origin-facing`` there.
             Default: none, for an internal load balancer.
     """
@@ -219,7 +222,8 @@ def load_stage(name: str, stages: Mapping[str, Mapping[str, Any]], **overrides: 
         ConfigError: If there is no such stage or a value cannot be used.
     """
     if name not in stages:
-        raise ConfigError(f"stage is {name!r}, allowed are {', '.join(sorted(stages))}; choose one")
+        known = ", ".join(sorted(stages)) or "none, since cdk.json has no stages"
+        raise ConfigError(f"stage is {name!r}, allowed are {known}; choose one")
     given = {key: value for key, value in overrides.items() if value is not None}
     try:
         return StageConfig.model_validate({**stages[name], **given, "name": name})

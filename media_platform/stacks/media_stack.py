@@ -45,6 +45,7 @@ class MediaStack(cdk.Stack):
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
+        self._zones = list(region_config.availability_zones)
         upload_max = cdk.Size.mebibytes(config.api.upload_max_mebibytes)
         zone = hosted_zone(self, config.domain) if config.domain else None
         self.api = ApiCluster(
@@ -95,6 +96,11 @@ class MediaStack(cdk.Stack):
         if config.domain and zone:
             self._name_load_balancer(config.domain, zone)
         self._output()
+
+    @property
+    def availability_zones(self) -> list[str]:
+        """Zones of the region as configured; the CDK would ask the account for them."""
+        return self._zones
 
     def _name_load_balancer(self, domain: DomainConfig, zone: route53.IHostedZone) -> None:
         """Answer the name of the API by the nearest region whose targets are healthy."""
