@@ -2,11 +2,12 @@
 
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs._user_directory import TokenIssuer
+from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs.api_cluster import ApiCluster
 from media_platform.constructs.cdn_distribution import CdnDistribution, MediaOrigin
 from media_platform.constructs.multi_region_replica import MultiRegionReplica
 from media_platform.constructs.transcode_pipeline import TranscodePipeline
-from media_platform.constructs.video_store import VideoStore, VideoStoreBase
+from media_platform.constructs.video_store import VideoStore
 
 __all__ = [
     "ApiCluster",

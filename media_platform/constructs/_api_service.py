@@ -13,7 +13,7 @@ from media_platform.assets import Service
 from media_platform.constructs._checks import reject
 from media_platform.constructs._fargate_task import fargate_task
 from media_platform.constructs._nag import accept_wildcards
-from media_platform.constructs.video_store import VideoStoreBase
+from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.delivery import signing_secret_name
 from media_platform.contract.environment import API_PORT, ApiEnvironment

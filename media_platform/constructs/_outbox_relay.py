@@ -25,7 +25,7 @@ from media_platform.constructs._nag import accept, accept_wildcards
 from media_platform.constructs._private_bucket import private_bucket
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
-from media_platform.constructs.video_store import VideoStoreBase
+from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.environment import OutboxRelayEnvironment
 from media_platform.contract.events import EventType

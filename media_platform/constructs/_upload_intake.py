@@ -15,8 +15,8 @@ from media_platform.assets import Service
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
+from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._worker_service import WorkerService
-from media_platform.constructs.video_store import VideoStoreBase
 from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.object_keys import RAW_PREFIX
 

@@ -16,7 +16,7 @@ from media_platform.assets import Service
 from media_platform.constructs._checks import check_range
 from media_platform.constructs._fargate_task import fargate_task
 from media_platform.constructs._nag import accept_wildcards
-from media_platform.constructs.video_store import VideoStoreBase
+from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract.environment import WorkerEnvironment
 
 _STOP_TIMEOUT = cdk.Duration.seconds(120)

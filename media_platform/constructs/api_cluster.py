@@ -16,8 +16,8 @@ from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_
 from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
+from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs.transcode_pipeline import SINGLE_PUT_LIMIT
-from media_platform.constructs.video_store import VideoStoreBase
 from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.environment import API_PORT, ApiEnvironment
 

@@ -16,8 +16,8 @@ from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._queues import RETENTION, dead_letter_queue
 from media_platform.constructs._upload_intake import UploadIntake
+from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._worker_service import WorkerService, backlog_metric
-from media_platform.constructs.video_store import VideoStoreBase
 from media_platform.contract.events import EventType
 
 SINGLE_PUT_LIMIT = cdk.Size.gibibytes(5)

@@ -1,0 +1,110 @@
+"""What every store of videos offers: its parts, and who may do what with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from media_platform.contract import table as table_contract
+from media_platform.contract.object_keys import MEDIA_PREFIX, RAW_PREFIX
+
+_TABLE_KEY_ACTIONS = (
+    "kms:Decrypt",
+    "kms:DescribeKey",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+)
+"""What DynamoDB does with the key of a table on behalf of whoever uses the table.
+
+Source: DynamoDB Developer Guide, "Usage notes for encryption at rest".
+"""
+
+
+class VideoStoreBase(Construct):
+    """What a store offers, whether it was made here or elsewhere.
+
+    Attributes:
+        table: The table.
+        raw_bucket: Bucket that clients upload to.
+        media_bucket: Bucket that workers publish to; the only one that CloudFront sees.
+        encryption_key: Key of buckets and table, or ``None`` where AWS owns the keys.
+        table_stream_arn: Stream of the table in this region, or ``None`` where the table was made
+            in another region, so that CloudFormation cannot know it.
+    """
+
+    table: dynamodb.ITableV2
+    raw_bucket: s3.IBucket
+    media_bucket: s3.IBucket
+    encryption_key: kms.IKey | None
+    table_stream_arn: str | None
+
+    def grant_upload(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` create objects under ``raw/``, also by URLs that it signs."""
+        self._grant_key(grantee, "kms:GenerateDataKey", "kms:Decrypt")
+        return _grant(grantee, ["s3:PutObject"], [self.raw_objects_arn])
+
+    def grant_read_uploads(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` read uploads by version, and learn that one is gone."""
+        self._grant_key(grantee, "kms:Decrypt")
+        _grant(grantee, ["s3:ListBucket"], [self.raw_bucket.bucket_arn])
+        return _grant(grantee, ["s3:GetObjectVersion"], [self.raw_objects_arn])
+
+    def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` write objects under ``media/``."""
+        self._grant_key(grantee, "kms:GenerateDataKey", "kms:Decrypt")
+        return _grant(grantee, ["s3:PutObject"], [self.media_objects_arn])
+
+    def grant_read_published(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` read objects under ``media/``, and learn that one is missing."""
+        self._grant_key(grantee, "kms:Decrypt")
+        _grant(grantee, ["s3:ListBucket"], [self.media_bucket.bucket_arn])
+        return _grant(grantee, ["s3:GetObject"], [self.media_objects_arn])
+
+    def grant_use_table(
+        self,
+        grantee: iam.IGrantable,
+        *,
+        actions: Sequence[str],
+        indexes: Sequence[table_contract.Index] = (),
+    ) -> iam.Grant:
+        """Let ``grantee`` use the table.
+
+        Args:
+            grantee: Who.
+            actions: Item actions, e.g. ``dynamodb:GetItem``; transactions need those of their
+                parts.
+            indexes: Indexes that it may query. Default: none.
+        """
+        self._grant_key(grantee, *_TABLE_KEY_ACTIONS)
+        if indexes:
+            arns = [f"{self.table.table_arn}/index/{index.name}" for index in indexes]
+            _grant(grantee, ["dynamodb:Query"], arns)
+        return _grant(grantee, actions, [self.table.table_arn])
+
+    @property
+    def raw_objects_arn(self) -> str:
+        """ARN of all uploads."""
+        return self.raw_bucket.arn_for_objects(f"{RAW_PREFIX}*")
+
+    @property
+    def media_objects_arn(self) -> str:
+        """ARN of everything that was published."""
+        return self.media_bucket.arn_for_objects(f"{MEDIA_PREFIX}*")
+
+    def _grant_key(self, grantee: iam.IGrantable, *actions: str) -> None:
+        if self.encryption_key is not None:
+            self.encryption_key.grant(grantee, *actions)
+
+
+def _grant(grantee: iam.IGrantable, actions: Sequence[str], resources: Sequence[str]) -> iam.Grant:
+    return iam.Grant.add_to_principal(
+        grantee=grantee, actions=list(actions), resource_arns=list(resources)
+    )
