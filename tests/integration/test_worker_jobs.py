@@ -107,6 +107,34 @@ def test_bad_upload_fails_at_once_with_a_reason(worker: WorkerProcess, stage: St
     assert stage.objects(job) == {}
 
 
+def test_empty_upload_fails(worker: WorkerProcess, stage: Stage) -> None:
+    job = stage.upload(b"")
+    stage.send(job)
+    failure = stage.finished(job).failure
+    assert failure is not None
+    assert failure.code == "empty"
+
+
+def test_upload_that_is_gone_fails(worker: WorkerProcess, stage: Stage, clip: bytes) -> None:
+    job = stage.upload(clip)
+    stage.emulator.client("s3").delete_object(
+        Bucket=job.bucket, Key=job.key, VersionId=job.version_id
+    )
+    stage.send(job)
+    failure = stage.finished(job).failure
+    assert failure is not None
+    assert failure.code == "source_missing"
+
+
+def test_newer_version_of_the_object_is_not_what_counts(
+    worker: WorkerProcess, stage: Stage, clip: bytes
+) -> None:
+    job = stage.upload(clip)
+    stage.emulator.client("s3").put_object(Bucket=job.bucket, Key=job.key, Body=b"not this")
+    stage.send(job)
+    assert stage.finished(job).status is VideoStatus.READY
+
+
 def test_repeated_message_is_done_once(worker: WorkerProcess, stage: Stage, clip: bytes) -> None:
     job = stage.upload(clip)
     for _ in range(3):
