@@ -144,19 +144,23 @@ def _tail(
         return None, None
     latest: int | None = None
     for seconds in LOOK_BACK_SECONDS:
-        found, found_video = _ends_after(container, video, max(0, end - seconds * MICROSECONDS))
+        try:
+            container.seek(max(0, end - seconds * MICROSECONDS))
+        except av.error.FFmpegError:
+            # FLV without an index: the header is believed until everything was decoded.
+            return end, end
+        found, found_video = _ends(container, video)
         latest = max((time for time in (latest, found) if time is not None), default=None)
         if found_video is not None or seconds * MICROSECONDS > end:
             return latest, found_video
     return latest, None
 
 
-def _ends_after(container: InputContainer, video: Any, since: int) -> tuple[int | None, int | None]:
-    """Return where the packets after a time end, over all streams and of the video."""
+def _ends(container: InputContainer, video: Any) -> tuple[int | None, int | None]:
+    """Return where the packets from here on end, over all streams and of the video."""
     ends: list[int] = []
     video_ends: list[int] = []
     try:
-        container.seek(since)
         for packet in container.demux():
             if packet.pts is None or packet.time_base is None:
                 continue

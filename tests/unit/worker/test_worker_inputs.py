@@ -130,6 +130,20 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[int, int], str, int, bool]
         76,  # the index of the file leaves the slot of the second frame empty
         True,
     ),
+    "flv": (
+        lambda d: make(d / "a.flv", *picture(), *sound(), *H264, *AAC),
+        (192, 108),
+        "25",
+        75,
+        True,
+    ),
+    "program stream": (
+        lambda d: make(d / "a.mpg", *picture(), *sound(), "-c:v", "mpeg2video", "-c:a", "mp2"),
+        (192, 108),
+        "25",
+        75,
+        True,
+    ),
     "transport stream": (
         lambda d: make(d / "a.ts", *picture(), *sound(), *H264, *AAC),
         (192, 108),
@@ -274,6 +288,17 @@ def test_bad_input_gets_a_reason(name: str, tmp_path: Path) -> None:
     assert message.endswith(".")
     assert str(tmp_path) not in message
     assert "127.0.0.1" not in message
+
+
+def test_cut_that_only_decoding_shows_is_not_ready(tmp_path: Path) -> None:
+    """FLV without an index cannot be searched for its tail beforehand."""
+    path = cut(make(tmp_path / "a.flv", *picture(), *H264), 0.5)
+    with bench(path, tmp_path) as workbench:
+        plan = plan_of(path, workbench)
+        encoded = encode_video(plan, plan.ranges[0], workbench, FolderSink(tmp_path))
+    with pytest.raises(BadInputError) as raised:
+        check_frames(plan, encoded.decoded)
+    assert raised.value.failure.code == "truncated"
 
 
 def test_noise_where_pictures_should_be_is_not_ready(tmp_path: Path) -> None:
