@@ -1,0 +1,106 @@
+"""Least privilege: what roles really called, against what the deployed templates grant them."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from journey import sign_in
+
+DEPLOYER = "cdk-"
+"""Start of the names of the roles of the CDK bootstrap, which are not ours."""
+
+ACTING_ROLES = ("ApiTask", "WorkersTask", "Intake", "OutboxRelay", "KeyMaker", "DeliveryWriter")
+"""A part of the name of every role that acts on the main path."""
+
+
+def test_every_recorded_call_is_allowed_by_its_roles_policies(
+    plane: Any, platform: Any, film: bytes
+) -> None:
+    person = sign_in(platform, "grace", tenant="acme")
+    video_id = person.when(person.upload(film), "READY")["video_id"]
+    person.client.playback(video_id)
+    assert person.request("GET", "/api/videos").status == 200
+    assert person.request("DELETE", f"/api/videos/{video_id}").status == 204
+
+    calls = [call for call in plane.calls() if not call.role.startswith(DEPLOYER)]
+    silent = [part for part in ACTING_ROLES if not any(part in call.role for call in calls)]
+    assert not silent
+    granted = {role: statements_of(plane, role) for role in {call.role for call in calls}}
+    uncovered = {
+        (call.role, call.action, call.resource)
+        for call in calls
+        if not any(allows(s, call.action, call.resource) for s in granted[call.role])
+    }
+    assert not uncovered
+    assert not [call for call in calls if not call.allowed]
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "arguments"),
+    [
+        ("s3", "delete_object", {"Bucket": "RawBucket", "Key": "raw/acme/ada/x.mp4"}),
+        ("s3", "get_object", {"Bucket": "RawBucket", "Key": "raw/acme/ada/x.mp4"}),
+        ("s3", "put_object", {"Bucket": "MediaBucket", "Key": "media/x", "Body": b""}),
+        ("sqs", "receive_message", {"QueueUrl": "JobQueueUrl"}),
+        ("dynamodb", "scan", {"TableName": "TableName"}),
+        ("dynamodb", "delete_table", {"TableName": "TableName"}),
+    ],
+)
+def test_what_is_not_granted_is_refused(
+    plane: Any,
+    outputs: dict[str, str],
+    service: str,
+    operation: str,
+    arguments: dict[str, Any],
+) -> None:
+    ecs = plane.client("ecs")
+    (api,) = ecs.describe_services(
+        cluster=outputs["ClusterName"], services=[outputs["ApiServiceName"]]
+    )["services"]
+    task = ecs.describe_task_definition(taskDefinition=api["taskDefinition"])["taskDefinition"]
+    session = plane.client("sts").assume_role(
+        RoleArn=task["taskRoleArn"], RoleSessionName="least-privilege"
+    )["Credentials"]
+    client = plane.client(
+        service,
+        aws_access_key_id=session["AccessKeyId"],
+        aws_secret_access_key=session["SecretAccessKey"],
+        aws_session_token=session["SessionToken"],
+    )
+    filled = {n: outputs.get(v, v) if isinstance(v, str) else v for n, v in arguments.items()}
+    with pytest.raises(ClientError) as refused:
+        getattr(client, operation)(**filled)
+    assert refused.value.response["Error"]["Code"] in {"AccessDenied", "AccessDeniedException"}
+
+
+def statements_of(plane: Any, role: str) -> list[dict[str, Any]]:
+    """Return the Allow statements of a role as CloudFormation deployed them."""
+    iam = plane.client("iam")
+    documents = [
+        iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+    ]
+    for policy in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        version = iam.get_policy(PolicyArn=policy["PolicyArn"])["Policy"]["DefaultVersionId"]
+        found = iam.get_policy_version(PolicyArn=policy["PolicyArn"], VersionId=version)
+        documents.append(found["PolicyVersion"]["Document"])
+    statements = []
+    for document in documents:
+        read = json.loads(document) if isinstance(document, str) else document
+        statements += [s for s in read["Statement"] if s["Effect"] == "Allow"]
+    return statements
+
+
+def allows(statement: dict[str, Any], action: str, resource: str) -> bool:
+    """Tell whether a statement covers a call; conditions are left to the emulator."""
+    return matches(statement["Action"], action) and matches(statement["Resource"], resource)
+
+
+def matches(patterns: str | list[str], value: str) -> bool:
+    """Tell whether a value is meant by one of the patterns of a policy."""
+    listed = [patterns] if isinstance(patterns, str) else patterns
+    return any(fnmatch.fnmatchcase(value, pattern) for pattern in listed)
