@@ -292,7 +292,8 @@ def test_bad_input_gets_a_reason(name: str, tmp_path: Path) -> None:
 
 def test_cut_that_only_decoding_shows_is_not_ready(tmp_path: Path) -> None:
     """FLV without an index cannot be searched for its tail beforehand."""
-    path = cut(make(tmp_path / "a.flv", *picture(), *H264), 0.5)
+    codecs = ("-c:v", "flv1", "-c:a", "libmp3lame")
+    path = cut(make(tmp_path / "a.flv", *picture(), *sound(), *codecs), 0.5)
     with bench(path, tmp_path) as workbench:
         plan = plan_of(path, workbench)
         encoded = encode_video(plan, plan.ranges[0], workbench, FolderSink(tmp_path))
