@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_plane import SmallPlane
 
 from mediactl.commands.demo import Platform
 from mediactl.commands.local import platform_of
@@ -77,6 +78,24 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlane]:
         yield RunningPlane(made, endpoints, made.emulator())
     finally:
         made.down()
+
+
+@pytest.fixture(scope="session")
+def shared_small_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallPlane]:
+    """A plane of the small app; tests may break it, and get it through :func:`small`."""
+    base = tmp_path_factory.mktemp("small")
+    made = SmallPlane(base, state_folder(base))
+    try:
+        yield made
+    finally:
+        made.plane.down()
+
+
+@pytest.fixture(scope="module")
+def small(shared_small_plane: SmallPlane) -> SmallPlane:
+    """The plane of the small app, up at the beginning of the module."""
+    shared_small_plane.up()
+    return shared_small_plane
 
 
 @pytest.fixture(scope="session")

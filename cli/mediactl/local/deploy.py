@@ -34,6 +34,7 @@ CDK_VERSION = "2.1148.1"
 """The CDK CLI that is used where the app's folder has none installed."""
 
 STAGE = "local"
+CONTEXT_FILE = "cdk.context.json"
 _NOT_INPUTS = {
     "__pycache__",
     "bench",
@@ -85,7 +86,7 @@ class Deployment:
             CommandError: If the CDK CLI fails; the text holds the end of its output.
         """
         self._log.unlink(missing_ok=True)
-        inputs = inputs_digest(self._app)
+        sources = inputs_digest(self._app, with_context=False)
         deployed = read_json(self._state.deployed_file) or {}
         here = deployed.get("emulator") == self._emulator_id()
         regions = deployed.get("regions") or [DEFAULT_REGION]
@@ -93,6 +94,10 @@ class Deployment:
             early = pool.submit(self._bootstrap, regions) if not here else None
             self._say("synthesizing the templates")
             digest = self._synthesize()
+            # Synth itself may write what it looked up. What a person changed meanwhile is not in.
+            inputs = inputs_digest(self._app)
+            if inputs_digest(self._app, with_context=False) != sources:
+                inputs = "changed during synth"
             regions = assembly_regions(self._state.assembly)
             if here and deployed.get("assembly") == digest:
                 self._remember(inputs, digest, regions)
@@ -257,10 +262,17 @@ def cdk_command(app: Path) -> list[str]:
     return [npx, "--yes", f"aws-cdk@{CDK_VERSION}"]
 
 
-def inputs_digest(app: Path) -> str:
-    """Return the digest of everything in sight that an app's templates can depend on."""
+def inputs_digest(app: Path, *, with_context: bool = True) -> str:
+    """Return the digest of everything in sight that an app's templates can depend on.
+
+    Args:
+        app: Folder of the app.
+        with_context: Whether look-ups that synth saved in ``cdk.context.json`` count.
+    """
     digest = hashlib.sha256()
     for file in _input_files(app):
+        if not with_context and file == app / CONTEXT_FILE:
+            continue
         digest.update(f"{file.relative_to(app)}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     packages = sorted(

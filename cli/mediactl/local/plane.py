@@ -187,6 +187,19 @@ class Plane:
             )
         return status.endpoints
 
+    def refresh(self) -> None:
+        """Make the edge read what is deployed now, in place of within seconds.
+
+        Raises:
+            CommandError: If the plane is not up.
+        """
+        if self._ask_runner(self.emulator(), "refresh") is None:
+            raise CommandError(
+                "the process runner does not answer",
+                hint="run `mediactl local up`",
+                exit_code=NOT_UP,
+            )
+
     def emulator(self) -> Emulator:
         """Return the running emulator, whose clients are those of the root user.
 
@@ -288,8 +301,15 @@ class Plane:
     def _wait_until_steady(self, emulator: Emulator) -> None:
         deadline = time.monotonic() + STEADY_SECONDS
         told = False
+        before: dict[str, int] = {}
         while True:
             seen = self._ask_runner(emulator)
+            for service in seen["services"] if seen else []:
+                # Failures of the past, of which a service may have recovered, do not count.
+                key = service["task_definition"]
+                known = min(before.get(key, service["failures"]), service["failures"])
+                before[key] = known
+                service["failures"] -= known
             waiting = (
                 [service for service in seen["services"] if _problems_of(service)] if seen else []
             )

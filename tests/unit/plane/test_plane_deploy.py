@@ -33,6 +33,13 @@ def test_every_source_is_an_input(app: Path, name: str) -> None:
     assert inputs_digest(app) != before
 
 
+def test_saved_look_ups_are_inputs_that_synth_itself_writes(app: Path) -> None:
+    every, sources = inputs_digest(app), inputs_digest(app, with_context=False)
+    (app / "cdk.context.json").write_text("{}")
+    assert inputs_digest(app) != every
+    assert inputs_digest(app, with_context=False) == sources
+
+
 def test_a_removed_and_a_renamed_source_are_noticed(app: Path) -> None:
     before = inputs_digest(app)
     (app / "lib/stack.py").rename(app / "lib/stacks.py")

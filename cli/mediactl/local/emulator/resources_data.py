@@ -22,6 +22,7 @@ def install(emulator_port: int) -> None:
     Args:
         emulator_port: TCP port of the emulator, at which user pools publish their keys.
     """
+    _keep_table_names()
     extend("AWS::DynamoDB::GlobalTable", _complete_table)
     extend("AWS::S3::Bucket", _replicate_bucket)
     _refer_to_secrets_by_arn()
@@ -30,6 +31,21 @@ def install(emulator_port: int) -> None:
         return {"ProviderURL": f"http://127.0.0.1:{emulator_port}/{pool_id}"}
 
     extend("AWS::Cognito::UserPool", provider)
+
+
+def _keep_table_names() -> None:
+    """Update a table without a name of its own in place.
+
+    MiniStack generates another name for the update of such a table, and replaces it empty.
+    """
+    known = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::GlobalTable"]  # noqa: SLF001
+
+    def update(physical_id: str, old: Properties, new: Properties, stack: str) -> Outcome:
+        named = {"TableName": physical_id, **new}
+        outcome: Outcome = known["update"](physical_id, old, named, stack)
+        return outcome
+
+    register("AWS::DynamoDB::GlobalTable", {**known, "update": update})
 
 
 def _complete_table(name: str, properties: Properties) -> dict[str, Any]:

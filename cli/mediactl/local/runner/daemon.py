@@ -77,6 +77,7 @@ class Runner:
         self._edge = Edge(emulator, self._healthy_targets)
         self._tasks: dict[str, Task] = {}
         self._services: dict[str, ServiceSpec] = {}
+        # By task definition: a new one may start at once, however often the last one failed.
         self._restarts: dict[str, Restarts] = {}
         self._definitions: dict[str, TaskSpec] = {}
         self._problems: dict[str, str] = {}
@@ -157,7 +158,7 @@ class Runner:
                 continue
             task.stop_reason = "Essential container in task exited"
             lived = time.monotonic() - task.started
-            restarts = self._restarts.setdefault(task.service.arn, Restarts())
+            restarts = self._restarts.setdefault(task.spec.arn, Restarts())
             delay = restarts.ended(lived_seconds=lived, now=time.monotonic())
             logger.warning(
                 "%s: task %s ended with %s after %.1f s; the next starts in %.1f s",
@@ -185,7 +186,7 @@ class Runner:
             self._stop(
                 self._tasks[task_id], "Scaling activity initiated by deployment or desired count"
             )
-        restarts = self._restarts.setdefault(service.arn, Restarts())
+        restarts = self._restarts.setdefault(service.task_definition, Restarts())
         if decision.start and time.monotonic() >= restarts.not_before:
             try:
                 spec = await asyncio.to_thread(self._definition, service)
@@ -236,7 +237,7 @@ class Runner:
             self._watchers[task.task_id] = asyncio.create_task(watching)
 
     def _fail(self, service: ServiceSpec, problem: str) -> None:
-        restarts = self._restarts.setdefault(service.arn, Restarts())
+        restarts = self._restarts.setdefault(service.task_definition, Restarts())
         restarts.ended(lived_seconds=0, now=time.monotonic())
         if self._problems.get(service.arn) != problem:
             logger.error("%s: %s", service.name, problem)
@@ -405,6 +406,7 @@ class Runner:
                 {
                     "name": service.name,
                     "region": service.region,
+                    "task_definition": service.task_definition,
                     "desired": service.desired,
                     "running": len(running),
                     "healthy": sum(task.is_ready for task in running),
@@ -413,7 +415,7 @@ class Runner:
                         for task in running
                     ),
                     "stopping": sum(task.state is TaskState.DEACTIVATING for task in tasks),
-                    "failures": self._restarts.get(service.arn, Restarts()).failures,
+                    "failures": self._restarts.get(service.task_definition, Restarts()).failures,
                     "problem": self._problems.get(service.arn),
                     "tasks": [
                         {
