@@ -73,7 +73,7 @@ def main() -> None:
     ours: list[dict[str, float]] = []
     peers: list[dict[str, float]] = []
     with running_platform() as (platform, state_dir):
-        video = options.video or demo.sample_video(state_dir)
+        video = (options.video or demo.sample_video(state_dir)).resolve()
         for _ in range(options.runs):
             ours.append(demo.run(platform, video, Console(stderr=True)).seconds)
             with tempfile.TemporaryDirectory() as folder:

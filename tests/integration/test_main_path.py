@@ -198,7 +198,12 @@ def test_services_run_with_the_environment_of_their_deployed_task_definitions(
         running = [p for p in processes(plane) if p.cmdline()[1:] == container["command"][1:]]
         assert running
         for process in running:
-            environment = process.environ()
+            try:
+                environment = process.environ()
+            except psutil.AccessDenied:
+                # A worker hides its memory from other processes of its user; root sees it.
+                assert module == "media_worker"
+                continue
             assert {name: environment.get(name) for name in deployed} == deployed
             assert set(environment) - set(deployed) == INJECTED[module]
 
