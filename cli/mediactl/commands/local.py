@@ -106,11 +106,17 @@ def _show(found: Status) -> None:
     if found.endpoints:
         console.print(f"edge      {found.endpoints.edge_url}", highlight=False)
         console.print(f"emulator  {found.endpoints.emulator_url}", highlight=False)
-    services = Table("service", "region", "desired", "running", "healthy", title="Services")
+    services = Table(title="Services")
+    services.add_column("service", overflow="fold")
+    for heading in ("region", "desired", "running", "healthy"):
+        services.add_column(heading)
     for service in found.services:
         counts = (str(service[name]) for name in ("desired", "running", "healthy"))
         services.add_row(service["name"], service["region"], *counts)
-    queues = Table("queue", "region", "visible", "in flight", title="Queues")
+    queues = Table(title="Queues")
+    queues.add_column("queue", overflow="fold")
+    for heading in ("region", "visible", "in flight"):
+        queues.add_column(heading)
     for queue in found.queues:
         name = f"{queue['name']} (dead letters)" if queue["dead_letter"] else queue["name"]
         queues.add_row(name, queue["region"], str(queue["visible"]), str(queue["in_flight"]))

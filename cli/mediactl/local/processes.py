@@ -133,7 +133,10 @@ def is_running(record: ProcessRecord) -> bool:
 
 
 def exit_status(record: ProcessRecord) -> int | None:
-    """Return the exit status of a child of this process that ended, as ``subprocess`` gives it."""
+    """Return the exit status of a child of this process that ended, as ``subprocess`` gives it.
+
+    It is known until :func:`stop` has cleaned up after the process.
+    """
     for child in _children:
         if child.pid == record.pid:
             return child.poll()
@@ -194,6 +197,8 @@ def stop(folder: Path, stopped: Iterable[ProcessRecord], *, grace_seconds: float
         if time.monotonic() > deadline:
             raise RuntimeError(f"processes survive SIGKILL: {stopping}")
         time.sleep(0.02)
+    gone = {record.pid for record in stopping}
+    _children[:] = [child for child in _children if child.pid not in gone]
     for record in stopping:
         forget(folder, record.name)
 
