@@ -153,6 +153,27 @@ def test_an_app_that_does_not_synthesize_is_shown_with_its_error(small: SmallPla
     small.up()
 
 
+def test_a_deploy_that_fails_is_shown_with_its_cause_and_can_be_taken_back(
+    small: SmallPlane,
+) -> None:
+    source = small.app / "app.py"
+    good = source.read_text()
+    bucket = small.output("SiteBucket")
+    taken = f's3.Bucket(stack, "Taken", bucket_name="{bucket}")\napp.synth()'
+    source.write_text(good.replace("app.synth()", taken))
+    try:
+        with pytest.raises(CommandError, match=bucket) as caught:
+            small.up()
+    finally:
+        source.write_text(good)
+    assert "Taken" in str(caught.value)
+    deployed = (small.plane.state.root / "deployed.json").read_text()
+    assert '"assembly": ""' in deployed
+    assert small.get("/api/status?200").status == 200
+    small.up()
+    assert exit_code(small, "status") == 0
+
+
 def test_a_service_that_cannot_start_is_shown_with_its_log(small: SmallPlane) -> None:
     source = small.app / "service" / "server.py"
     good = source.read_text()

@@ -107,6 +107,8 @@ class Deployment:
                 early.result()
             self._bootstrap(regions)
             self._say("deploying the stacks")
+            # A deploy that fails leaves some stacks new and some old: that is nothing known.
+            self._remember("", "", regions)
             self._deploy()
             _wait(warming)
         self._remember(inputs, digest, regions)
