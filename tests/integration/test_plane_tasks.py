@@ -150,7 +150,7 @@ def test_a_deployment_rolls_without_a_failed_request(small: SmallPlane) -> None:
 
     emulator = small.pids()["emulator"]
     source = small.app / "service" / "server.py"
-    source.write_text(source.read_text().replace('"path": self.path', '"path": "new"'))
+    source.write_text(source.read_text().replace('"method":', '"edition": 2, "method":'))
     viewer = threading.Thread(target=ask)
     viewer.start()
     try:
@@ -158,12 +158,13 @@ def test_a_deployment_rolls_without_a_failed_request(small: SmallPlane) -> None:
     finally:
         done.set()
         viewer.join()
-    assert small.get("/api/anything").json["path"] == "new"
+    assert small.get("/api/anything").json["edition"] == 2
     assert set(statuses) == {200}
     assert small.pids()["emulator"] == emulator
 
 
 def test_a_task_leaves_no_process_and_no_folder(small: SmallPlane) -> None:
+    eventually(lambda: running(small, "ApiService", 1), "one task runs and none is stopping")
     (task,) = small.service("ApiService")["tasks"]
     scratch = small.plane.state.scratch / f"task-{task['task_id']}"
     assert scratch.is_dir()

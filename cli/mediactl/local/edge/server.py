@@ -326,11 +326,11 @@ class _Answer:
             _finish(whole.headers, behavior, origin, request.method)
             return whole
         sent = web.StreamResponse(status=self._response.status, reason=self._response.reason)
-        for name, value in self._response.headers.items():
-            if name.lower() not in HOP_BY_HOP:
-                sent.headers.add(name, value)
-        _finish(sent.headers, behavior, origin, request.method)
         try:
+            for name, value in self._response.headers.items():
+                if name.lower() not in HOP_BY_HOP:
+                    sent.headers.add(name, value)
+            _finish(sent.headers, behavior, origin, request.method)
             await sent.prepare(request)
             if request.method != "HEAD":
                 async for block in self._response.content.iter_chunked(BLOCK_BYTES):

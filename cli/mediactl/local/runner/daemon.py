@@ -400,7 +400,11 @@ class Runner:
         self._check_token(request)
         services = []
         for service in self._services.values():
-            tasks = [task for task in self._tasks.values() if task.service.arn == service.arn]
+            tasks = [
+                task
+                for task in self._tasks.values()
+                if task.service.arn == service.arn and task.state in _LIVE
+            ]
             running = [task for task in tasks if task.state is TaskState.RUNNING]
             services.append(
                 {
