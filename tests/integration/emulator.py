@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -28,29 +27,10 @@ from mediactl.local.state import DEFAULT_FOLDER, StateFolder
 ACCOUNT = "000000000000"
 REGION = "eu-central-1"
 OTHER_REGION = "us-west-2"
-PATIENCE_SECONDS = 10
-LOOK_AGAIN_SECONDS = 0.05
-
 VENVS = Path(__file__).parents[2] / DEFAULT_FOLDER / "venvs"
 """Virtual environments by lock file, shared with the local plane."""
 
 Statement = dict[str, Any]
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T | None], what: str) -> T:
-    """Return what ``look`` finds as soon as it finds something.
-
-    Raises:
-        AssertionError: If it does not in time; the message says ``what`` was awaited.
-    """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        found = look()
-        if found:
-            return found
-        time.sleep(LOOK_AGAIN_SECONDS)
-    raise AssertionError(f"{what}: not within {PATIENCE_SECONDS} s")
 
 
 @dataclass(frozen=True)

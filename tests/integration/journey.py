@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import urllib3
+from waiting import eventually
 
 from mediactl.client import MediaClient, Upload
 from mediactl.commands import demo
 
-PATIENCE_SECONDS = 120
-LOOK_AGAIN_SECONDS = 0.1
 FINAL = {"READY", "FAILED", "DELETED"}
-
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T | None], what: str, patience: float = PATIENCE_SECONDS) -> T:
-    """Return what ``look`` finds as soon as it finds something."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(LOOK_AGAIN_SECONDS)
-    raise AssertionError(f"{what}: not within {patience} s")
 
 
 @dataclass(frozen=True)

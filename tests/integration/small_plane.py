@@ -7,10 +7,9 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,18 +19,6 @@ from mediactl.local import processes
 from mediactl.local.plane import Endpoints, Plane
 
 APP = Path(__file__).with_name("plane_app")
-PATIENCE_SECONDS = 90
-
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T | None], what: str) -> T:
-    """Return what ``look`` finds as soon as it finds something."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS} s"
-        time.sleep(0.1)
-    return found
 
 
 @dataclass

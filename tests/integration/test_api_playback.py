@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
 from api_stage import BASE_URL, STAGE, Person, Stage, put_delivery, running_stage
-from emulator import REGION, Emulator, eventually, running_emulator
+from emulator import REGION, Emulator, running_emulator
+from waiting import eventually
 
 from media_api.aws import Clients, open_clients
 from media_api.delivery import (

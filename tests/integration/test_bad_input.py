@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from journey import Person, eventually, send, sign_in
+from journey import Person, send, sign_in
+from waiting import eventually
 
 from media_platform.contract import playback
 from media_platform.contract.delivery import SigningKeyPair, signing_secret_name
@@ -123,9 +124,7 @@ def test_what_is_no_video_fails_with_a_reason(
     assert empty("DeadLetterQueueUrl")
 
 
-@pytest.mark.parametrize(
-    "name", ["my holiday film.mp4", "a+b&c=d.mp4", "Ærø 夏.mp4", "x'\"<>.mp4"]
-)
+@pytest.mark.parametrize("name", ["my holiday film.mp4", "a+b&c=d.mp4", "Ærø 夏.mp4", "x'\"<>.mp4"])
 def test_any_file_name_works(ada: Person, film: bytes, name: str) -> None:
     video = ada.when(ada.upload(film, file_name=name, title=name), "READY")
     assert (video["file_name"], video["title"]) == (name, name)

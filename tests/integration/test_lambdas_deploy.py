@@ -12,15 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from emulator import (
-    ACCOUNT,
-    OTHER_REGION,
-    REGION,
-    Emulator,
-    allow,
-    eventually,
-    running_emulator,
-)
+from emulator import ACCOUNT, OTHER_REGION, REGION, Emulator, allow, running_emulator
+from waiting import eventually
 
 from media_platform.assets import Service
 from media_platform.contract.delivery import DeliveryDocument, SigningKeyPair

@@ -9,15 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from emulator import (
-    ACCOUNT,
-    OTHER_REGION,
-    REGION,
-    Emulator,
-    allow,
-    eventually,
-    running_emulator,
-)
+from emulator import ACCOUNT, OTHER_REGION, REGION, Emulator, allow, running_emulator
+from waiting import eventually
 
 from media_platform.assets import Service
 from media_platform.contract import table

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from emulator import (
-    ACCOUNT,
-    REGION,
-    Emulator,
-    FunctionError,
-    allow,
-    eventually,
-    running_emulator,
-)
+from emulator import ACCOUNT, REGION, Emulator, FunctionError, allow, running_emulator
+from waiting import eventually
 
 from media_platform.assets import Service
 from media_platform.contract import table

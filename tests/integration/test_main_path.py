@@ -9,7 +9,8 @@ from typing import Any
 
 import psutil
 import pytest
-from journey import Person, eventually, send, sign_in
+from journey import Person, send, sign_in
+from waiting import eventually
 
 from media_platform.contract import table
 from media_platform.contract.environment import ApiEnvironment, WorkerEnvironment

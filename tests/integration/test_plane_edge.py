@@ -7,7 +7,8 @@ import threading
 from typing import Any
 
 import pytest
-from small_plane import SmallPlane, eventually
+from small_plane import SmallPlane
+from waiting import eventually
 
 CONTENT = bytes(range(256)) * 4096
 

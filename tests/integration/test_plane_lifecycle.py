@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from small_plane import SmallPlane, eventually
+from small_plane import SmallPlane
+from waiting import eventually
 
 from mediactl.errors import DEGRADED, NOT_UP, CommandError
 from mediactl.local.plane import RUNNER

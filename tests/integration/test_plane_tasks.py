@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 import psutil
-from small_plane import SmallPlane, eventually
+from small_plane import SmallPlane
+from waiting import eventually
 
 
 def resource(small: SmallPlane) -> dict[str, str]:

@@ -9,16 +9,8 @@ from pathlib import Path
 
 import pytest
 from emulator import REGION, running_emulator
-from worker_stage import (
-    MEDIA,
-    Stage,
-    WorkerProcess,
-    decode,
-    eventually,
-    make_clip,
-    make_stage,
-    moving_picture,
-)
+from waiting import eventually
+from worker_stage import MEDIA, Stage, WorkerProcess, decode, make_clip, make_stage, moving_picture
 
 from media_platform.contract.events import EventType
 from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob

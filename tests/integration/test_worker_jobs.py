@@ -7,15 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from emulator import running_emulator
-from worker_stage import (
-    Stage,
-    WorkerProcess,
-    decode,
-    eventually,
-    make_clip,
-    make_stage,
-    moving_picture,
-)
+from waiting import eventually
+from worker_stage import Stage, WorkerProcess, decode, make_clip, make_stage, moving_picture
 
 from media_platform.contract.events import EventType
 from media_platform.contract.run import RunStatus

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from emulator import ACCOUNT, REGION, Emulator, allow
+from waiting import eventually
 
 from media_platform.contract import table
 from media_platform.contract import video as videos
@@ -39,27 +40,6 @@ MEDIA = "media-files"
 TABLE = "videos"
 QUEUE = "jobs"
 DEAD_LETTERS = "dead-letters"
-
-
-PATIENCE_SECONDS = 120
-
-LOOK_AGAIN_SECONDS = 0.05
-
-T = TypeVar("T")
-
-
-def eventually(look: Callable[[], T | None], what: str) -> T:
-    """Return what ``look`` finds as soon as it finds something.
-
-    Raises:
-        AssertionError: If it does not in time; the message says ``what`` was awaited.
-    """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(LOOK_AGAIN_SECONDS)
-    raise AssertionError(f"{what}: not within {PATIENCE_SECONDS} s")
 
 
 def make_clip(path: Path, *arguments: str) -> Path:
