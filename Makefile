@@ -48,7 +48,7 @@ integration: $(READY)  ## Tests against the local plane, with real video
 	@$(BIN)/pytest tests/integration
 
 test: check  ## Everything that CI runs
-	@$(BIN)/pytest
+	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) unit integration
 
 synth: $(READY)  ## Synthesize every stage
 	@for stage in local dev prod; do \
