@@ -3,7 +3,13 @@
 
 PYTHON ?= python3
 VIDEO ?=
+# The name of a file as it was typed: make and the shell are kept from reading it.
+FILM := $(value VIDEO)
+export FILM
+# Node 20 works; preflight says once that its time is over, the CDK would say so at every start.
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 BIN := .venv/bin
+VENV := .venv/.made
 READY := .venv/.ready
 SOURCES := .:cli:$(subst $() ,:,$(wildcard runtime/*))
 
@@ -20,20 +26,25 @@ help:  ## Show this list
 
 setup: $(READY)  ## Install everything below .venv and node_modules
 
-$(READY): requirements-dev.txt package-lock.json pyproject.toml
+# The mark comes last: what was interrupted is made anew.
+$(VENV):
 	@$(PYTHON) tools/preflight.py
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing below .venv and node_modules (about 1 GB; once)"
+	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.13,<0.14"
+	@touch $@
+
+$(READY): $(VENV) requirements-dev.txt package-lock.json pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@npm ci --silent
 	@touch $@
 
 demo: $(READY)  ## Run the main job on this machine: upload, transcode, play (VIDEO=path for your own)
-	@$(BIN)/mediactl local demo $(if $(VIDEO),--video "$(VIDEO)")
+	@$(BIN)/mediactl local demo $(if $(FILM),--video "$$FILM")
 
-down: $(READY)  ## Stop the local plane
-	@$(BIN)/mediactl local down
+down:  ## Stop the local plane
+	@if test -f $(READY); then $(BIN)/mediactl local down; else echo "nothing was running"; fi
 
 check: $(READY)  ## Lint, format, types and layers
 	@$(BIN)/ruff check

@@ -19,8 +19,11 @@ if shutil.which("npm") is None or shutil.which("node") is None:
     problems.append("Node.js is missing: install Node 20 or newer, with npm (https://nodejs.org)")
 else:
     version = subprocess.check_output(["node", "--version"]).decode().strip()
-    if int(version.lstrip("v").split(".")[0]) < 20:
-        problems.append("Node %s is too old: install Node 20 or newer" % version)
+    major = int(version.lstrip("v").split(".")[0])
+    if major < 20:
+        problems.append("Node %s is too old: install Node 22 or newer" % version)
+    elif major < 22:
+        sys.stderr.write("note: Node %s works, but gets no more fixes; 22 and 24 do\n" % version)
 
 for problem in problems:
     sys.stderr.write("error: %s\n" % problem)

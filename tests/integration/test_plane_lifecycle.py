@@ -233,3 +233,18 @@ def test_an_interrupted_up_leaves_nothing_running(small: SmallPlane, words: str)
     process.stderr.read()
     assert process.wait(timeout=120) == 130
     assert processes_in(small.plane.state.root) == []
+
+
+def test_an_interrupted_up_leaves_a_plane_that_ran_before(
+    small: SmallPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.up()
+    before = processes_in(small.plane.state.root)
+
+    def interrupted(*, redeploy: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(small.plane, "_up", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small.plane.up()
+    assert processes_in(small.plane.state.root) == before

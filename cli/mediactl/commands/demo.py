@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mimetypes
 import secrets
@@ -10,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -20,6 +20,7 @@ from media_platform.contract.video import VideoStatus
 from mediactl.client import ApiError, MediaClient
 from mediactl.errors import CommandError
 from mediactl.local import player, sample
+from mediactl.local.aws import new_client
 
 POLL_SECONDS = 0.25
 FINAL = {VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED}
@@ -71,16 +72,10 @@ class Report:
 
 def sign_in(platform: Platform, *, name: str = "demo", tenant: str = "demo") -> str:
     """Create or refresh a user with a random password and return an access token."""
-    cognito = boto3.client(
-        "cognito-idp",
-        region_name=platform.region,
-        endpoint_url=platform.endpoint_url,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106
-    )
+    cognito = new_client(platform.endpoint_url, "cognito-idp", platform.region)
     pool = platform.user_pool_id
     email = f"{name}@example.com"
-    try:
+    with contextlib.suppress(cognito.exceptions.UsernameExistsException):
         cognito.admin_create_user(
             UserPoolId=pool,
             Username=email,
@@ -91,11 +86,9 @@ def sign_in(platform: Platform, *, name: str = "demo", tenant: str = "demo") -> 
                 {"Name": f"custom:{identity.TENANT_ATTRIBUTE}", "Value": tenant},
             ],
         )
-        cognito.admin_add_user_to_group(
-            UserPoolId=pool, Username=email, GroupName=identity.EDITOR_GROUP
-        )
-    except cognito.exceptions.UsernameExistsException:
-        pass
+    cognito.admin_add_user_to_group(
+        UserPoolId=pool, Username=email, GroupName=identity.EDITOR_GROUP
+    )
     password = f"{secrets.token_urlsafe(18)}aA1!"
     cognito.admin_set_user_password(
         UserPoolId=pool, Username=email, Password=password, Permanent=True
@@ -137,11 +130,19 @@ def run(platform: Platform, video: Path, talk: Console) -> Report:
     """
     content_type = content_type_of(video)
     client = MediaClient(platform.edge_url, sign_in(platform))
+
+    def tell(text: str) -> None:
+        """Say where a progress bar cannot be seen how far the job is."""
+        if not talk.is_terminal:
+            talk.print(text, highlight=False)
+
     columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn())
     try:
         with Progress(*columns, TimeElapsedColumn(), console=talk) as progress:
             created, uploaded_in = _upload(client, video, content_type, progress)
+            tell(f"uploaded as {created['video_id']}")
             final, playable_in, ready_in = _wait(client, created["video_id"], progress)
+            tell("transcoded, now playing")
             report_playing = progress.add_task("play", total=None)
             grant = client.playback(final["video_id"])
             renditions, unsigned = _play(grant)

@@ -214,13 +214,17 @@ def demo(state_dir: Path, video: Path | None) -> None:
 
     if video is not None:
         main_job.content_type_of(video)
+    file = state_dir / "demo.json"
+    file.unlink(missing_ok=True)
     platform = platform_of(_plane(state_dir).up())
     chosen = video or main_job.sample_video(state_dir)
     report = main_job.run(platform, chosen, Console(stderr=True))
-    file = state_dir / "demo.json"
     main_job.write(report, file)
     Console().print(main_job.summary(report, chosen))
-    output.say(f"the report is {file}; `mediactl local down` stops the plane")
+    output.say(
+        f"the report is {file}; the plane stays up until `mediactl local down`"
+        " (in a checkout: `make down`)"
+    )
 
 
 def platform_of(endpoints: Endpoints) -> Platform:

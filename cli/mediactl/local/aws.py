@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import urllib.request
 from dataclasses import dataclass, field
@@ -49,11 +50,11 @@ class Emulator:
             **credentials: ``aws_access_key_id`` and so on. Default: the root user.
         """
         if credentials:
-            return _new_client(self.url, service, region, credentials)
+            return new_client(self.url, service, region, credentials)
         key = (self.url, service, region)
         with _lock:
             if key not in _clients:
-                _clients[key] = _new_client(*key, _ROOT)
+                _clients[key] = new_client(*key)
             return _clients[key]
 
     def control(self, operation: str, request: Any = None, *, timeout: float = 10) -> Any:
@@ -89,7 +90,17 @@ _clients: dict[tuple[str, str, str], Any] = {}
 _lock = threading.Lock()
 
 
-def _new_client(url: str, service: str, region: str, credentials: dict[str, Any]) -> Any:
+def new_client(
+    url: str, service: str, region: str, credentials: dict[str, Any] | None = None
+) -> Any:
+    """Return a client of an emulator, which no setting of the person's own account changes.
+
+    Args:
+        url: Endpoint of the emulator.
+        service: Name of the service as boto3 knows it.
+        region: Region.
+        credentials: ``aws_access_key_id`` and so on. Default: the root user.
+    """
     import botocore.session  # noqa: PLC0415 - slow, and not every command needs it
     from botocore.config import Config  # noqa: PLC0415
 
@@ -100,10 +111,17 @@ def _new_client(url: str, service: str, region: str, credentials: dict[str, Any]
         proxies={},
         s3={"addressing_style": "path"},
     )
-    # Neither a profile nor variables of the person's own account must reach in.
-    session = botocore.session.Session()
+    # Neither a profile nor files of the person's own account must reach in.
+    nowhere = (None, None, os.devnull, None)
+    session = botocore.session.Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": nowhere,
+            "credentials_file": nowhere,
+        }
+    )
     return session.create_client(
-        service, region_name=region, endpoint_url=url, config=config, **credentials
+        service, region_name=region, endpoint_url=url, config=config, **(credentials or _ROOT)
     )
 
 

@@ -125,7 +125,7 @@ class Plane:
 
         Raises:
             CommandError: If a part does not come up; what runs by then is left for a look at it.
-            KeyboardInterrupt: On Ctrl-C, after everything was stopped.
+            KeyboardInterrupt: On Ctrl-C, after everything that this call started was stopped.
         """
         if not (self._app / "cdk.json").exists():
             raise CommandError(
@@ -133,11 +133,15 @@ class Plane:
                 hint="run this in the folder of a CDK app",
             )
         with self.state.locked():
+            ran_before = running_emulator(self.state) is not None
             try:
                 return self._up(redeploy=redeploy)
             except KeyboardInterrupt:
-                self._say("interrupted; stopping everything")
-                self._down()
+                if ran_before:
+                    self._say("interrupted; the plane that was up before is left as it is")
+                else:
+                    self._say("interrupted; stopping everything")
+                    self._down()
                 raise
 
     def down(self) -> bool:
@@ -146,6 +150,8 @@ class Plane:
         Returns:
             Whether anything ran.
         """
+        if not self.state.root.exists():
+            return False
         with self.state.locked():
             return self._down()
 
