@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,6 +21,7 @@ from mediactl.local.edge.signatures import (
     authorize,
     load_public_key,
 )
+from tests.unit import node_openssl
 
 HOST = "http://127.0.0.1:4000"
 RUN = "/media/us-east-1/demo/video/run"
@@ -143,23 +141,12 @@ def test_admits_a_canned_policy_of_amazons_signer_for_its_url_only(
     assert denied(replace(viewer, query=longer), keys) == "AccessDenied"
 
 
-def test_admits_a_signature_of_openssl(tmp_path: Path) -> None:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("OpenSSL's command is not installed")
-    private, text = tmp_path / "key.pem", tmp_path / "policy"
-    text.write_text(policy())
-
-    def run(*arguments: str) -> bytes:
-        return subprocess.run(
-            [openssl, *arguments], check=True, capture_output=True, timeout=30
-        ).stdout
-
-    run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private))
-    public = run("ec", "-in", str(private), "-pubout").decode()
+def test_admits_a_signature_of_openssl() -> None:
+    text = policy().encode()
+    signature, public = node_openssl.sign_with_new_key(text)
     parts = {
-        "Policy": playback.encode(text.read_bytes()),
-        "Signature": playback.encode(run("dgst", "-sha256", "-sign", str(private), str(text))),
+        "Policy": playback.encode(text),
+        "Signature": playback.encode(signature),
         "Key-Pair-Id": KEY_ID,
         "Hash-Algorithm": "SHA256",
     }
