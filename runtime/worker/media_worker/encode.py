@@ -22,7 +22,9 @@ from media_worker.probe import Workbench
 from media_worker.sandbox import Limits
 from media_worker.segments import AudioSegmenter, GridError, Segment, VideoSegmenter
 
-_MEMORY = 8 * 1024**3
+_MEMORY = 6 * 1024**3
+"""Well below what the task has (8 GiB), so that a child fails before the worker is killed."""
+
 _PRE_ROLL = Fraction(1)
 _LONG_PRE_ROLL = Fraction(10)
 """Seeking in MPEG streams lands between key frames."""

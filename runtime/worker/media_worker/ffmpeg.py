@@ -156,18 +156,23 @@ def _x264(rung: Rung, gop: int, threads: int) -> list[str]:
 
 
 def filters(plan: Plan, frames: FrameRange) -> str:
-    """Return the filter graph: source times to frame numbers, then one branch per rung."""
+    """Return the filter graph: one decode, one branch per rung, source times to frame numbers.
+
+    The cadence comes last in each branch. What fills a pause is then one scaled picture, counted
+    many times; ahead of the split, every filling frame would be scaled and queued anew, which for a
+    minute of pause in a large picture takes more memory than a worker has.
+    """
     source = plan.source
     chain = [f"setpts=PTS-({source.first_pts})"]
     if source.interlaced:
         chain.append("bwdif=mode=send_frame")
     start_time = ":start_time=0" if frames.start == 0 else ""
-    chain.append(f"fps=fps={plan.frame_rate}:round=near{start_time}")
     end = "" if frames.end is None else f":end_pts={frames.end}"
-    chain.append(f"trim=start_pts={frames.start}{end}")
+    cadence = f"fps=fps={plan.frame_rate}:round=near{start_time},trim=start_pts={frames.start}{end}"
     names = "".join(f"[split{number}]" for number in range(len(plan.rungs)))
     branches = [
-        f"[0:{source.video_index}]{','.join(chain)},split=2[count][picture]",
+        f"[0:{source.video_index}]{','.join(chain)},split=2[decoded][picture]",
+        f"[decoded]{cadence}[count]",
         f"[picture]{_tone_map(plan)}split={len(plan.rungs)}{names}",
     ]
     matrix = "bt709" if has_hd_colours(source) or is_hdr(source) else "smpte170m"
@@ -175,7 +180,7 @@ def filters(plan: Plan, frames: FrameRange) -> str:
         branches.append(
             f"[split{number}]scale={rung.width}:{rung.height}:flags=bicubic:out_range=tv,setsar=1,"
             "format=yuv420p,setparams=range=tv:color_primaries=bt709:color_trc=bt709"
-            f":colorspace={matrix}:field_mode=prog[rung{number}]"
+            f":colorspace={matrix}:field_mode=prog,{cadence}[rung{number}]"
         )
     return ";".join(branches)
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from clips import (
     H264,
+    MAX_PIXELS,
     MAX_SECONDS,
     FolderSink,
     bench,
@@ -21,9 +26,11 @@ from clips import (
     sound,
 )
 
+from media_worker import ffmpeg
 from media_worker.encode import encode_audio, encode_video, make_poster
 from media_worker.faults import BadInputError
-from media_worker.planning import check_frames
+from media_worker.planning import check_frames, make_plan
+from media_worker.probe import probe
 from media_worker.segments import AUDIO_RATE
 
 VFR = "select='not(between(n\\,20\\,44))',settb=1/1000"
@@ -228,6 +235,36 @@ def test_ladder_is_never_above_the_source(tmp_path: Path) -> None:
     assert [(rung.width, rung.height) for rung in plan.rungs] == [(960, 480), (720, 360)]
     assert encoded.encoded == (60, 60)
     assert len(decoded(sink.playlist(0))) == len(decoded(sink.playlist(1))) == 60
+
+
+def test_pause_in_a_recording_takes_time_and_no_memory(tmp_path: Path) -> None:
+    """What fills the 90 seconds would be 800 MB if each frame was a picture of its own."""
+    pause = "setpts='PTS+if(gte(N,25),90/TB,0)'"
+    path = make(
+        *(tmp_path / "pause.mkv", *picture(2, "640x360"), "-vf", pause, "-fps_mode", "vfr"),
+        *("-enc_time_base", "1/1000", *H264, "-pix_fmt", "yuv444p"),
+    )
+    with bench(path, tmp_path, max_seconds=120) as workbench, Path(os.devnull).open("wb") as null:
+        plan = make_plan(probe(workbench, path.read_bytes()[:16]))
+        argv = ffmpeg.video(
+            plan,
+            plan.ranges[0],
+            workbench.source.url,
+            pipes=[null.fileno()],
+            pre_roll=Fraction(1),
+            max_pixels=MAX_PIXELS,
+            threads=1,
+        )
+        child = subprocess.Popen(argv, stdout=subprocess.PIPE, pass_fds=[null.fileno()])
+        assert child.stdout is not None
+        with child.stdout as progress:
+            counts = [line for line in progress if line.startswith(b"frame=")]
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    assert int(counts[-1].split(b"=")[1]) == plan.frames == 92 * 25
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert usage.ru_maxrss * unit < 400 * 1024**2
 
 
 def cut(path: Path, part: float) -> Path:
