@@ -38,8 +38,9 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         "format_whitelist": request["demuxers"],
     }
     try:
-        container = av.open(request["url"], options=options)
-    except (av.error.FFmpegError, ValueError, EOFError):
+        # Metadata is not looked at, so it may be in whatever encoding a camera likes.
+        container = av.open(request["url"], options=options, metadata_errors="replace")
+    except av.error.FFmpegError:
         if request["head"][8:16] == b"ftyp".hex():
             raise Fault(
                 "unreadable",

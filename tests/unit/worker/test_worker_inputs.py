@@ -226,6 +226,16 @@ def test_input_becomes_an_exact_ladder(name: str, tmp_path: Path) -> None:
     assert poster.startswith(b"\xff\xd8")
 
 
+@pytest.mark.parametrize("container", ["avi", "mkv", "mp4"])
+def test_metadata_may_be_in_any_encoding(container: str, tmp_path: Path) -> None:
+    path = make(tmp_path / f"a.{container}", *picture(1), *H264, "-metadata", "title=Cafes")
+    data = path.read_bytes()
+    assert b"Cafes" in data
+    path.write_bytes(data.replace(b"Cafes", "Cafés".encode("latin-1")))
+    with bench(path, tmp_path) as workbench:
+        assert plan_of(path, workbench).source.displayed_size == (192, 108)
+
+
 def test_ladder_is_never_above_the_source(tmp_path: Path) -> None:
     path = make(tmp_path / "wide.mp4", *picture(2.4, "1000x500"), *H264)
     sink = FolderSink(tmp_path)
