@@ -6,10 +6,14 @@ import json
 import time
 from typing import Any
 
+import boto3
 import pytest
+import urllib3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from small_plane import SmallPlane
 
+from mediactl.local.aws import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from mediactl.local.recorded_calls import read_calls
 
 STACK = "Additions"
@@ -398,6 +402,75 @@ def test_a_wrong_secret_opens_nothing(small: SmallPlane) -> None:
     with pytest.raises(ClientError) as caught:
         forged.list_clusters()
     assert "Signature" in caught.value.response["Error"]["Code"]
+
+
+@pytest.mark.parametrize("listed", [None, ["email", "name"]])
+def test_users_write_only_what_their_app_client_may(
+    small: SmallPlane, listed: list[str] | None
+) -> None:
+    cognito = small.client("cognito-idp")
+    pool = cognito.create_user_pool(
+        PoolName="writers",
+        Schema=[{"Name": "tenant", "AttributeDataType": "String", "Mutable": True}],
+    )["UserPool"]["Id"]
+    options = {} if listed is None else {"WriteAttributes": listed}
+    client = cognito.create_user_pool_client(
+        UserPoolId=pool,
+        ClientName="c",
+        ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH"],
+        **options,
+    )["UserPoolClient"]["ClientId"]
+    tenant = {"Name": "custom:tenant", "Value": "acme"}
+    cognito.admin_create_user(UserPoolId=pool, Username="ada", UserAttributes=[tenant])
+    password = "Correct-horse-1"
+    cognito.admin_set_user_password(
+        UserPoolId=pool, Username="ada", Password=password, Permanent=True
+    )
+    token = cognito.initiate_auth(
+        ClientId=client,
+        AuthFlow="USER_PASSWORD_AUTH",
+        AuthParameters={"USERNAME": "ada", "PASSWORD": password},
+    )["AuthenticationResult"]["AccessToken"]
+    other = {"Name": "custom:tenant", "Value": "other"}
+    for call, arguments in (
+        (cognito.update_user_attributes, {"AccessToken": token}),
+        (cognito.sign_up, {"ClientId": client, "Username": "eve", "Password": password}),
+    ):
+        with pytest.raises(cognito.exceptions.NotAuthorizedException, match="unauthorized attr"):
+            call(**arguments, UserAttributes=[{"Name": "name", "Value": "x"}, other])
+    cognito.update_user_attributes(
+        AccessToken=token, UserAttributes=[{"Name": "name", "Value": "Ada"}]
+    )
+    kept = {a["Name"]: a["Value"] for a in cognito.get_user(AccessToken=token)["UserAttributes"]}
+    assert (kept["custom:tenant"], kept["name"]) == ("acme", "Ada")
+    users = cognito.list_users(UserPoolId=pool)["Users"]
+    assert [user["Username"] for user in users] == ["ada"]
+
+
+def test_a_presigned_request_carries_only_headers_that_were_signed(small: SmallPlane) -> None:
+    s3 = boto3.client(
+        "s3",
+        region_name="eu-west-1",
+        endpoint_url=small.endpoints.emulator_url,
+        aws_access_key_id=ROOT_ACCESS_KEY,
+        aws_secret_access_key=ROOT_SECRET_KEY,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+    )
+    bucket = small.output("MediaBucket")
+    url = s3.generate_presigned_url(
+        "put_object", {"Bucket": bucket, "Key": "signed", "Metadata": {"a": "1"}}
+    )
+    signed = {"x-amz-meta-a": "1", "content-type": "text/plain"}
+
+    def put(headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        return urllib3.request("PUT", url, body=b"x", headers=headers, retries=False)
+
+    refusal = put({**signed, "x-amz-tagging": "a=b"})
+    assert refusal.status == 403
+    assert b"AccessDenied" in refusal.data
+    assert b"headers present in the request which were not signed" in refusal.data
+    assert put(signed).status == 200
+    assert s3.head_object(Bucket=bucket, Key="signed")["Metadata"] == {"a": "1"}
 
 
 def test_the_control_door_is_closed_without_the_token(small: SmallPlane) -> None:

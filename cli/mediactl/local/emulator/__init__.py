@@ -8,6 +8,7 @@ standard library, botocore and MiniStack, and nothing of ``mediactl`` outside th
 
 - ``recorder`` writes every authorization decision on a role to a file;
 - ``autoscaling`` is the Application Auto Scaling API, which MiniStack lacks;
+- ``signed_headers`` and ``written_attributes`` refuse what S3 and Cognito refuse;
 - ``tasks`` hands the tasks of ECS services to the process runner;
 - ``resources_*`` are CloudFormation handlers for types that MiniStack lacks or treats in part;
 - ``control`` is the private HTTP door through which the process runner reports.

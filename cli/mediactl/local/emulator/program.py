@@ -17,6 +17,8 @@ from . import (
     resources_delivery,
     resources_network,
     resources_scaling,
+    signed_headers,
+    written_attributes,
 )
 from .control import with_control_door
 from .scalable_targets import ScalableTargets
@@ -45,6 +47,8 @@ def main() -> None:
     tasks.install()
     deliveries.install()
     object_ranges.install()
+    signed_headers.install()
+    written_attributes.install()
     resources_delivery.install(settings.edge_authority)
     resources_network.install()
     resources_data.install(settings.emulator_port)
