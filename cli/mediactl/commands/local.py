@@ -181,12 +181,15 @@ def _new_lines(file: Path, positions: dict[Path, int]) -> Iterator[str]:
 @click.option("--denied", is_flag=True, help="Only calls that were refused.")
 @json_option
 def calls(state_dir: Path, role: str | None, denied: bool, as_json: bool) -> None:
-    """Show which calls roles made, and whether their policies allow them."""
-    from mediactl.local.recorded_calls import read_calls  # noqa: PLC0415
+    """Show which calls roles made, and whether their policies allow them.
+
+    Objects are shown by the start of their key; JSON names each.
+    """
+    from mediactl.local.recorded_calls import grouped, read_calls  # noqa: PLC0415
 
     found = sorted(
         {
-            (call.role, call.action, call.resource, call.allowed)
+            (call.role, call.action, call.resource if as_json else grouped(call), call.allowed)
             for call in read_calls(StateFolder(state_dir).calls_file)
             if (role or "").lower() in call.role.lower() and not (denied and call.allowed)
         }
@@ -195,6 +198,8 @@ def calls(state_dir: Path, role: str | None, denied: bool, as_json: bool) -> Non
         names = ("role", "action", "resource", "allowed")
         output.data([dict(zip(names, call, strict=True)) for call in found])
         return
+    if not found:
+        output.say("no calls")
     for name, action, resource, allowed in found:
         click.echo(f"{'allowed' if allowed else 'DENIED ':7} {name} {action} {resource}")
 

@@ -29,6 +29,14 @@ class RecordedCall:
     allowed: bool
 
 
+def grouped(call: RecordedCall) -> str:
+    """Return the resource of a call, for an object the folder that is two levels deep."""
+    parts = call.resource.split("/", 3)
+    if not call.resource.startswith("arn:aws:s3:::") or len(parts) <= 3:  # noqa: PLR2004
+        return call.resource
+    return "/".join([*parts[:3], "*"])
+
+
 def read_calls(file: Path, *, since: float = 0.0) -> Iterator[RecordedCall]:
     """Yield the recorded calls, oldest first.
 
