@@ -69,6 +69,7 @@ class Source:
         sample_aspect: Width of a pixel divided by its height.
         transfer: Transfer characteristics (ITU-T H.273).
         matrix: Matrix coefficients (ITU-T H.273).
+        video_promise: Time of the end that the header claims for the video, or ``None``.
         promised_end: Time of the end that the header claims for the longest stream, or ``None``.
         tail_end: Time of the end of the last packet found, of any stream, or ``None``.
         video_end: Time of the end of the last video packet, as far as it is known.
@@ -92,6 +93,7 @@ class Source:
     sample_aspect: Fraction
     transfer: int
     matrix: int
+    video_promise: Fraction | None
     promised_end: Fraction | None
     tail_end: Fraction | None
     video_end: Fraction | None
@@ -185,9 +187,9 @@ def make_plan(source: Source) -> Plan:
         gop_frames=gop,
         segment_frames=gop * (SEGMENT_SECONDS // GOP_SECONDS),
     )
-    frames = None
-    if source.video_end is not None:
-        frames = max(1, round((source.video_end - source.origin) * rate))
+    # Where the end could not be found ahead, the result is held against what the header says.
+    end = source.video_promise if source.video_end is None else source.video_end
+    frames = None if end is None else max(1, round((end - source.origin) * rate))
     return Plan(
         source=source,
         frame_rate=rate,
@@ -303,6 +305,12 @@ def check_source(source: Source, *, max_pixels: int, max_duration_seconds: int) 
         if found is None or promised - found > tolerance(length):
             there = max(Fraction(0), (found or source.origin) - source.origin)
             raise truncated(length, there)
+    # Sound that is all there does not make up for a picture that ends early.
+    promised, found = source.video_promise, source.video_end
+    if promised is not None and found is not None:
+        length = promised - source.origin
+        if promised - found > tolerance(length):
+            raise truncated(length, max(Fraction(0), found - source.origin))
 
 
 def tolerance(length: Fraction) -> Fraction:

@@ -72,7 +72,11 @@ def _facts(container: InputContainer, max_pixels: int) -> dict[str, Any]:
         raise Fault("no_decodable_frames", "No picture in the file can be decoded.")
     start = container.start_time or 0
     header = _promise(container)
+    own = None if header is None else _announced_end(video)
     tail, video_tail = _tail(container, video, header)
+    if video_tail is None and own is not None:
+        # The picture ends long before the sound.
+        video_tail = _video_tail(container, video, own)
     return {
         "format_name": container.format.name,
         "format_start": _ratio(start, MICROSECONDS),
@@ -88,6 +92,7 @@ def _facts(container: InputContainer, max_pixels: int) -> dict[str, Any]:
         "sample_aspect": str(video.sample_aspect_ratio or 1),
         "transfer": int(frame.color_trc),
         "matrix": int(frame.colorspace),
+        "video_promise": _ratio(own, MICROSECONDS) if own is not None else None,
         "promised_end": _ratio(header, MICROSECONDS) if header is not None else None,
         "tail_end": _ratio(tail, MICROSECONDS) if tail is not None else None,
         "video_end": _ratio(video_tail, MICROSECONDS) if video_tail is not None else None,
@@ -121,17 +126,22 @@ def _promise(container: InputContainer) -> int | None:
     """
     if container.format.name in {"mpegts", "mpeg"}:
         return None
-    ends = [
-        int((stream.start_time or 0) * stream.time_base * MICROSECONDS)
-        + int(stream.duration * stream.time_base * MICROSECONDS)
-        for stream in (*container.streams.video, *container.streams.audio)
-        if stream.duration and stream.time_base
-    ]
+    streams = (*container.streams.video, *container.streams.audio)
+    ends = [end for end in map(_announced_end, streams) if end is not None]
     if ends:
         return max(ends)
     if container.duration:
         return int(container.start_time or 0) + int(container.duration)
     return None
+
+
+def _announced_end(stream: Any) -> int | None:
+    """Return the end that the header claims for one stream, in microseconds."""
+    if not stream.duration or not stream.time_base:
+        return None
+    return int((stream.start_time or 0) * stream.time_base * MICROSECONDS) + int(
+        stream.duration * stream.time_base * MICROSECONDS
+    )
 
 
 def _tail(
@@ -155,6 +165,19 @@ def _tail(
         if found_video is not None or seconds * MICROSECONDS > end:
             return latest, found_video
     return latest, None
+
+
+def _video_tail(container: InputContainer, video: Any, promised: int) -> int | None:
+    """Return where the packets of the video really end, in microseconds."""
+    for seconds in LOOK_BACK_SECONDS:
+        try:
+            container.seek(max(0, promised - seconds * MICROSECONDS))
+        except av.error.FFmpegError:
+            return None
+        _, found = _ends(container, video)
+        if found is not None or seconds * MICROSECONDS > promised:
+            return found
+    return None
 
 
 def _ends(container: InputContainer, video: Any) -> tuple[int | None, int | None]:

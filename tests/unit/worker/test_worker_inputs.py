@@ -29,7 +29,7 @@ from clips import (
 from media_worker import ffmpeg
 from media_worker.encode import encode_audio, encode_video, make_poster
 from media_worker.faults import BadInputError
-from media_worker.planning import check_frames, make_plan
+from media_worker.planning import check_frames, check_source, make_plan
 from media_worker.probe import probe
 from media_worker.segments import AUDIO_RATE
 
@@ -298,6 +298,16 @@ def covered_sound(folder: Path) -> Path:
     )
 
 
+def lost_on_the_way(folder: Path) -> Path:
+    """One bit of the index is wrong: from the 26th picture on nothing is found, the sound is."""
+    path = plain(folder, "bit.mp4")
+    data = bytearray(path.read_bytes())
+    sizes = data.index(b"stsz") + 16  # of the first track: version and flags, size, count
+    data[sizes + 25 * 4] ^= 0x80
+    path.write_bytes(data)
+    return path
+
+
 BAD_INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "text": (lambda d: text(d, "just words\n" * 50), "not_a_video"),
     "picture": (lambda d: make(d / "a.png", *picture(0.04), "-frames:v", "1"), "not_a_video"),
@@ -310,6 +320,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda d: cut(make(d / "a.mkv", *picture(6), *H264), 0.5),
         "truncated",
     ),
+    "picture lost on the way": (lost_on_the_way, "truncated"),
     "sound only": (lambda d: make(d / "a.mp4", *sound(), *AAC), "no_video"),
     "sound with a cover": (covered_sound, "no_video"),
     "too long": (
@@ -335,6 +346,15 @@ def test_bad_input_gets_a_reason(name: str, tmp_path: Path) -> None:
     assert message.endswith(".")
     assert str(tmp_path) not in message
     assert "127.0.0.1" not in message
+
+
+@pytest.mark.parametrize("seconds", [3, 700], ids=["a little", "by far"])
+def test_sound_may_go_on_after_the_picture(seconds: float, tmp_path: Path) -> None:
+    path = make(tmp_path / "a.mp4", *picture(1), *sound(seconds), *H264, *AAC, "-b:a", "32k")
+    with bench(path, tmp_path) as workbench:
+        source = probe(workbench, path.read_bytes()[:16])
+    check_source(source, max_pixels=MAX_PIXELS, max_duration_seconds=1000)
+    assert make_plan(source).frames == 25
 
 
 def test_cut_that_only_decoding_shows_is_not_ready(tmp_path: Path) -> None:

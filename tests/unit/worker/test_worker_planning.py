@@ -39,6 +39,7 @@ SOURCE = Source(
     sample_aspect=Fraction(1),
     transfer=1,
     matrix=1,
+    video_promise=Fraction(60),
     promised_end=Fraction(60),
     tail_end=Fraction(60),
     video_end=Fraction(60),
@@ -150,6 +151,16 @@ def test_what_the_header_promises_must_be_there() -> None:
     check_source(nearly, max_pixels=1920 * 1080, max_duration_seconds=60)
     live = replace(SOURCE, promised_end=None, tail_end=None, video_end=None)
     check_source(live, max_pixels=1920 * 1080, max_duration_seconds=60)
+
+
+def test_sound_does_not_make_up_for_a_lost_picture() -> None:
+    assert refusal(replace(SOURCE, video_end=Fraction(30))) == "truncated"
+    short = replace(SOURCE, video_end=Fraction(30), video_promise=Fraction(30))
+    check_source(short, max_pixels=1920 * 1080, max_duration_seconds=60)
+    unknown = replace(SOURCE, video_end=None)
+    check_source(unknown, max_pixels=1920 * 1080, max_duration_seconds=60)
+    with pytest.raises(BadInputError, match="truncated"):
+        check_frames(make_plan(unknown), 750)
 
 
 def test_lost_frames_fail_the_video() -> None:
