@@ -79,7 +79,7 @@ def read(record: Mapping[str, Any]) -> OutboxRecord:
         event = DomainEvent.from_json(item[OUTBOX_BODY])
         found = OutboxRecord(sequence_number=number, key=key, event=event)
         size = found.message_bytes
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UnreadableRecordError(
             f"record {number} holds no event: {type(error).__name__}: {error}"
         ) from error

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
-from media_platform.contract.jobs import DEAD_LETTER_REASON
+from media_platform.contract.ids import is_id
+from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
 from media_worker.cancellation import Cancellation
 from media_worker.faults import StoppedError
 
@@ -38,6 +39,42 @@ class Message:
 
     body: str
     receipt: str
+
+
+class NotAJobError(ValueError):
+    """The body of a message is no transcode job, now or later."""
+
+
+def read_job(body: str) -> TranscodeJob:
+    """Read the body of a message.
+
+    Raises:
+        NotAJobError: If it is no transcode job, whatever it is instead: no message may end the
+            worker that reads it, or come back for ever.
+    """
+    try:
+        job = TranscodeJob.from_json(body)
+        _check(job)
+    except Exception as error:
+        raise NotAJobError(f"{type(error).__name__}: {error}") from error
+    return job
+
+
+def _check(job: TranscodeJob) -> None:
+    """Make sure that the fields are what they are declared as.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name, value in asdict(job).items():
+        kind = int if name == "size_bytes" else str
+        if type(value) is not kind:
+            raise ValueError(f"{name} is not of type {kind.__name__}")
+        if isinstance(value, str):
+            value.encode()  # JSON can name halves of characters, which nothing else takes
+    for name in ("video_id", "run_id"):
+        if not is_id(getattr(job, name)):
+            raise ValueError(f"{name} is not an identifier")
 
 
 class JobQueue:
@@ -86,10 +123,17 @@ class JobQueue:
             MessageAttributes={
                 DEAD_LETTER_REASON: {
                     "DataType": "String",
-                    "StringValue": reason[:_REASON_CHARACTERS] or "unknown",
+                    "StringValue": _printable(reason)[:_REASON_CHARACTERS] or "unknown",
                 }
             },
         )
+
+
+def _printable(text: str) -> str:
+    """Replace what SQS does not take: it refuses control characters and lone surrogates."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 class Heartbeat:

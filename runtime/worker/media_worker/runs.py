@@ -177,6 +177,9 @@ def _settled(video: Video | None, job: TranscodeJob) -> str | None:
         return "the video was deleted"
     if video.current_run != job.run_id or video.raw_version_id != job.version_id:
         return "the job is not the one that the video waits for"
+    if (video.tenant, video.raw_key) != (job.tenant, job.key):
+        # Whoever may send a job must not read another upload by it, or publish for another tenant.
+        return "the job is of another tenant or upload than the video"
     if video.status is VideoStatus.READY:
         return "the video is ready"
     return None

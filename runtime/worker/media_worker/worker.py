@@ -22,7 +22,14 @@ from media_worker.cancellation import Cancellation
 from media_worker.ecs_service import Resting, TaskProtection
 from media_worker.faults import BadInputError, StoppedError, StopReason
 from media_worker.job import JobSettings, Outcome, run_job
-from media_worker.job_queue import POLL_SECONDS, Heartbeat, JobQueue, Message
+from media_worker.job_queue import (
+    POLL_SECONDS,
+    Heartbeat,
+    JobQueue,
+    Message,
+    NotAJobError,
+    read_job,
+)
 from media_worker.metrics import emit
 from media_worker.objects import ObjectStore
 from media_worker.runs import Busy, HeldRun, RunLedger, Settled
@@ -154,8 +161,8 @@ class Worker:
         """Do the job of a message, and settle the message; errors of AWS leave it to the queue."""
         log = self._log
         try:
-            job = TranscodeJob.from_json(message.body)
-        except ValueError as error:
+            job = read_job(message.body)
+        except NotAJobError as error:
             log.exception("not a job")
             self._give_up(message, str(error))
             return

@@ -134,6 +134,7 @@ def test_an_event_is_read_as_it_was_written() -> None:
         {OUTBOX_BODY: {"S": "not json"}},
         {OUTBOX_BODY: {"S": "{}"}},
         {OUTBOX_BODY: {"S": "[]"}},
+        {OUTBOX_BODY: {"S": "[" * 50_000}},
         {OUTBOX_BODY: {"NULL": True}},
         {OUTBOX_BODY: {"S": an_event(region="us-east-1").to_json()}},
     ],

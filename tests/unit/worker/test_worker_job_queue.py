@@ -1,0 +1,112 @@
+"""What is taken for a job, and which job is taken for which video."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+
+from media_platform.contract.ids import new_id
+from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
+from media_platform.contract.video import Video, VideoStatus
+from media_worker.job_queue import JobQueue, Message, NotAJobError, read_job
+from media_worker.runs import RunLedger, Settled
+
+JOB = TranscodeJob(
+    video_id=new_id(),
+    run_id=new_id(),
+    tenant="acme",
+    bucket="raw",
+    key="raw/acme/ada/film.mp4",
+    version_id="1",
+    size_bytes=1,
+    queued_at="2026-01-01T00:00:00.000Z",
+)
+
+
+def body(**changes: Any) -> str:
+    return json.dumps({**asdict(JOB), **changes})
+
+
+def test_job_is_read_as_it_was_sent() -> None:
+    assert read_job(JOB.to_json()) == JOB
+    assert read_job(body(later="version")) == JOB
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("[" * 50_000, id="nested without end"),
+        pytest.param("[]", id="a list"),
+        pytest.param("9" * 5000, id="a number without end"),
+        pytest.param(body(video_id=["a"]), id="a list as a name"),
+        pytest.param(body(video_id="../film"), id="no identifier"),
+        pytest.param(body(run_id=""), id="an empty identifier"),
+        pytest.param(body(queued_at=None), id="no time"),
+        pytest.param(body(size_bytes="1"), id="a text as a number"),
+        pytest.param(body(key="\ud800"), id="half a character"),
+    ],
+)
+def test_what_is_no_job_is_known_as_such(text: str) -> None:
+    with pytest.raises(NotAJobError) as raised:
+        read_job(text)
+    assert str(raised.value)
+
+
+def test_reason_of_a_dead_letter_can_be_sent() -> None:
+    client = boto3.client("sqs", "eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")
+    expected = {
+        "QueueUrl": "dead",
+        "MessageBody": "body",
+        "MessageAttributes": {
+            DEAD_LETTER_REASON: {"DataType": "String", "StringValue": "a \ufffd b \ufffd"}
+        },
+    }
+    with Stubber(client) as stub:
+        stub.add_response("send_message", {}, expected)
+        JobQueue(client, "queue", "dead").dead_letter(Message("body", "r"), "a \0 b \ud800")
+        stub.assert_no_pending_responses()
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [replace(JOB, tenant="evil"), replace(JOB, key="raw/evil/eve/film.mp4")],
+    ids=["tenant", "key"],
+)
+def test_job_of_another_tenant_or_upload_is_not_done(forged: TranscodeJob) -> None:
+    video = Video(
+        video_id=JOB.video_id,
+        tenant=JOB.tenant,
+        owner="ada",
+        raw_key=JOB.key,
+        raw_version_id=JOB.version_id,
+        current_run=JOB.run_id,
+        status=VideoStatus.UPLOADED,
+        home_region="eu-central-1",
+        title="Film",
+        file_name="film.mp4",
+        content_type="video/mp4",
+        size_bytes=1,
+        created_at=JOB.queued_at,
+        updated_at=JOB.queued_at,
+    )
+    client = boto3.client(
+        "dynamodb",
+        "eu-central-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )
+    with Stubber(client) as stub:
+        stub.add_response(
+            "get_item",
+            {"Item": video.to_item()},
+            {"TableName": "t", "Key": ANY, "ConsistentRead": True},
+        )
+        claim = RunLedger(client, "t", "eu-central-1", 60).claim(forged)
+    assert isinstance(claim, Settled)
+    assert "another" in claim.why
