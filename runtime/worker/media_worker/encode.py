@@ -122,7 +122,7 @@ def encode_video(plan: Plan, frames: FrameRange, bench: Workbench, sink: TrackSi
     nothing was handed on.
 
     Raises:
-        BadInputError: If the range is longer than any video may be.
+        BadInputError: If the range is longer than any video may be, or mostly damaged.
         TransientError: If an encoder failed or wrote what was not planned.
         StoppedError: If the job was stopped.
     """
@@ -176,6 +176,12 @@ def _encode_video(
     if frames.start + decoded > most:
         raise too_long(bench.max_duration_seconds)
     _raise_first(cutters)
+    if code == ffmpeg.TOO_MANY_ERRORS:
+        raise BadInputError(
+            "damaged",
+            "Most of the pictures in the file are damaged and cannot be shown. Please upload it"
+            " again.",
+        )
     if code:
         raise TransientError(f"ffmpeg ended with {code}: {log[-500:]}")
     result = EncodedRange(decoded, tuple(segmenter.frames for segmenter in segmenters))

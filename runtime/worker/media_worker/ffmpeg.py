@@ -25,6 +25,9 @@ AUDIO_BITS = 128_000
 AUDIO_BANDWIDTH = 160_000
 """Peak bits per second of an audio segment, with what the container adds."""
 
+TOO_MANY_ERRORS = 69
+"""Exit code of ffmpeg when most of what it should decode is damaged (``-max_error_rate``)."""
+
 POSTER_WIDTH = 1280
 _POSTER_CANDIDATES = 50
 
@@ -200,7 +203,8 @@ def audio(plan: Plan, url: str, max_pixels: int) -> list[str]:
     """Encode the sound to standard output, on the same zero as the video and to the same end.
 
     A late start is padded, an early one trimmed, holes are filled. The packet with the encoder's
-    priming is dropped, since players would present it and the sound would be 21 ms late.
+    priming is dropped, since players would present it and the sound would be 21 ms late. What is
+    damaged is left out, however much it is: silence takes its place.
     """
     source = plan.source
     chain = [
@@ -213,7 +217,7 @@ def audio(plan: Plan, url: str, max_pixels: int) -> list[str]:
     fragment = AUDIO_FRAGMENT_FRAMES * AAC_FRAME * 1_000_000 // AUDIO_RATE
     return [
         *_head(),
-        *("-discard:v", "all"),
+        *("-max_error_rate", "1", "-discard:v", "all"),
         *_input(url, max_pixels),
         *("-map", f"0:{source.audio_index}", "-vn", *_CLEAN, "-af", ",".join(chain)),
         *("-ac", "2", "-c:a", "aac", "-b:a", str(AUDIO_BITS), "-bsf:a", "noise=drop='lt(pts,0)'"),
@@ -233,9 +237,10 @@ def poster(plan: Plan, url: str, max_pixels: int, *, at: Fraction) -> list[str]:
     """
     top = plan.rungs[0]
     width = min(top.width, POSTER_WIDTH)
+    height = max(2, round(top.height * width / top.width / 2) * 2)
     time = plan.source.origin - plan.source.format_start + at
     seek = ["-ss", f"{float(time):.6f}"] if at > 0 and time > 0 else []
-    chain = f"{_tone_map(plan)}thumbnail=n={_POSTER_CANDIDATES},scale={width}:-2,setsar=1"
+    chain = f"{_tone_map(plan)}thumbnail=n={_POSTER_CANDIDATES},scale={width}:{height},setsar=1"
     return [
         *_head(),
         *seek,

@@ -21,6 +21,9 @@ STANDARD_RATES: tuple[Fraction, ...] = (
 )
 """Frame rates that cameras and programs mean when their time stamps come close."""
 
+LONGEST_SIDE = 16_384
+"""Longest side in pixels that the encoder takes."""
+
 MAX_RATE = 60
 MIN_RATE = 5
 
@@ -65,7 +68,8 @@ class Source:
         base_rate: The exact rate that the container states, if it does.
         width: Pixels of a decoded line.
         height: Lines of a decoded frame.
-        rotation: Degrees by which players turn the picture.
+        rotation: Degrees by which players turn the picture; other than by right angles, the
+            picture is turned within its frame.
         sample_aspect: Width of a pixel divided by its height.
         transfer: Transfer characteristics (ITU-T H.273).
         matrix: Matrix coefficients (ITU-T H.273).
@@ -110,7 +114,7 @@ class Source:
     def displayed_size(self) -> tuple[int, int]:
         """Width and height in square pixels, turned as players turn it."""
         width, height = max(1, round(self.width * self.sample_aspect)), self.height
-        return (height, width) if self.rotation % 180 else (width, height)
+        return (height, width) if self.rotation in {90, 270} else (width, height)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,8 +298,16 @@ def check_source(source: Source, *, max_pixels: int, max_duration_seconds: int) 
     Raises:
         BadInputError: If it is refused.
     """
-    if source.width * source.height > max_pixels:
-        raise too_many_pixels(source.width, source.height, max_pixels)
+    # Pixels may be declared a thousand times as wide as they are high.
+    for width, height in ((source.width, source.height), source.displayed_size):
+        if width * height > max_pixels:
+            raise too_many_pixels(width, height, max_pixels)
+        if max(width, height) > LONGEST_SIDE:
+            raise BadInputError(
+                "too_many_pixels",
+                f"The picture of {width} x {height} pixels has a side that is longer than the"
+                f" {LONGEST_SIDE} pixels that are allowed here.",
+            )
     end = max((e for e in (source.promised_end, source.video_end) if e is not None), default=None)
     if end is not None and end - source.origin > max_duration_seconds:
         raise too_long(max_duration_seconds)

@@ -88,7 +88,7 @@ def _facts(container: InputContainer, max_pixels: int) -> dict[str, Any]:
         "base_rate": str(video.base_rate) if video.base_rate else None,
         "width": frame.width,
         "height": frame.height,
-        "rotation": round(frame.rotation) % 360,
+        "rotation": _rotation(frame.rotation),
         "sample_aspect": str(video.sample_aspect_ratio or 1),
         "transfer": int(frame.color_trc),
         "matrix": int(frame.colorspace),
@@ -97,6 +97,16 @@ def _facts(container: InputContainer, max_pixels: int) -> dict[str, Any]:
         "tail_end": _ratio(tail, MICROSECONDS) if tail is not None else None,
         "video_end": _ratio(video_tail, MICROSECONDS) if video_tail is not None else None,
     }
+
+
+def _rotation(degrees: int) -> int:
+    """Return an angle from 0 to 359 degrees, with those next to a right angle taken for it.
+
+    Display matrices are rounded; one that turns nothing yields any number.
+    """
+    angle = degrees % 360
+    nearest = round(angle / 90) * 90
+    return nearest % 360 if abs(angle - nearest) <= 1 else angle
 
 
 def _start(container: InputContainer, video: Any) -> tuple[list[int], Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import av
 import pytest
 from clips import (
     H264,
@@ -55,6 +57,34 @@ def changing(folder: Path) -> Path:
     return path
 
 
+def turned(folder: Path, *matrix: int) -> Path:
+    """Write a display matrix of nine fixed-point numbers into the header of the track."""
+    path = plain(folder, "turned.mp4")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44  # of version 0, behind times, track, duration, layer and volume
+    data[at : at + 36] = struct.pack(">9i", *matrix)
+    path.write_bytes(data)
+    return path
+
+
+def garbled(path: Path, stream: str, share: int) -> Path:
+    """Overwrite ``share`` of ten packets of a stream, with the file's structure left whole."""
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        places = [
+            (packet.pos, packet.size)
+            for packet in container.demux(**{stream: 0})
+            if packet.pos is not None and packet.size
+        ]
+    for number, (start, size) in enumerate(places):
+        if number and number % 10 < share:  # the first one stays, so that there is a picture
+            data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+    return path
+
+
+EIGHTH = round(0x10000 * 0.5**0.5)
+
 # name: (maker, displayed size, frame rate, frames, whether there is sound)
 INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[int, int], str, int, bool]] = {
     "mp4, index at the end": (plain, (192, 108), "25", 75, True),
@@ -66,6 +96,41 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[int, int], str, int, bool]
         True,
     ),
     "rotated": (rotated, (108, 192), "25", 75, True),
+    "turned by nothing that is an angle": (
+        lambda d: turned(d, *[0] * 9),
+        (192, 108),
+        "25",
+        75,
+        True,
+    ),
+    "turned by an eighth": (
+        lambda d: turned(d, EIGHTH, EIGHTH, 0, -EIGHTH, EIGHTH, 0, 0, 0, 1 << 30),
+        (192, 108),
+        "25",
+        75,
+        True,
+    ),
+    "two lines": (
+        lambda d: make(d / "flat.mkv", *picture(), "-vf", "scale=1920:2,setsar=1", *H264),
+        (1920, 2),
+        "25",
+        75,
+        False,
+    ),
+    "sound that is damaged": (
+        lambda d: garbled(plain(d), "audio", 9),
+        (192, 108),
+        "25",
+        75,
+        True,
+    ),
+    "sound that is all damaged": (
+        lambda d: garbled(plain(d), "audio", 10),
+        (192, 108),
+        "25",
+        75,
+        True,
+    ),
     "29.97 frames a second": (
         lambda d: make(d / "ntsc.mp4", *picture(rate="30000/1001"), *H264),
         (192, 108),
@@ -327,6 +392,10 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda d: make(d / "a.mp4", *picture(MAX_SECONDS + 5, "64x36", "5"), *H264),
         "too_long",
     ),
+    "too large as displayed": (
+        lambda d: make(d / "a.mp4", *picture(0.08, "960x540"), "-vf", "setsar=7", *H264),
+        "too_many_pixels",
+    ),
     "too large": (
         lambda d: make(d / "a.mp4", *picture(0.08, "2048x1152"), *H264),
         "too_many_pixels",
@@ -355,6 +424,15 @@ def test_sound_may_go_on_after_the_picture(seconds: float, tmp_path: Path) -> No
         source = probe(workbench, path.read_bytes()[:16])
     check_source(source, max_pixels=MAX_PIXELS, max_duration_seconds=1000)
     assert make_plan(source).frames == 25
+
+
+def test_pictures_that_are_mostly_damaged_are_not_ready(tmp_path: Path) -> None:
+    path = garbled(make(tmp_path / "a.mp4", *picture(), "-c:v", "mjpeg"), "video", 9)
+    with bench(path, tmp_path) as workbench:
+        plan = plan_of(path, workbench)
+        with pytest.raises(BadInputError) as raised:
+            encode_video(plan, plan.ranges[0], workbench, FolderSink(tmp_path))
+    assert raised.value.failure.code == "damaged"
 
 
 def test_cut_that_only_decoding_shows_is_not_ready(tmp_path: Path) -> None:

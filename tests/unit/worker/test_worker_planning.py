@@ -144,6 +144,26 @@ def test_limits() -> None:
     assert refusal(longer) == "too_long"
 
 
+def test_limits_count_the_picture_as_displayed() -> None:
+    assert refusal(replace(SOURCE, sample_aspect=Fraction(7))) == "too_many_pixels"
+    long = replace(SOURCE, width=192, height=16, sample_aspect=Fraction(100))
+    assert refusal(long) == "too_many_pixels"
+    check_source(
+        replace(SOURCE, width=1440, sample_aspect=Fraction(4, 3)),
+        max_pixels=1920 * 1080,
+        max_duration_seconds=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rotation", "size"),
+    [(0, (1920, 1080)), (90, (1080, 1920)), (180, (1920, 1080)), (270, (1080, 1920))]
+    + [(angle, (1920, 1080)) for angle in (45, 135, 152, 315)],
+)
+def test_only_quarter_turns_swap_the_sides(rotation: int, size: tuple[int, int]) -> None:
+    assert replace(SOURCE, rotation=rotation).displayed_size == size
+
+
 def test_what_the_header_promises_must_be_there() -> None:
     assert refusal(replace(SOURCE, tail_end=Fraction(57))) == "truncated"
     assert refusal(replace(SOURCE, tail_end=None, video_end=None)) == "truncated"
