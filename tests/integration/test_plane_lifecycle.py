@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -210,6 +211,70 @@ def test_down_leaves_no_process_no_port_and_is_repeatable(small: SmallPlane) -> 
         "processes",
         "venvs",
     }
+
+
+@pytest.mark.parametrize("text", ["", '{"name": "emulator", "pid": 0, "identity": null}'])
+def test_down_stops_an_emulator_whose_record_was_damaged(small: SmallPlane, text: str) -> None:
+    small.up()
+    root = small.plane.state.root
+    (small.plane.state.processes / "emulator.json").write_text(text)
+    assert exit_code(small, "status") == NOT_UP
+    assert small.plane.down()
+    assert processes_in(root) == []
+
+
+def test_state_of_another_version_is_no_obstacle(small: SmallPlane) -> None:
+    small.up()
+    before = small.pids()
+    for name in ("plane.json", "deployed.json", "runner.json"):
+        (small.plane.state.root / name).write_text('{"edge_url": 1, "url": 5, "regions": "x"}')
+    assert exit_code(small, "status") == DEGRADED
+    small.up()
+    assert exit_code(small, "status") == 0
+    assert small.pids()["emulator"] == before["emulator"]
+
+
+def test_a_removed_state_folder_ends_everything(small: SmallPlane) -> None:
+    small.up()
+    root = small.plane.state.root
+    for path in root.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif not path.is_symlink():
+            path.unlink()
+    eventually(lambda: not processes_in(root), "everything ended")
+    small.up()
+    assert exit_code(small, "status") == 0
+
+
+def test_a_killed_up_leaves_no_deployment_behind(small: SmallPlane) -> None:
+    small.plane.down()
+    process = subprocess.Popen(
+        command(small, "up"),
+        cwd=small.app,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "synthesizing" in line:
+            break
+    lasting = small.pids().values()
+    deploying = eventually(
+        lambda: [
+            child.pid
+            for child in psutil.Process(process.pid).children()
+            if child.pid not in lasting
+        ],
+        "the CDK CLI runs",
+    )
+    process.kill()
+    process.communicate()
+    eventually(lambda: not any(map(psutil.pid_exists, deploying)), "the CDK CLI ended")
+    assert small.plane.down()
+    eventually(lambda: not processes_in(small.plane.state.root), "everything ended")
 
 
 @pytest.mark.parametrize("words", ["starting the emulator", "deploying", "waiting"])

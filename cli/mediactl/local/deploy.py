@@ -22,12 +22,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mediactl.errors import CommandError
 from mediactl.local.aws import ACCOUNT, DEFAULT_REGION, Emulator, root_environment
-from mediactl.local.state import StateFolder, read_json, write_json
+from mediactl.local.processes import launching
+from mediactl.local.state import StateFolder, read_state, write_json
 from mediactl.local.venvs import ensure_venv
 
 CDK_VERSION = "2.1148.1"
@@ -46,6 +48,23 @@ _NOT_INPUTS = {
     "tests",
 }
 """Folders at the top of an app that its templates do not depend on, or that tools write."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What was deployed, as ``deployed.json`` holds it.
+
+    Attributes:
+        emulator: Tells the emulator from others.
+        inputs: Digest of the inputs of the app.
+        assembly: Digest of the cloud assembly.
+        regions: Regions of the assembly.
+    """
+
+    emulator: str = ""
+    inputs: str = ""
+    assembly: str = ""
+    regions: list[str] = field(default_factory=list)
 
 
 class Deployment:
@@ -69,10 +88,10 @@ class Deployment:
 
     def is_current(self) -> bool:
         """Return whether the inputs are those that were deployed to this emulator."""
-        deployed = read_json(self._state.deployed_file) or {}
+        deployed = read_state(self._state.deployed_file, Deployed) or Deployed()
         return (
-            deployed.get("emulator") == self._emulator_id()
-            and deployed.get("inputs") == inputs_digest(self._app)
+            deployed.emulator == self._emulator_id()
+            and deployed.inputs == inputs_digest(self._app)
             and self._state.assembly.exists()
         )
 
@@ -87,9 +106,9 @@ class Deployment:
         """
         self._log.unlink(missing_ok=True)
         sources = inputs_digest(self._app, with_context=False)
-        deployed = read_json(self._state.deployed_file) or {}
-        here = deployed.get("emulator") == self._emulator_id()
-        regions = deployed.get("regions") or [DEFAULT_REGION]
+        deployed = read_state(self._state.deployed_file, Deployed) or Deployed()
+        here = deployed.emulator == self._emulator_id()
+        regions = deployed.regions or [DEFAULT_REGION]
         with ThreadPoolExecutor(max_workers=4) as pool:
             early = pool.submit(self._bootstrap, regions) if not here else None
             self._say("synthesizing the templates")
@@ -99,7 +118,7 @@ class Deployment:
             if inputs_digest(self._app, with_context=False) != sources:
                 inputs = "changed during synth"
             regions = assembly_regions(self._state.assembly)
-            if here and deployed.get("assembly") == digest:
+            if here and deployed.assembly == digest:
                 self._remember(inputs, digest, regions)
                 return False
             warming = [pool.submit(self._warm, lock) for lock in self._image_locks()]
@@ -133,15 +152,8 @@ class Deployment:
         return hashlib.sha256(self._emulator.control_token.encode()).hexdigest()
 
     def _remember(self, inputs: str, digest: str, regions: list[str]) -> None:
-        write_json(
-            self._state.deployed_file,
-            {
-                "emulator": self._emulator_id(),
-                "inputs": inputs,
-                "assembly": digest,
-                "regions": regions,
-            },
-        )
+        deployed = Deployed(self._emulator_id(), inputs, digest, regions)
+        write_json(self._state.deployed_file, asdict(deployed))
 
     def _synthesize(self) -> str:
         fresh = self._state.root / "cdk.out.new"
@@ -230,7 +242,7 @@ class Deployment:
         start = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as output:
             done = subprocess.run(
-                command,
+                launching(command, end_with_parent=True),
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,

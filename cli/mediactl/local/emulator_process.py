@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from mediactl.errors import CommandError
 from mediactl.local import ports, processes
 from mediactl.local.aws import Emulator
-from mediactl.local.state import StateFolder, read_json, write_json
+from mediactl.local.state import StateFolder, read_state, write_json
 from mediactl.local.venvs import ensure_venv
 
 NAME = "emulator"
@@ -25,11 +26,10 @@ ATTEMPTS = 3
 
 def running_emulator(state: StateFolder) -> Emulator | None:
     """Return the emulator of a state folder if it runs and answers as the one recorded."""
-    stored = read_json(state.emulator_file)
-    record = _record(state)
-    if stored is None or record is None or not processes.is_running(record):
+    emulator = read_state(state.emulator_file, Emulator)
+    record = emulator_record(state)
+    if emulator is None or record is None or not processes.is_running(record):
         return None
-    emulator = Emulator(**stored)
     try:
         answer = emulator.control("identity", timeout=30)
     except (OSError, ValueError):
@@ -46,10 +46,10 @@ def start_emulator(state: StateFolder) -> Emulator:
         CommandError: If it does not come up.
     """
     venv = ensure_venv(state.venvs, REQUIREMENTS, state.log_file("install"))
-    last = read_json(state.emulator_file) or {}
-    wanted = [int(last.get("port") or 0), int(last.get("edge_port") or 0)]
+    last = read_state(state.emulator_file, Emulator)
+    wanted = [last.port, last.edge_port] if last else []
     for _ in range(ATTEMPTS):
-        if not all(port and ports.is_free(port) for port in wanted):
+        if not wanted or not all(port > 0 and ports.is_free(port) for port in wanted):
             wanted = ports.free_ports(2)
         emulator = Emulator(wanted[0], wanted[1], secrets.token_urlsafe(24))
         if _start(state, venv, emulator):
@@ -66,15 +66,10 @@ def _start(state: StateFolder, venv: Path, emulator: Emulator) -> bool:
     scratch = state.scratch / NAME
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    state.calls_file.write_text("")
-    write_json(
-        state.emulator_file,
-        {
-            "port": emulator.port,
-            "edge_port": emulator.edge_port,
-            "control_token": emulator.control_token,
-        },
-    )
+    # The calls of the last emulator say nothing about this one.
+    state.calls_file.unlink(missing_ok=True)
+    state.calls_file.touch(mode=0o600)
+    write_json(state.emulator_file, asdict(emulator))
     record = processes.start(
         state.processes,
         NAME,
@@ -107,7 +102,8 @@ def _start(state: StateFolder, venv: Path, emulator: Emulator) -> bool:
     return False
 
 
-def _record(state: StateFolder) -> processes.ProcessRecord | None:
+def emulator_record(state: StateFolder) -> processes.ProcessRecord | None:
+    """Return the record of the emulator of a state folder."""
     return next(
         (record for record in processes.records(state.processes) if record.name == NAME), None
     )

@@ -30,8 +30,8 @@ from mediactl.local.aws import Emulator
 from mediactl.local.deploy import Deployment, assembly_regions
 from mediactl.local.emulator_process import running_emulator, start_emulator
 from mediactl.local.processes import ProcessRecord
-from mediactl.local.runner_address import RUNNER_FILE
-from mediactl.local.state import StateFolder, read_json, write_json
+from mediactl.local.runner_address import RUNNER_FILE, RunnerAddress
+from mediactl.local.state import StateFolder, read_state, write_json
 
 RUNNER = "runner"
 STEADY_SECONDS = 180
@@ -150,15 +150,15 @@ class Plane:
         Returns:
             Whether anything ran.
         """
-        if not self.state.root.exists():
+        # The folder may have been removed under a plane that runs.
+        if not self.state.root.exists() and not self._processes():
             return False
         with self.state.locked():
             return self._down()
 
     def status(self) -> Status:
         """Return the state of the plane."""
-        stored = read_json(self.state.plane_file)
-        endpoints = Endpoints(**stored) if stored else None
+        endpoints = read_state(self.state.plane_file, Endpoints)
         emulator = running_emulator(self.state)
         if emulator is None:
             return Status(up=False, healthy=False, endpoints=endpoints)
@@ -245,14 +245,12 @@ class Plane:
             outputs=deployment.outputs(),
             state_dir=str(self.state.root),
         )
-        if read_json(self.state.plane_file) != asdict(endpoints):
+        if read_state(self.state.plane_file, Endpoints) != endpoints:
             write_json(self.state.plane_file, asdict(endpoints))
         return endpoints
 
     def _start_runner(self, emulator: Emulator) -> None:
-        left = [
-            record for record in processes.records(self.state.processes) if record.name == RUNNER
-        ]
+        left = [record for record in self._processes() if record.name == RUNNER]
         processes.stop(self.state.processes, left, grace_seconds=5)
         (self.state.root / RUNNER_FILE).unlink(missing_ok=True)
         environment = {
@@ -263,6 +261,9 @@ class Plane:
         # The packages that run here are those of the interpreter that runs `mediactl`.
         environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
         environment["NO_PROXY"] = "127.0.0.1"
+        temporary = self.state.scratch / RUNNER
+        temporary.mkdir(exist_ok=True)
+        environment["TMPDIR"] = str(temporary)
         record = processes.start(
             self.state.processes,
             RUNNER,
@@ -288,11 +289,11 @@ class Plane:
         return alive and self._ask_runner(emulator) is not None
 
     def _ask_runner(self, emulator: Emulator, what: str = "status") -> dict[str, Any] | None:
-        address = read_json(self.state.root / RUNNER_FILE)
+        address = read_state(self.state.root / RUNNER_FILE, RunnerAddress)
         if address is None:
             return None
         call = urllib.request.Request(  # noqa: S310 - our own loopback URL
-            f"{address['url']}/plane/{what}",
+            f"{address.url}/plane/{what}",
             headers={"x-mediactl-token": emulator.control_token},
             method="GET" if what == "status" else "POST",
         )
@@ -347,8 +348,6 @@ class Plane:
     # --- down -----------------------------------------------------------------------------
 
     def _down(self) -> bool:
-        if not self.state.processes.exists():
-            return False
         ran = self._stop_processes()
         for path in (self.state.plane_file, self.state.root / RUNNER_FILE):
             path.unlink(missing_ok=True)
@@ -360,17 +359,20 @@ class Plane:
 
     def _stop_processes(self) -> bool:
         """Stop the runner, which stops its tasks, then tasks that it left, then the emulator."""
-        all_records = processes.records(self.state.processes)
-        ran = any(processes.session_of(record) for record in all_records)
+        found = self._processes()
+        ran = any(processes.session_of(record) for record in found)
         if ran:
             self._say("stopping the processes of the plane")
-        runner = [record for record in all_records if record.name == RUNNER]
+        runner = [record for record in found if record.name == RUNNER]
         processes.stop(self.state.processes, runner, grace_seconds=STOP_SECONDS)
-        rest: list[ProcessRecord] = [
-            record for record in processes.records(self.state.processes) if record.name != RUNNER
-        ]
-        processes.stop(self.state.processes, rest, grace_seconds=5)
+        processes.stop(self.state.processes, self._processes(), grace_seconds=5)
+        for damaged in self.state.processes.glob("*.json"):
+            self._say(f"{damaged} did not describe a process and is removed")
+            damaged.unlink()
         return ran
+
+    def _processes(self) -> list[ProcessRecord]:
+        return processes.all_records(self.state.processes, self.state.scratch)
 
 
 def _problems_of(service: dict[str, Any]) -> list[str]:

@@ -69,6 +69,9 @@ def fetch_playlist(url: str, cookies: Mapping[str, str]) -> Playlist:
 def decode(url: str, cookies: Mapping[str, str], *, track: str = "v") -> int:
     """Fetch and decode one track of a playlist to its end.
 
+    ffmpeg takes headers from its command line alone, so while it plays the cookies are visible to
+    whoever sees the processes of this machine. They are a grant to this one video, for a while.
+
     Args:
         url: Playlist.
         cookies: Cookies to send with every request.

@@ -12,7 +12,7 @@ def is_free(port: int) -> bool:
     """Return whether a port can be listened on now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, OverflowError):
             probe.bind((LOOPBACK, port))
             return True
     return False

@@ -2,8 +2,10 @@
 
 Invariants:
 
-- Every process that the plane starts leads a session of its own and has a record in the state
-  folder, with its pid and its identity.
+- Every process that the plane starts leads a session of its own, has a temporary folder of its own
+  in the state folder (``TMPDIR``), named as the process, and has a record in the state folder, with
+  its pid and its identity. Where a record was lost or damaged, the process is found by its
+  temporary folder.
 - A pid is signalled only while its identity is the recorded one, so a pid that was given to a
   stranger in the meantime is never touched.
 - Stopping a process ends its whole session: what it started itself (ffmpeg, Lambda workers) ends
@@ -24,7 +26,7 @@ from pathlib import Path
 
 import psutil
 
-from mediactl.local.state import read_json, write_json
+from mediactl.local.state import read_state, write_json
 
 LAUNCHER = Path(__file__).with_name("launch_process.py")
 
@@ -93,11 +95,9 @@ def start(
         end_with_parent: Whether the system kills it when the calling process ends in any way
             (Linux only; elsewhere the record serves to find it).
     """
-    parent = str(os.getpid()) if end_with_parent else "-"
-    launch = [sys.executable, "-I", "-S", str(LAUNCHER), parent, *command]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            launch,
+            launching(command, end_with_parent=end_with_parent),
             env=dict(environment),
             cwd=working_folder,
             stdin=subprocess.DEVNULL,
@@ -111,13 +111,47 @@ def start(
     return record
 
 
+def launching(command: Sequence[str], *, end_with_parent: bool) -> list[str]:
+    """Return a command that becomes ``command``.
+
+    Args:
+        command: Program and arguments.
+        end_with_parent: Whether the system kills it when the calling thread ends in any way (Linux
+            only).
+    """
+    parent = str(os.getpid()) if end_with_parent else "-"
+    return [sys.executable, "-I", "-S", str(LAUNCHER), parent, *command]
+
+
 def records(folder: Path) -> list[ProcessRecord]:
     """Return all records in a folder; a damaged record is skipped."""
-    found = []
-    for file in sorted(folder.glob("*.json")):
-        value = read_json(file)
-        with contextlib.suppress(TypeError):
-            found.append(ProcessRecord(**(value or {})))
+    return [
+        record
+        for file in sorted(folder.glob("*.json"))
+        if (record := read_state(file, ProcessRecord)) is not None
+        # The system's own first process is nobody's, and what is not positive names a group.
+        and record.pid > 1
+        and record.name == file.stem
+    ]
+
+
+def all_records(folder: Path, scratch: Path) -> list[ProcessRecord]:
+    """Return all records in a folder, and new ones of processes whose record was lost or damaged.
+
+    Args:
+        folder: Where records are kept.
+        scratch: Folder that holds the temporary folders of the processes.
+    """
+    found = records(folder)
+    known = {record.pid for record in found if session_of(record)}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            temporary = Path(process.environ().get("TMPDIR", ""))
+            # What such a process started itself belongs to its session, or to nobody of ours.
+            if temporary.parent == scratch and os.getsid(process.pid) == process.pid:
+                identity = identity_of(process.pid)
+                if identity is not None and process.pid not in known:
+                    found.append(ProcessRecord(temporary.name, process.pid, identity))
     return found
 
 

@@ -25,11 +25,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mediactl.errors import CommandError
 
 DEFAULT_FOLDER = Path(".local")
+
+T = TypeVar("T")
 
 
 class StateFolder:
@@ -50,9 +52,10 @@ class StateFolder:
         self.scratch = self.root / "scratch"
 
     def create(self) -> None:
-        """Make the folders; what exists is kept."""
-        for folder in (self.root, self.logs, self.processes, self.images, self.venvs, self.scratch):
-            folder.mkdir(parents=True, exist_ok=True)
+        """Make the folders; what exists is kept. Only the owner may look into a new one."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.logs, self.processes, self.images, self.venvs, self.scratch):
+            folder.mkdir(exist_ok=True)
 
     def log_file(self, name: str) -> Path:
         """Return the log of a process or service."""
@@ -65,7 +68,7 @@ class StateFolder:
         Raises:
             CommandError: If another command holds it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.root / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,13 +80,23 @@ class StateFolder:
             yield
 
 
-def read_json(file: Path) -> dict[str, Any] | None:
-    """Return the object in a file, ``None`` when there is none or it cannot be read."""
+def read_state(file: Path, kind: type[T]) -> T | None:
+    """Return what a state file says.
+
+    Args:
+        file: The file.
+        kind: Data class of which it holds the fields.
+
+    Returns:
+        The object, or ``None`` when there is no file, or one that is damaged or that another
+        version wrote in another shape.
+    """
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - slow to import
+
     try:
-        value = json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
+        return TypeAdapter(kind).validate_json(file.read_bytes(), strict=True)
+    except (FileNotFoundError, ValidationError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -13,8 +13,12 @@ from click.testing import CliRunner
 
 from mediactl.commands.local import group
 from mediactl.errors import NOT_UP, CommandError
+from mediactl.local.aws import Emulator
+from mediactl.local.deploy import Deployed
+from mediactl.local.plane import Endpoints, Plane
 from mediactl.local.recorded_calls import read_calls
-from mediactl.local.state import StateFolder, read_json, write_json
+from mediactl.local.runner_address import RUNNER_FILE, RunnerAddress
+from mediactl.local.state import StateFolder, read_state, write_json
 from mediactl.main import cli
 
 
@@ -132,6 +136,30 @@ def test_calls_are_read_filtered_and_printed_once(tmp_path: Path) -> None:
     assert [found["role"] for found in json.loads(denied.output)] == ["Worker"]
 
 
+def test_calls_on_objects_are_shown_by_folder_and_none_is_said(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    state.create()
+    call = {"time": 1.0, "role": "Api", "action": "s3:GetObject", "region": "r", "allowed": True}
+    arns = [
+        "arn:aws:s3:::b/media/acme/1/v360/1.m4s",
+        "arn:aws:s3:::b/media/acme/2",
+        "arn:aws:s3:::b",
+        "arn:aws:dynamodb:r:0:table/t/index/i/x",
+    ]
+    lines = [json.dumps({**call, "resource": arn}) + "\n" for arn in arns]
+    state.calls_file.write_text("".join(lines))
+    shown = run("local", "calls", "--state-dir", str(tmp_path))
+    assert [line.split()[-1] for line in shown.stdout.splitlines()] == [
+        "arn:aws:dynamodb:r:0:table/t/index/i/x",
+        "arn:aws:s3:::b",
+        "arn:aws:s3:::b/media/acme/*",
+    ]
+    each = run("local", "calls", "--json", "--state-dir", str(tmp_path))
+    assert sorted(found["resource"] for found in json.loads(each.stdout)) == sorted(arns)
+    none = run("local", "calls", "--denied", "--state-dir", str(tmp_path))
+    assert (none.stdout, none.stderr) == ("", "no calls\n")
+
+
 def test_two_commands_never_change_a_plane_at_once(tmp_path: Path) -> None:
     first, second = StateFolder(tmp_path), StateFolder(tmp_path)
     with first.locked(), pytest.raises(CommandError, match="another command"), second.locked():
@@ -141,10 +169,33 @@ def test_two_commands_never_change_a_plane_at_once(tmp_path: Path) -> None:
 
 
 def test_state_files_are_private_and_replaced_as_a_whole(tmp_path: Path) -> None:
-    file = tmp_path / "plane.json"
-    write_json(file, {"a": 1})
+    file = tmp_path / "runner.json"
+    write_json(file, {"port": 1, "of a later version": 2})
     assert file.stat().st_mode & 0o077 == 0
-    assert read_json(file) == {"a": 1}
-    file.write_text("{half")
-    assert read_json(file) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["plane.json"]
+    assert read_state(file, RunnerAddress) == RunnerAddress(port=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["runner.json"]
+
+
+def test_a_new_state_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "new")
+    state.create()
+    assert state.root.stat().st_mode & 0o077 == 0
+
+
+WRONG = ["", "{half", "null", "[]", "{}", '{"port": "5"}', '{"edge_url": 1}', '{"url": 5}']
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_state_file_of_another_shape_counts_as_none(tmp_path: Path, text: str) -> None:
+    state = StateFolder(tmp_path)
+    for file, kind in (
+        (state.plane_file, Endpoints),
+        (state.emulator_file, Emulator),
+        (state.deployed_file, Deployed),
+        (state.root / RUNNER_FILE, RunnerAddress),
+    ):
+        file.write_text(text)
+        # What was deployed when nothing is known: nothing.
+        assert read_state(file, kind) in (None, Deployed())
+    found = Plane(tmp_path).status()
+    assert (found.up, found.endpoints) == (False, None)

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mediactl.local import processes
+from mediactl.local.plane import Plane
 from mediactl.local.processes import ProcessRecord
 
 PATIENCE_SECONDS = 20
@@ -141,8 +143,64 @@ def test_the_exit_status_is_kept(start: Start) -> None:
     assert processes.exit_status(record) == 7
 
 
-def test_a_damaged_record_is_skipped(tmp_path: Path, start: Start) -> None:
-    record = start("import time; time.sleep(600)")
-    (tmp_path / "broken.json").write_text('{"pid": 1')
-    (tmp_path / "other.json").write_text('{"unknown": 1}')
-    assert processes.records(tmp_path) == [record]
+DAMAGED = [
+    "",
+    '{"pid": 1',
+    "[]",
+    '{"unknown": 1}',
+    '{"name": "emulator", "pid": 0, "identity": "x"}',
+    '{"name": "emulator", "pid": -1, "identity": "x"}',
+    '{"name": "emulator", "pid": 1, "identity": "x"}',
+    '{"name": "emulator", "pid": true, "identity": "x"}',
+    '{"name": "emulator", "pid": 99999999, "identity": null}',
+    '{"name": "../other", "pid": 99999999, "identity": "x"}',
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_record_is_skipped(tmp_path: Path, text: str) -> None:
+    (tmp_path / "emulator.json").write_text(text)
+    assert processes.records(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", [*DAMAGED, None])
+def test_down_finds_processes_whose_record_was_damaged_or_lost(
+    tmp_path: Path, text: str | None
+) -> None:
+    said: list[str] = []
+    plane = Plane(tmp_path / "state", say=said.append)
+    state = plane.state
+    state.create()
+    temporary = state.scratch / "emulator"
+    temporary.mkdir()
+    options: dict[str, Any] = {"working_folder": tmp_path, "log": state.log_file("it")}
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    record = processes.start(
+        state.processes, "emulator", sleep, environment={"TMPDIR": str(temporary)}, **options
+    )
+    stranger = processes.start(tmp_path, "stranger", sleep, environment={}, **options)
+    try:
+        file = state.processes / "emulator.json"
+        if text is None:
+            file.unlink()
+        else:
+            file.write_text(text)
+        assert plane.down()
+        assert not processes.is_running(record)
+        assert processes.is_running(stranger)
+        assert list(state.processes.iterdir()) == []
+        assert not plane.down()
+    finally:
+        processes.stop(tmp_path, [stranger], grace_seconds=0)
+        processes.stop(tmp_path, [record], grace_seconds=0)
+
+
+def test_a_damaged_record_of_nothing_is_said_and_removed(tmp_path: Path) -> None:
+    said: list[str] = []
+    plane = Plane(tmp_path, say=said.append)
+    plane.state.create()
+    file = plane.state.processes / "task-x.json"
+    file.write_text("{half")
+    assert not plane.down()
+    assert said == [f"{file} did not describe a process and is removed"]
+    assert not file.exists()

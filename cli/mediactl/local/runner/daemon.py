@@ -14,6 +14,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mediactl.errors import CommandError
 from mediactl.local import processes
 from mediactl.local.aws import Emulator
+from mediactl.local.deploy import Deployed
 from mediactl.local.edge.listener import HealthCheck, TargetGroup
 from mediactl.local.edge.reader import read_deployed
 from mediactl.local.edge.server import Edge, Target
@@ -42,8 +44,8 @@ from mediactl.local.runner.tasks import (
     launch,
     terminate,
 )
-from mediactl.local.runner_address import RUNNER_FILE
-from mediactl.local.state import StateFolder, read_json, write_json
+from mediactl.local.runner_address import RUNNER_FILE, RunnerAddress
+from mediactl.local.state import StateFolder, read_state, write_json
 
 ROUND_SECONDS = 0.4
 REFRESH_SECONDS = 10.0
@@ -77,7 +79,8 @@ class Runner:
         self._edge = Edge(emulator, self._healthy_targets)
         self._tasks: dict[str, Task] = {}
         self._services: dict[str, ServiceSpec] = {}
-        # By task definition: a new one may start at once, however often the last one failed.
+        # By task definition: a new one may start at once, however often the last one failed, and
+        # what was wrong with the last one says nothing about it.
         self._restarts: dict[str, Restarts] = {}
         self._definitions: dict[str, TaskSpec] = {}
         self._problems: dict[str, str] = {}
@@ -90,7 +93,7 @@ class Runner:
         self._last_contact = time.monotonic()
 
     async def run(self) -> None:
-        """Run until told to stop, then stop every task."""
+        """Run until told to stop or until the state folder is gone, then stop every task."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ended.set)
@@ -117,7 +120,11 @@ class Runner:
 
     async def _keep_services(self) -> None:
         async with aiohttp.ClientSession(trust_env=False) as session:
-            while True:
+            while not self._ended.is_set():
+                if read_state(self._state.emulator_file, Emulator) != self._emulator:
+                    logger.critical("the state folder was removed or is another's; ending")
+                    self._ended.set()
+                    return
                 try:
                     await self._round(session)
                     self._last_contact = time.monotonic()
@@ -230,7 +237,7 @@ class Runner:
             task.state = TaskState.STOPPED
             self._fail(task.service, str(error))
             return
-        self._problems.pop(task.service.arn, None)
+        self._problems.pop(task.spec.arn, None)
         logger.info("%s: task %s started", task.service.name, task.task_id)
         if task.service.target_groups:
             watching = self._guarded(self._watch_health(task, session), "health checks")
@@ -239,9 +246,9 @@ class Runner:
     def _fail(self, service: ServiceSpec, problem: str) -> None:
         restarts = self._restarts.setdefault(service.task_definition, Restarts())
         restarts.ended(lived_seconds=0, now=time.monotonic())
-        if self._problems.get(service.arn) != problem:
+        if self._problems.get(service.task_definition) != problem:
             logger.error("%s: %s", service.name, problem)
-        self._problems[service.arn] = problem
+        self._problems[service.task_definition] = problem
 
     async def _watch_health(self, task: Task, session: aiohttp.ClientSession) -> None:
         while task.state is TaskState.RUNNING:
@@ -340,8 +347,8 @@ class Runner:
             self._refresh.clear()
             try:
                 regions = sorted({spec.region for spec in self._services.values()})
-                deployed = read_json(self._state.deployed_file) or {}
-                regions = sorted({*regions, *(deployed.get("regions") or [])})
+                deployed = read_state(self._state.deployed_file, Deployed) or Deployed()
+                regions = sorted({*regions, *deployed.regions})
                 self._edge.deployed = await asyncio.to_thread(
                     read_deployed, self._emulator, regions
                 )
@@ -372,9 +379,9 @@ class Runner:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        port = runner.addresses[0][1]
-        self._agent_url = f"http://127.0.0.1:{port}"
-        write_json(self._state.root / RUNNER_FILE, {"url": self._agent_url})
+        address = RunnerAddress(port=runner.addresses[0][1])
+        self._agent_url = address.url
+        write_json(self._state.root / RUNNER_FILE, asdict(address))
         return runner
 
     def _live_task(self, task_id: str) -> Task | None:
@@ -420,7 +427,7 @@ class Runner:
                     ),
                     "stopping": sum(task.state is TaskState.DEACTIVATING for task in tasks),
                     "failures": self._restarts.get(service.task_definition, Restarts()).failures,
-                    "problem": self._problems.get(service.arn),
+                    "problem": self._problems.get(service.task_definition),
                     "tasks": [
                         {
                             "task_id": task.task_id,
