@@ -111,8 +111,8 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], tuple[int, int], str, int, bool]
         True,
     ),
     "two lines": (
-        lambda d: make(d / "flat.mkv", *picture(), "-vf", "scale=1920:2,setsar=1", *H264),
-        (1920, 2),
+        lambda d: make(d / "flat.mkv", *picture(), "-vf", "scale=4096:2,setsar=1", *H264),
+        (4096, 2),
         "25",
         75,
         False,
