@@ -173,13 +173,18 @@ def test_down_finds_processes_whose_record_was_damaged_or_lost(
     state.create()
     temporary = state.scratch / "emulator"
     temporary.mkdir()
-    options: dict[str, Any] = {"working_folder": tmp_path, "log": state.log_file("it")}
-    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    log = state.log_file("it")
+    options: dict[str, Any] = {"working_folder": tmp_path, "log": log}
+    sleep = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
     record = processes.start(
         state.processes, "emulator", sleep, environment={"TMPDIR": str(temporary)}, **options
     )
     stranger = processes.start(tmp_path, "stranger", sleep, environment={}, **options)
     try:
+        # Until it runs its own program, a process is still on the way to its environment.
+        deadline = time.monotonic() + 60
+        while log.read_text().count("up") < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
         file = state.processes / "emulator.json"
         if text is None:
             file.unlink()
