@@ -55,7 +55,7 @@ class StateFolder:
         """Make the folders; what exists is kept. Only the owner may look into a new one."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.logs, self.processes, self.images, self.venvs, self.scratch):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
 
     def log_file(self, name: str) -> Path:
         """Return the log of a process or service."""
