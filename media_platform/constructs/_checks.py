@@ -8,6 +8,9 @@ from constructs import Construct
 DEFAULT_STAGE = "main"
 """Stage of constructs that are not told one, as in an app that deploys the platform once."""
 
+SINGLE_PUT_LIMIT = cdk.Size.gibibytes(5)
+"""Largest object of one PUT (Amazon S3 User Guide, "Uploading objects")."""
+
 
 def reject(scope: Construct, problem: str) -> ValueError:
     """Return the error for an argument of ``scope``, with the path that leads to the construct."""
@@ -45,3 +48,18 @@ def check_stage(scope: Construct, stage: str) -> None:
             scope,
             f"stage is {stage!r}, allowed are 1 to 16 lower-case letters and digits; shorten it",
         )
+
+
+def check_upload_max(scope: Construct, upload_max: cdk.Size) -> None:
+    """Check that a largest upload fits into one PUT.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    check_range(
+        scope,
+        "upload_max in bytes",
+        upload_max.to_bytes(),
+        (1, SINGLE_PUT_LIMIT.to_bytes()),
+        "a single PUT takes no more",
+    )

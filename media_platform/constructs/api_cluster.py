@@ -12,12 +12,18 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from constructs import Construct
 
 from media_platform.constructs._api_service import ApiService
-from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_stage, reject
+from media_platform.constructs._checks import (
+    DEFAULT_STAGE,
+    SINGLE_PUT_LIMIT,
+    check_range,
+    check_stage,
+    check_upload_max,
+    reject,
+)
 from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
 from media_platform.constructs._video_store_base import VideoStoreBase
-from media_platform.constructs.transcode_pipeline import SINGLE_PUT_LIMIT
 from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.environment import API_PORT, ApiEnvironment
 
@@ -235,13 +241,7 @@ class ApiCluster(Construct):
     def _check_limits(
         self, upload_max: cdk.Size, upload_expiry: cdk.Duration, playback_expiry: cdk.Duration
     ) -> None:
-        check_range(
-            self,
-            "upload_max in bytes",
-            upload_max.to_bytes(),
-            (1, SINGLE_PUT_LIMIT.to_bytes()),
-            "a single PUT takes no more",
-        )
+        check_upload_max(self, upload_max)
         check_range(
             self,
             "upload_expiry in seconds",

@@ -11,7 +11,13 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_stage
+from media_platform.constructs._checks import (
+    DEFAULT_STAGE,
+    SINGLE_PUT_LIMIT,
+    check_range,
+    check_stage,
+    check_upload_max,
+)
 from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._queues import RETENTION, dead_letter_queue
@@ -19,9 +25,6 @@ from media_platform.constructs._upload_intake import UploadIntake
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._worker_service import WorkerService, backlog_metric
 from media_platform.contract.events import EventType
-
-SINGLE_PUT_LIMIT = cdk.Size.gibibytes(5)
-"""Largest object of one PUT (Amazon S3 User Guide, "Uploading objects")."""
 
 _MAX_RECEIVE_COUNT = 100
 
@@ -200,13 +203,7 @@ class TranscodePipeline(Construct):
             (1, _MAX_RECEIVE_COUNT // 2),
             "beyond that the queue's own limit of receives ends the job without a reason",
         )
-        check_range(
-            self,
-            "upload_max in bytes",
-            upload_max.to_bytes(),
-            (1, SINGLE_PUT_LIMIT.to_bytes()),
-            "a single PUT takes no more",
-        )
+        check_upload_max(self, upload_max)
         check_range(
             self, "event_retention in days", event_retention.to_days(), (1, 365), "pass whole days"
         )
