@@ -106,12 +106,19 @@ class WorkerEnvironment(Environment):
         home_region: Region this worker serves.
         table_name: The table.
         media_bucket: Bucket that it publishes to.
-        queue_url: Queue of transcode jobs.
+        express_queue_url: Queue of jobs that start a run; looked at before the other.
+        queue_url: Queue of the jobs of all further parts.
         dead_letter_queue_url: Where it puts jobs that failed too often, with their reason.
         visibility_timeout_seconds: Visibility of a received job; the worker renews it at a third.
-        max_failures: Transient failures of a run before it goes to the dead-letter queue.
+        max_failures: Transient failures of a part before it goes to the dead-letter queue.
         max_duration_seconds: Longest video that is accepted.
         max_pixels: Most pixels of a source frame (width x height).
+        max_frame_rate: Most frames per second of a source.
+        max_tenant_parts: Most parts that all workers do for one tenant at a time; 0 for any number.
+        chunk_seconds: Length of a chunk of the picture, a multiple of the segment length.
+        chunks_in_flight: Most chunks of one video in the queue at a time.
+        measure_quality: 1 if a VMAF sample of every rendition is taken, 0 if not.
+        old_run_seconds: Time after which the objects of a run that was replaced are purged.
         scalable_target: Application Auto Scaling resource id of the worker service
             (``service/<cluster>/<service>``), which an idle worker lets rest again.
         idle_seconds: Time without a job after which it does so.
@@ -121,12 +128,19 @@ class WorkerEnvironment(Environment):
     home_region: str
     table_name: str
     media_bucket: str
+    express_queue_url: str
     queue_url: str
     dead_letter_queue_url: str
     visibility_timeout_seconds: int
     max_failures: int
     max_duration_seconds: int
     max_pixels: int
+    max_frame_rate: int
+    max_tenant_parts: int
+    chunk_seconds: int
+    chunks_in_flight: int
+    measure_quality: int
+    old_run_seconds: int
     scalable_target: str
     idle_seconds: int
 
@@ -138,7 +152,7 @@ class UploadIntakeEnvironment(Environment):
     Attributes:
         home_region: Region it runs in; uploads of other home regions are ignored.
         table_name: The table.
-        queue_url: Queue of transcode jobs.
+        express_queue_url: Queue of jobs that start a run.
         upload_max_bytes: Largest object that is accepted.
         worker_cluster: ECS cluster of the worker service.
         worker_service: Name of the worker service, woken when it stands at zero.
@@ -146,7 +160,7 @@ class UploadIntakeEnvironment(Environment):
 
     home_region: str
     table_name: str
-    queue_url: str
+    express_queue_url: str
     upload_max_bytes: int
     worker_cluster: str
     worker_service: str

@@ -1,14 +1,22 @@
-"""The messages of the transcode queues."""
+"""The messages of the transcode queues.
+
+A run is many messages: one in the express queue that starts it, and one in the job queue for every
+further part. All of them name the same object version; ``part`` says which work is meant.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Self
+
+START = "start"
+"""Plan the run, encode its first chunk, its sound and its poster."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranscodeJob:
-    """Transcode one object version; may come twice, late, or out of order.
+    """Work on one object version; may come twice, late, or out of order.
 
     Attributes:
         video_id: The video.
@@ -18,7 +26,8 @@ class TranscodeJob:
         key: Key of the source.
         version_id: The one version of the source that counts.
         size_bytes: Size of the source.
-        queued_at: Time at which the job was first sent (RFC 3339, UTC).
+        queued_at: Time at which the first job of the run was sent (RFC 3339, UTC).
+        part: What is to be done: ``start``, or the name of a part (``table.video_part``, ...).
     """
 
     video_id: str
@@ -29,6 +38,11 @@ class TranscodeJob:
     version_id: str
     size_bytes: int
     queued_at: str
+    part: str = START
+
+    def for_part(self, part: str) -> Self:
+        """Return the job of another part of the same run."""
+        return replace(self, part=part)
 
     def to_json(self) -> str:
         """Return the body of the message."""
@@ -43,10 +57,20 @@ class TranscodeJob:
         """
         content = json.loads(text)
         try:
-            return cls(**{name: content[name] for name in cls.__dataclass_fields__})
+            return cls(
+                **{
+                    field.name: content[field.name]
+                    for field in fields(cls)
+                    if field.default is MISSING or field.name in content
+                }
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a transcode job: {error}") from error
 
 
 DEAD_LETTER_REASON = "Reason"
-"""Message attribute of a dead letter: why the job failed, in one sentence."""
+"""Message attribute of a dead letter: why the job failed, in one sentence.
+
+A message that has it and stands in a job queue was put back there by an operator: the failures of
+its run are forgiven.
+"""

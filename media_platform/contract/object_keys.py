@@ -97,16 +97,37 @@ class RunKeys:
         """The poster image, a JPEG."""
         return f"{self.prefix}{POSTER}"
 
+    @property
+    def dash_manifest(self) -> str:
+        """The DASH manifest."""
+        return f"{self.prefix}{DASH_MANIFEST}"
+
+    def storyboard(self, name: str) -> str:
+        """Return a file of the storyboard: the WebVTT index or a sheet of pictures."""
+        return f"{self.prefix}{STORYBOARD_FOLDER}/{name}"
+
+    def download(self, height: int) -> str:
+        """Return the progressive MP4 with ``height`` lines."""
+        return f"{self.prefix}download/{height}p.mp4"
+
     def playlist(self, track: str) -> str:
         """Return the media playlist of a track, e.g. ``v720`` or ``audio``."""
         return f"{self.prefix}{track}/{MEDIA_PLAYLIST}"
+
+    def key_frame_playlist(self, track: str) -> str:
+        """Return the playlist of the key frames of a track, for seeking with pictures."""
+        return f"{self.prefix}{track}/{KEY_FRAME_PLAYLIST}"
+
+    def init(self, track: str, name: str) -> str:
+        """Return an init segment of a track; its name tells its content."""
+        return f"{self.prefix}{track}/{name}"
 
     def segment(self, track: str, attempt: int, name: str) -> str:
         """Return a write-once object of a track.
 
         Args:
             track: The track, e.g. ``v720`` or ``audio``.
-            attempt: Attempt of the run that writes it; a late zombie writes elsewhere.
+            attempt: Attempt of the part that writes it; a late zombie writes elsewhere.
             name: File name, e.g. ``000001.m4s``.
         """
         return f"{self.prefix}{track}/{attempt}/{name}"
@@ -114,8 +135,21 @@ class RunKeys:
 
 MASTER_PLAYLIST = "master.m3u8"
 MEDIA_PLAYLIST = "playlist.m3u8"
+KEY_FRAME_PLAYLIST = "keyframes.m3u8"
+DASH_MANIFEST = "manifest.mpd"
 POSTER = "poster.jpg"
-AUDIO_TRACK = "audio"
+STORYBOARD_FOLDER = "storyboard"
+STORYBOARD_INDEX = "storyboard.vtt"
+
+
+def audio_track(number: int) -> str:
+    """Return the track of the audio rendition with ``number``, from 0."""
+    return f"audio{number}" if number else "audio"
+
+
+def text_track(number: int) -> str:
+    """Return the track of the subtitles with ``number``, from 0."""
+    return f"text{number}"
 
 
 def video_track(height: int) -> str:

@@ -105,6 +105,16 @@ def run_key(video_id: str, run_id: str) -> Key:
     return Key(video_partition(video_id), f"RUN#{run_id}#STATE")
 
 
+def part_key(video_id: str, run_id: str, name: str) -> Key:
+    """Return the key of a part of a run (``run.Part``)."""
+    return Key(video_partition(video_id), f"{part_prefix(run_id)}{name}")
+
+
+def part_prefix(run_id: str) -> str:
+    """Return the start of the sort keys of all parts of a run."""
+    return f"RUN#{run_id}#PART#"
+
+
 EVENT_SORT_PREFIX = "EVENT#"
 """Start of the sort key of outbox events, by which the relay picks them from the stream."""
 
@@ -152,6 +162,16 @@ def owner_status_videos(tenant: str, owner: str, status: str) -> str:
 def in_flight(region: str, video_id: str) -> str:
     """Return the key of :data:`IN_FLIGHT`."""
     return f"INFLIGHT#{region}#{shard(video_id)}"
+
+
+def purge_key(video_id: str, run_id: str) -> Key:
+    """Return the key of the note that a run that was replaced is to be purged."""
+    return Key(video_partition(video_id), f"PURGE#{run_id}")
+
+
+def due_purges(video_id: str) -> str:
+    """Return the key of :data:`DUE` for purges; every region purges, so none is part of it."""
+    return f"DUE#PURGE#{shard(video_id)}"
 
 
 def unpublished(region: str, event_id: str) -> str:

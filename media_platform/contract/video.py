@@ -100,6 +100,7 @@ class Video:
         epoch: Rises when another region takes the video over.
         raw_version_id: The one object version that is judged and transcoded, once uploaded.
         current_run: The run that is, or becomes, what viewers see, once uploaded.
+        next_run: The run that replaces it once complete, while a READY video is transcoded again.
         duration_seconds: Length, once known.
         width: Width of the source in pixels as displayed, once known.
         height: Height of the source in pixels as displayed, once known.
@@ -126,6 +127,7 @@ class Video:
     epoch: int = 0
     raw_version_id: str | None = None
     current_run: str | None = None
+    next_run: str | None = None
     duration_seconds: float | None = None
     width: int | None = None
     height: int | None = None

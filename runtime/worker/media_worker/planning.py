@@ -27,6 +27,10 @@ LONGEST_SIDE = 16_384
 MAX_RATE = 60
 MIN_RATE = 5
 
+MAX_AUDIO = 8
+MAX_TEXTS = 32
+"""Streams beyond these are left out."""
+
 LADDER: dict[int, int] = {1080: 4_500_000, 720: 2_600_000, 480: 1_200_000, 360: 700_000}
 """Peak bits per second by length of the short side, at up to 30 frames a second."""
 
@@ -54,6 +58,42 @@ _UNSPECIFIED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
+class AudioStream:
+    """An audio stream of a source.
+
+    Attributes:
+        index: Number of the stream.
+        channels: Number of channels, 0 if unknown.
+        language: Language tag as the container states it, or ``None``.
+        title: Title as the container states it, or ``None``.
+        default: Whether the container marks it as the one to play.
+    """
+
+    index: int
+    channels: int
+    language: str | None
+    title: str | None
+    default: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextStream:
+    """A stream of subtitles that are text, not pictures.
+
+    Attributes:
+        index: Number of the stream.
+        language: Language tag as the container states it, or ``None``.
+        title: Title as the container states it, or ``None``.
+        forced: Whether it is to be shown even to those who asked for no subtitles.
+    """
+
+    index: int
+    language: str | None
+    title: str | None
+    forced: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """What the probe and the first decoded frame say about an upload.
 
@@ -61,7 +101,8 @@ class Source:
         format_name: Name of the demuxer.
         format_start: Time from which seeking counts, in seconds.
         video_index: Number of the video stream.
-        audio_index: Number of the audio stream, or ``None``.
+        audio: Its audio streams, at most :data:`MAX_AUDIO`, the one to play by default first.
+        texts: Its subtitles, at most :data:`MAX_TEXTS`.
         time_base: Seconds of one tick of the video stream.
         packet_times: Presentation times of the first packets, in ticks.
         average_rate: Frames per second on average, as far as the container says.
@@ -86,7 +127,8 @@ class Source:
     format_name: str
     format_start: Fraction
     video_index: int
-    audio_index: int | None
+    audio: tuple[AudioStream, ...]
+    texts: tuple[TextStream, ...]
     time_base: Fraction
     packet_times: tuple[int, ...]
     average_rate: Fraction | None
@@ -141,7 +183,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class FrameRange:
-    """Frames that one worker encodes.
+    """Frames of one chunk.
 
     Attributes:
         start: First frame, at the start of a segment.
@@ -162,7 +204,8 @@ class Plan:
         frames: Frames that the result should have, or ``None`` if nothing tells. An estimate.
         grid: Where frames, key frames and segments lie.
         rungs: The ladder, highest first.
-        ranges: The parts, each encoded by one worker, in order.
+        chunks: The picture in parts, each encoded by one worker, in order; the last has no end,
+            since the number of frames is an estimate.
     """
 
     source: Source
@@ -170,7 +213,7 @@ class Plan:
     frames: int | None
     grid: VideoGrid
     rungs: tuple[Rung, ...]
-    ranges: tuple[FrameRange, ...]
+    chunks: tuple[FrameRange, ...]
 
     @property
     def seconds(self) -> Fraction | None:
@@ -178,8 +221,13 @@ class Plan:
         return None if self.frames is None else self.frames / self.frame_rate
 
 
-def make_plan(source: Source) -> Plan:
-    """Plan the encoding of ``source`` as one range."""
+def make_plan(source: Source, chunk_seconds: int) -> Plan:
+    """Plan the encoding of ``source`` in chunks of ``chunk_seconds``, the first one shorter.
+
+    The first chunk is a single segment, so that a video can be played after the same time whatever
+    its length. No chunk at the end is a stub: an estimate is off by a few frames, and none at all
+    might be left for it.
+    """
     rate = choose_rate(source)
     gop = max(1, round(GOP_SECONDS * rate))
     timescale = rate.numerator
@@ -200,7 +248,31 @@ def make_plan(source: Source) -> Plan:
         frames=frames,
         grid=grid,
         rungs=choose_ladder(source.displayed_size, rate),
-        ranges=(FrameRange(0, None),),
+        chunks=choose_chunks(frames, grid.segment_frames, chunk_seconds // SEGMENT_SECONDS),
+    )
+
+
+def choose_chunks(
+    frames: int | None, segment_frames: int, segments_per_chunk: int
+) -> tuple[FrameRange, ...]:
+    """Return the chunks of a picture.
+
+    Args:
+        frames: Estimated length, or ``None`` if nothing tells; then there are two.
+        segment_frames: Frames of a segment.
+        segments_per_chunk: Length of all chunks but the first and the last.
+    """
+    if frames is None:
+        cuts = [0, segment_frames]
+    elif frames <= 2 * segment_frames:
+        cuts = [0]
+    else:
+        # The last chunk is from one half to one and a half times as long as others.
+        length = max(1, segments_per_chunk) * segment_frames
+        last = frames - max(length // 2, segment_frames // 2)
+        cuts = [0, *range(segment_frames, max(segment_frames + 1, last), length)]
+    return tuple(
+        FrameRange(start, end) for start, end in zip(cuts, [*cuts[1:], None], strict=True)
     )
 
 
