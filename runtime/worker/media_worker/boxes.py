@@ -33,6 +33,8 @@ class Fragment:
         last_pts: Latest presentation time, in ticks.
         starts_with_sync: Whether the first sample can be decoded alone.
         data: The bytes of both boxes.
+        key_frame_bytes: Bytes of ``data`` up to the end of its first sample: with the init segment
+            before them, enough to decode it.
     """
 
     decode_time: int
@@ -42,6 +44,7 @@ class Fragment:
     last_pts: int
     starts_with_sync: bool
     data: bytes
+    key_frame_bytes: int = 0
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, bytes]]:
@@ -146,57 +149,87 @@ def _fragment(moof: bytes, mdat: bytes) -> Fragment:
 def _read_fragment(moof: bytes, mdat: bytes) -> Fragment:
     tfdt = _only(moof, b"moof", b"traf", b"tfdt")
     decode_time: int = struct.unpack_from(">Q" if tfdt[0] else ">I", tfdt, 4)[0]
-    default_duration, default_flags = _defaults(_only(moof, b"moof", b"traf", b"tfhd"))
-    elapsed, presented = 0, []
-    first_flags: int | None = None
-    for run in find(moof, b"moof", b"traf", b"trun"):
-        flags, count = struct.unpack_from(">II", run)
-        offset = 8 + 4 * bool(flags & 0x1)
-        if flags & 0x4:
-            if first_flags is None:
-                (first_flags,) = struct.unpack_from(">I", run, offset)
-            offset += 4
-        for _ in range(count):
-            duration, composition = default_duration, 0
-            if flags & 0x100:
-                (duration,) = struct.unpack_from(">I", run, offset)
-                offset += 4
-            offset += 4 * bool(flags & 0x200)
-            if flags & 0x400:
-                if first_flags is None:
-                    (first_flags,) = struct.unpack_from(">I", run, offset)
-                offset += 4
-            if flags & 0x800:
-                (composition,) = struct.unpack_from(">i", run, offset)
-                offset += 4
-            presented.append(decode_time + elapsed + composition)
-            elapsed += duration
-    if not presented:
+    defaults = _defaults(_only(moof, b"moof", b"traf", b"tfhd"))
+    runs = [_read_run(run, defaults) for run in find(moof, b"moof", b"traf", b"trun")]
+    samples = [sample for _, of_run in runs for sample in of_run]
+    if not samples:
         raise BoxError("a fragment has no samples")
-    flags = default_flags if first_flags is None else first_flags
+    start, first = next((start, of_run[0]) for start, of_run in runs if of_run)
+    if not len(moof) < start <= start + first.size <= len(moof) + len(mdat):
+        raise BoxError(
+            f"the first sample is said to be {first.size} bytes from {start}, in a fragment of"
+            f" {len(moof)} and {len(mdat)}"
+        )
+    elapsed, presented = 0, []
+    for sample in samples:
+        presented.append(decode_time + elapsed + sample.composition)
+        elapsed += sample.duration
     return Fragment(
         decode_time=decode_time,
-        samples=len(presented),
+        samples=len(samples),
         duration=elapsed,
         first_pts=min(presented),
         last_pts=max(presented),
-        starts_with_sync=not flags & NOT_SYNC,
+        starts_with_sync=not first.flags & NOT_SYNC,
         data=moof + mdat,
+        key_frame_bytes=start + first.size,
     )
 
 
-def _defaults(tfhd: bytes) -> tuple[int, int]:
-    """Return default duration and default flags of the samples of a fragment."""
-    (flags,) = struct.unpack_from(">I", tfhd)
-    offset = 8 + 8 * bool(flags & 0x1) + 4 * bool(flags & 0x2)
-    duration = sample_flags = 0
-    if flags & 0x8:
-        (duration,) = struct.unpack_from(">I", tfhd, offset)
-        offset += 4
-    offset += 4 * bool(flags & 0x10)
-    if flags & 0x20:
-        (sample_flags,) = struct.unpack_from(">I", tfhd, offset)
-    return duration, sample_flags
+@dataclass(frozen=True)
+class _Sample:
+    """What is said of one sample: by its run, or else by the fragment for all of them."""
+
+    duration: int
+    size: int
+    flags: int
+    composition: int = 0
+
+
+def _defaults(tfhd: bytes) -> _Sample:
+    (present,) = struct.unpack_from(">I", tfhd)
+    if present & 0x1:
+        raise BoxError("a fragment counts its offsets from the start of a file")
+    values, _ = _fields(tfhd, 8 + 4 * bool(present & 0x2), present, (0x8, 0x10, 0x20))
+    return _Sample(*(value or 0 for value in values))
+
+
+def _read_run(run: bytes, defaults: _Sample) -> tuple[int, list[_Sample]]:
+    """Return where the data of a run starts, from the start of the fragment, and its samples."""
+    present, count = struct.unpack_from(">II", run)
+    (start, first_flags), offset = _fields(run, 8, present, (0x1, 0x4))
+    samples = []
+    for number in range(count):
+        (duration, size, flags, shift), offset = _fields(
+            run, offset, present, (0x100, 0x200, 0x400, 0x800)
+        )
+        if number == 0 and first_flags is not None:
+            flags = first_flags
+        if shift is not None:  # the one field with a sign
+            (shift,) = struct.unpack_from(">i", run, offset - 4)
+        samples.append(
+            _Sample(
+                duration=defaults.duration if duration is None else duration,
+                size=defaults.size if size is None else size,
+                flags=defaults.flags if flags is None else flags,
+                composition=shift or 0,
+            )
+        )
+    return start or 0, samples
+
+
+def _fields(
+    data: bytes, offset: int, present: int, masks: tuple[int, ...]
+) -> tuple[list[int | None], int]:
+    """Read the optional numbers at ``offset``; return them, and where they end."""
+    values: list[int | None] = []
+    for mask in masks:
+        value = None
+        if present & mask:
+            (value,) = struct.unpack_from(">I", data, offset)
+            offset += 4
+        values.append(value)
+    return values, offset
 
 
 def avc_codec(init: bytes) -> str:

@@ -37,12 +37,15 @@ class Segment:
         duration: Seconds.
         samples: Video frames, or samples of audio.
         data: The bytes.
+        key_frames: Of video, for each GOP: where in ``data`` the bytes begin with which its key
+            frame can be decoded, after the init segment, and how many they are.
     """
 
     index: int
     duration: Fraction
     samples: int
     data: bytes = field(repr=False)
+    key_frames: tuple[tuple[int, int], ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,6 +91,8 @@ class VideoSegmenter:
         self._grid = grid
         self._next = first_frame
         self._parts: list[bytes] = []
+        self._bytes = 0
+        self._key_frames: list[tuple[int, int]] = []
         self._frames = 0
         self.frames = 0
 
@@ -114,6 +119,8 @@ class VideoSegmenter:
         if self._next % grid.gop_frames or fragment.samples > grid.gop_frames:
             raise GridError(f"a key frame is off the grid at frame {self._next}")
         self._parts.append(fragment.data)
+        self._key_frames.append((self._bytes, fragment.key_frame_bytes))
+        self._bytes += len(fragment.data)
         self._frames += fragment.samples
         self._next += fragment.samples
         self.frames += fragment.samples
@@ -130,8 +137,9 @@ class VideoSegmenter:
             duration=Fraction(self._frames * grid.frame_ticks, grid.timescale),
             samples=self._frames,
             data=b"".join(self._parts),
+            key_frames=tuple(self._key_frames),
         )
-        self._parts, self._frames = [], 0
+        self._parts, self._key_frames, self._bytes, self._frames = [], [], 0, 0
         return segment
 
 
