@@ -199,31 +199,67 @@ def _tone_map(plan: Plan) -> str:
     )
 
 
-def audio(plan: Plan, url: str, max_pixels: int) -> list[str]:
-    """Encode the sound to standard output, on the same zero as the video and to the same end.
+def sound(
+    plan: Plan,
+    url: str,
+    *,
+    pipes: Sequence[int],
+    loudness: Sequence[str],
+    text_pipes: Sequence[int],
+    max_pixels: int,
+    frames: int | None,
+) -> list[str]:
+    """Encode every audio track and write every subtitle track as WebVTT, from one pass.
 
-    A late start is padded, an early one trimmed, holes are filled. The packet with the encoder's
-    priming is dropped, since players would present it and the sound would be 21 ms late. What is
-    damaged is left out, however much it is: silence takes its place.
+    The sound is on the same zero as the video and ends with it: a late start is padded, an early
+    one trimmed, holes are filled. The packet with the encoder's priming is dropped, since players
+    would present it and the sound would be 21 ms late. What is damaged is left out, however much it
+    is: silence takes its place. Cues that end before zero are left out, and one that is on screen
+    at zero begins there.
+
+    Args:
+        plan: The plan.
+        url: The source.
+        pipes: File descriptors that get the fMP4 of each audio track, in the order of the source.
+        loudness: Filters for each of them, behind the down-mix; an empty text for none.
+        text_pipes: File descriptors that get the WebVTT of each subtitle track.
+        max_pixels: Largest picture that is decoded.
+        frames: Frames of video to whose end the sound is padded or cut, or ``None`` for all that is
+            there.
     """
     source = plan.source
-    chain = [
-        f"asetpts=PTS-({float(source.origin):.6f})/TB",
-        f"aresample={AUDIO_RATE}:async=1:first_pts=0",
-    ]
-    if plan.seconds is not None:
-        samples = round(plan.seconds * AUDIO_RATE)
-        chain += [f"apad=whole_len={samples}", f"atrim=end_sample={samples}"]
+    argv = [*_head(), "-max_error_rate", "1", "-discard:v", "all", *_input(url, max_pixels)]
     fragment = AUDIO_FRAGMENT_FRAMES * AAC_FRAME * 1_000_000 // AUDIO_RATE
-    return [
-        *_head(),
-        *("-max_error_rate", "1", "-discard:v", "all"),
-        *_input(url, max_pixels),
-        *("-map", f"0:{source.audio_index}", "-vn", *_CLEAN, "-af", ",".join(chain)),
-        *("-ac", "2", "-c:a", "aac", "-b:a", str(AUDIO_BITS), "-bsf:a", "noise=drop='lt(pts,0)'"),
-        *("-f", "mp4", "-write_btrt", "0", "-movflags", _FRAGMENTED),
-        *("-frag_duration", str(fragment), "pipe:1"),
-    ]
+    for stream, pipe, level in zip(source.audio, pipes, loudness, strict=True):
+        argv += ["-map", f"0:{stream.index}", "-vn", *_CLEAN, "-af", _timeline(plan, level, frames)]
+        argv += ["-c:a", "aac", "-b:a", str(AUDIO_BITS), "-bsf:a", "noise=drop='lt(pts,0)'"]
+        argv += ["-f", "mp4", "-write_btrt", "0", "-movflags", _FRAGMENTED]
+        argv += ["-frag_duration", str(fragment), f"pipe:{pipe}"]
+    origin = f"{float(source.origin):.6f}/TB"
+    cues = (
+        f"setts=pts='max(0,PTS-{origin})':dts='max(0,PTS-{origin})'"
+        f":duration='DURATION+min(0,PTS-{origin})',noise=drop='lte(d,0)'"
+    )
+    for text, pipe in zip(source.texts, text_pipes, strict=True):
+        argv += ["-map", f"0:{text.index}", "-vn", "-an", *_CLEAN[1:], "-c:s", "webvtt"]
+        argv += ["-bsf:s", cues, "-f", "webvtt", f"pipe:{pipe}"]
+    return argv
+
+
+DOWN_MIX = "aformat=sample_fmts=fltp:channel_layouts=stereo"
+"""Makes two channels of any number; what comes out louder than full scale is not clipped here."""
+
+
+def _timeline(plan: Plan, level: str, frames: int | None) -> str:
+    """Return the filters that bring the sound to the zero, the rate and the length of the video."""
+    chain = [f"asetpts=PTS-({float(plan.source.origin):.6f})/TB", DOWN_MIX]
+    if level:
+        chain.append(level)
+    chain.append(f"aresample={AUDIO_RATE}:async=1:first_pts=0")
+    if frames is not None:
+        samples = round(frames / plan.frame_rate * AUDIO_RATE)
+        chain += [f"apad=whole_len={samples}", f"atrim=end_sample={samples}"]
+    return ",".join(chain)
 
 
 def poster(plan: Plan, url: str, max_pixels: int, *, at: Fraction) -> list[str]:

@@ -12,7 +12,14 @@ from typing import Any
 from media_worker import ffmpeg
 from media_worker.cancellation import Cancellation
 from media_worker.faults import BadInputError, TransientError
-from media_worker.planning import Source, too_many_pixels
+from media_worker.planning import (
+    MAX_AUDIO,
+    MAX_TEXTS,
+    AudioStream,
+    Source,
+    TextStream,
+    too_many_pixels,
+)
 from media_worker.sandbox import Child, Limits
 from media_worker.source_proxy import SourceProxy
 
@@ -81,7 +88,8 @@ def probe(bench: Workbench, head: bytes) -> Source:
         format_name=facts["format_name"],
         format_start=Fraction(facts["format_start"]),
         video_index=facts["video_index"],
-        audio_index=facts["audio_index"],
+        audio=tuple(AudioStream(**stream) for stream in facts["audio"]),
+        texts=tuple(TextStream(**stream) for stream in facts["texts"]),
         time_base=Fraction(facts["time_base"]),
         packet_times=tuple(facts["packet_times"]),
         average_rate=_fraction(facts["average_rate"]),
@@ -114,6 +122,8 @@ def _run_probe(bench: Workbench, head: bytes) -> dict[str, Any]:
             "demuxers": ffmpeg.DEMUXERS,
             "protocols": ffmpeg.PROTOCOLS,
             "max_pixels": bench.max_pixels,
+            "max_audio": MAX_AUDIO,
+            "max_texts": MAX_TEXTS,
         }
     )
     argv = [sys.executable, "-I", str(_PROBE), request]

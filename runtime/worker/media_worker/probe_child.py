@@ -1,7 +1,8 @@
 """Reads the facts of a source with PyAV; started as a script of its own, in the sandbox.
 
 ``python -I probe_child.py REQUEST``, where REQUEST is JSON with ``url``, ``demuxers``,
-``protocols`` and ``max_pixels``. Prints one JSON object: the facts, or ``{"fault": [code, text]}``.
+``protocols``, ``max_pixels``, ``max_audio`` and ``max_texts``. Prints one JSON object: the facts,
+or ``{"fault": [code, text]}``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ LOOK_BACK_SECONDS = (4, 30, 120, 600)
 """How far before its announced end the tail of a file is looked for."""
 
 MICROSECONDS = 1_000_000
+
+TEXT_CODECS = frozenset({"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"})
+"""Subtitles that are text; others are pictures, which no player of the result can show."""
+
+LABEL_CHARACTERS = 100
+"""How much of a title or language of a track is kept."""
 
 
 class Fault(Exception):  # noqa: N818 - a verdict, not a malfunction
@@ -49,10 +56,10 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
             ) from None
         raise Fault("not_a_video", "The file is not a video in a format that is known.") from None
     with container:
-        return _facts(container, request["max_pixels"])
+        return _facts(container, request)
 
 
-def _facts(container: InputContainer, max_pixels: int) -> dict[str, Any]:
+def _facts(container: InputContainer, request: dict[str, Any]) -> dict[str, Any]:
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not videos:
         if container.streams.audio:
@@ -61,11 +68,11 @@ def _facts(container: InputContainer, max_pixels: int) -> dict[str, Any]:
     video = videos[0]
     if video.codec_context is None:
         raise Fault("unsupported_codec", "The video is encoded in a way that is not supported.")
-    audio = container.streams.audio[0] if container.streams.audio else None
-    if audio is not None and audio.codec_context is None:
+    audio = _audio(container)
+    if container.streams.audio and all(s.codec_context is None for s in container.streams.audio):
         raise Fault("unsupported_codec", "The sound is encoded in a way that is not supported.")
     width, height = video.codec_context.width, video.codec_context.height
-    if width * height > max_pixels:
+    if width * height > request["max_pixels"]:
         return {"width": width, "height": height, "oversize": True}
     times, frame = _start(container, video)
     if frame is None:
@@ -81,7 +88,8 @@ def _facts(container: InputContainer, max_pixels: int) -> dict[str, Any]:
         "format_name": container.format.name,
         "format_start": _ratio(start, MICROSECONDS),
         "video_index": video.index,
-        "audio_index": audio.index if audio is not None else None,
+        "audio": audio[: request["max_audio"]],
+        "texts": _texts(container)[: request["max_texts"]],
         "time_base": str(video.time_base),
         "packet_times": times,
         "average_rate": str(video.average_rate) if video.average_rate else None,
@@ -97,6 +105,46 @@ def _facts(container: InputContainer, max_pixels: int) -> dict[str, Any]:
         "tail_end": _ratio(tail, MICROSECONDS) if tail is not None else None,
         "video_end": _ratio(video_tail, MICROSECONDS) if video_tail is not None else None,
     }
+
+
+def _audio(container: InputContainer) -> list[dict[str, Any]]:
+    """Return the audio streams that can be decoded, the one to play by default first."""
+    streams = [
+        {
+            "index": stream.index,
+            "channels": stream.codec_context.channels,
+            "language": _label(stream, "language"),
+            "title": _label(stream, "title"),
+            "default": bool(stream.disposition & Disposition.default),
+        }
+        for stream in container.streams.audio
+        # A header may announce sound of which nothing follows, hence nothing is known.
+        if stream.codec_context is not None and stream.codec_context.sample_rate
+    ]
+    return sorted(streams, key=lambda stream: not stream["default"])
+
+
+def _texts(container: InputContainer) -> list[dict[str, Any]]:
+    """Return the subtitles that are text."""
+    return [
+        {
+            "index": stream.index,
+            "language": _label(stream, "language"),
+            "title": _label(stream, "title"),
+            "forced": bool(stream.disposition & Disposition.forced),
+        }
+        for stream in container.streams.subtitles
+        if stream.codec_context is not None and stream.codec_context.name in TEXT_CODECS
+    ]
+
+
+def _label(stream: Any, name: str) -> str | None:
+    """Return what the container calls a stream, as one line of text, if it says anything."""
+    text = "".join(
+        letter if letter.isprintable() else " " for letter in stream.metadata.get(name, "")
+    )
+    text = " ".join(text.split())[:LABEL_CHARACTERS]
+    return None if not text or text == "und" else text
 
 
 def _rotation(degrees: int) -> int:

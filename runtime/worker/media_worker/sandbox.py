@@ -64,6 +64,10 @@ class Child:
         cancellation: Stops it.
         scratch: Its working directory.
         pipes: Writing ends that it inherits; they are closed here once it has them.
+
+    Attributes:
+        timed_out: Whether it was killed because its time was over.
+        cpu_seconds: Processor time that it used, all threads together, once it has ended.
     """
 
     def __init__(
@@ -79,7 +83,11 @@ class Child:
         self._stack = ExitStack()
         self._cancellation = cancellation
         self._log = bytearray()
+        self._ended = threading.Event()
+        self._reaping = threading.Lock()
+        self._code = 0
         self.timed_out = False
+        self.cpu_seconds = 0.0
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(_LAUNCHER), limits.to_json(), *argv],
@@ -97,6 +105,8 @@ class Child:
         self._timer = threading.Timer(limits.wall_seconds, self._time_out)
         self._timer.daemon = True
         self._reader = threading.Thread(target=self._read_log, name="child-log", daemon=True)
+        self._reaper = threading.Thread(target=self._reap, name="child-reaper", daemon=True)
+        self._reaper.start()
 
     def __enter__(self) -> Self:
         self._timer.start()
@@ -113,7 +123,7 @@ class Child:
         self._stack.close()
         self._timer.cancel()
         self.kill()
-        self._process.wait()
+        self._reaper.join()
         self._reader.join()
         self.output.close()
         if self._process.stderr:
@@ -132,9 +142,9 @@ class Child:
 
     def kill(self) -> None:
         """Kill it with everything that it started."""
-        if self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        with self._reaping:
+            if not self._ended.is_set():
+                self._kill_group()
 
     def wait(self) -> int:
         """Wait for its end and return its exit code, negative for a signal.
@@ -143,16 +153,36 @@ class Child:
             StoppedError: If the job was stopped.
             TransientError: If it ran out of time.
         """
-        code = self._process.wait()
+        self._reaper.join()
         self._reader.join()
         self._cancellation.check()
         if self.timed_out:
             raise TransientError("a child process ran out of time")
-        return code
+        return self._code
 
     def _time_out(self) -> None:
         self.timed_out = True
         self.kill()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # macOS: nothing but a dead leader
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        """Wait for the end of the child, end what it started, and note what it used.
+
+        The number of a group is free for others only once its leader was reaped, so what is left of
+        the group is killed before that.
+        """
+        pid = self._process.pid
+        if hasattr(os, "waitid"):  # not on macOS
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            self._kill_group()
+        _, status, usage = os.wait4(pid, 0)
+        with self._reaping:
+            self.cpu_seconds = usage.ru_utime + usage.ru_stime
+            self._code = self._process.returncode = os.waitstatus_to_exitcode(status)
+            self._ended.set()
 
     def _read_log(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - opened above

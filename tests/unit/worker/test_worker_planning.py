@@ -15,20 +15,26 @@ from media_worker import ffmpeg
 from media_worker.faults import BadInputError
 from media_worker.planning import (
     LADDER,
+    AudioStream,
     FrameRange,
     Source,
+    TextStream,
     check_frames,
     check_source,
+    choose_chunks,
     choose_ladder,
     choose_rate,
     make_plan,
 )
 
+CHUNK_SECONDS = 16
+
 SOURCE = Source(
     format_name="mov,mp4,m4a,3gp,3g2,mj2",
     format_start=Fraction(0),
     video_index=0,
-    audio_index=1,
+    audio=(AudioStream(index=1, channels=2, language=None, title=None, default=True),),
+    texts=(TextStream(index=2, language="en", title=None, forced=False),),
     time_base=Fraction(1, 1000),
     packet_times=tuple(range(0, 4000, 40)),
     average_rate=Fraction(25),
@@ -125,10 +131,48 @@ def test_a_frame_is_a_whole_number_of_ticks(rate: str) -> None:
         average_rate=Fraction(rate),
         base_rate=None,
     )
-    plan = make_plan(source)
+    plan = make_plan(source, CHUNK_SECONDS)
     assert Fraction(plan.grid.frame_ticks, plan.grid.timescale) == 1 / Fraction(rate)
     assert plan.grid.segment_frames % plan.grid.gop_frames == 0
-    assert plan.ranges == (FrameRange(0, None),)
+
+
+@pytest.mark.parametrize(
+    ("frames", "starts"),
+    [
+        (None, [0, 100]),
+        (1, [0]),
+        (200, [0]),
+        (201, [0, 100]),
+        (1500, [0, 100, 500, 900]),
+        (1150, [0, 100, 500, 900]),
+        (1100, [0, 100, 500]),
+    ],
+)
+def test_chunks_follow_each_other_and_none_is_a_stub(frames: int | None, starts: list[int]) -> None:
+    chunks = choose_chunks(frames, 100, 4)
+    assert [chunk.start for chunk in chunks] == starts
+    assert [chunk.end for chunk in chunks] == [*starts[1:], None]
+
+
+def test_sound_is_as_long_as_the_video_and_levelled_on_the_way() -> None:
+    plan = make_plan(SOURCE, CHUNK_SECONDS)
+
+    def chain(frames: int | None) -> str:
+        argv = ffmpeg.sound(
+            plan,
+            "url",
+            pipes=[3],
+            loudness=["volume=-3dB"],
+            text_pipes=[4],
+            max_pixels=1,
+            frames=frames,
+        )
+        return argument(argv, "-af")[0]
+
+    assert "pad" not in chain(None)
+    assert chain(50).endswith(f"apad=whole_len={2 * 48_000},atrim=end_sample={2 * 48_000}")
+    names = [part.partition("=")[0] for part in chain(50).split(",")]
+    assert names == ["asetpts", "aformat", "volume", "aresample", "apad", "atrim"]
 
 
 def refusal(source: Source) -> str:
@@ -180,11 +224,11 @@ def test_sound_does_not_make_up_for_a_lost_picture() -> None:
     unknown = replace(SOURCE, video_end=None)
     check_source(unknown, max_pixels=1920 * 1080, max_duration_seconds=60)
     with pytest.raises(BadInputError, match="truncated"):
-        check_frames(make_plan(unknown), 750)
+        check_frames(make_plan(unknown, CHUNK_SECONDS), 750)
 
 
 def test_lost_frames_fail_the_video() -> None:
-    plan = make_plan(SOURCE)
+    plan = make_plan(SOURCE, CHUNK_SECONDS)
     assert plan.frames == 1500
     check_frames(plan, 1500)
     check_frames(plan, 1480)
@@ -200,7 +244,7 @@ def argument(argv: list[str], name: str) -> list[str]:
 
 
 def test_children_read_only_what_they_are_given() -> None:
-    plan = make_plan(SOURCE)
+    plan = make_plan(SOURCE, CHUNK_SECONDS)
     url = "http://127.0.0.1:1/secret"
     for argv in (
         ffmpeg.video(
@@ -212,7 +256,9 @@ def test_children_read_only_what_they_are_given() -> None:
             max_pixels=1000,
             threads=1,
         ),
-        ffmpeg.audio(plan, url, 1000),
+        ffmpeg.sound(
+            plan, url, pipes=[3], loudness=[""], text_pipes=[4], max_pixels=1000, frames=None
+        ),
         ffmpeg.poster(plan, url, 1000, at=Fraction(6)),
         ffmpeg.first_frame(url, 0, 1000),
     ):
@@ -228,7 +274,7 @@ def test_children_read_only_what_they_are_given() -> None:
 
 def test_range_seeks_ahead_of_its_first_frame() -> None:
     source = replace(SOURCE, first_pts=12800, format_start=Fraction(1, 2))
-    plan = make_plan(source)
+    plan = make_plan(source, CHUNK_SECONDS)
 
     def seeks(frames: FrameRange) -> list[str]:
         argv = ffmpeg.video(
@@ -248,10 +294,10 @@ def test_range_seeks_ahead_of_its_first_frame() -> None:
 
 
 def test_hdr_is_tone_mapped_and_interlaced_is_not_left_so() -> None:
-    plan = make_plan(replace(SOURCE, transfer=16, interlaced=True))
+    plan = make_plan(replace(SOURCE, transfer=16, interlaced=True), CHUNK_SECONDS)
     graph = ffmpeg.filters(plan, FrameRange(0, None))
     assert "tonemap=hable" in graph
     assert "bwdif" in graph
-    plain = ffmpeg.filters(make_plan(SOURCE), FrameRange(0, None))
+    plain = ffmpeg.filters(make_plan(SOURCE, CHUNK_SECONDS), FrameRange(0, None))
     assert "tonemap" not in plain
     assert "bwdif" not in plain
