@@ -32,6 +32,7 @@ class Service(StrEnum):
     WORKER = "worker"
     UPLOAD_INTAKE = "lambda_s3_sqs"
     OUTBOX_RELAY = "lambda_outbox"
+    RUN_PURGE = "lambda_purge"
     ACCESS_TOKEN = "lambda_token"  # noqa: S105  the name of a folder
     DEPLOY_RESOURCES = "lambda_deploy"
 

@@ -181,3 +181,18 @@ class OutboxRelayEnvironment(Environment):
     table_name: str
     topic_arn: str
     retention_days: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPurgeEnvironment(Environment):
+    """The Lambda that purges runs that were replaced (``runtime/lambda_purge``).
+
+    Attributes:
+        home_region: Region it runs in; only in the home region of a video are items deleted.
+        table_name: The table.
+        media_bucket: Bucket of this region from which the objects of a run go.
+    """
+
+    home_region: str
+    table_name: str
+    media_bucket: str

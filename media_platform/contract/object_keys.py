@@ -133,6 +133,19 @@ class RunKeys:
         return f"{self.prefix}{track}/{attempt}/{name}"
 
 
+REPLICATE_TAG = "replicate"
+"""Tag of the objects below ``media/`` that S3 copies to other regions.
+
+Rules of replication choose by what an object has, never by what it lacks; so what is final carries
+the tag from its first byte on, and a playlist that still grows does not.
+"""
+
+REPLICATE_VALUE = "yes"
+"""Value of that tag."""
+
+REPLICATE_TAGGING = f"{REPLICATE_TAG}={REPLICATE_VALUE}"
+"""The ``Tagging`` of ``PutObject`` and ``CreateMultipartUpload`` for such an object."""
+
 MASTER_PLAYLIST = "master.m3u8"
 MEDIA_PLAYLIST = "playlist.m3u8"
 KEY_FRAME_PLAYLIST = "keyframes.m3u8"

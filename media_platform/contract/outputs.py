@@ -34,6 +34,7 @@ class MediaOutput(StrEnum):
     USER_POOL_CLIENT_ID = "UserPoolClientId"
     TOKEN_ISSUER = "TokenIssuer"  # noqa: S105  the name of an output
     TOKEN_KEYS_URL = "TokenKeysUrl"  # noqa: S105  the name of an output
+    EXPRESS_QUEUE_URL = "ExpressQueueUrl"
     JOB_QUEUE_URL = "JobQueueUrl"
     DEAD_LETTER_QUEUE_URL = "DeadLetterQueueUrl"
     TOPIC_ARN = "TopicArn"

@@ -16,6 +16,9 @@ from typing import Any, Self
 from media_platform.contract import table
 from media_platform.contract.items import WireItem, from_item, to_item
 
+SEGMENT_SECONDS = 4
+"""Length of a segment; chunks of the picture are whole multiples of it."""
+
 SOUND = "sound"
 """The part that encodes every audio track and extracts the subtitles, from first to last."""
 

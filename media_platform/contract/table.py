@@ -110,6 +110,11 @@ def part_key(video_id: str, run_id: str, name: str) -> Key:
     return Key(video_partition(video_id), f"{part_prefix(run_id)}{name}")
 
 
+def run_prefix(run_id: str) -> str:
+    """Return the start of the sort keys of everything that belongs to a run."""
+    return f"RUN#{run_id}#"
+
+
 def part_prefix(run_id: str) -> str:
     """Return the start of the sort keys of all parts of a run."""
     return f"RUN#{run_id}#PART#"
@@ -171,7 +176,12 @@ def purge_key(video_id: str, run_id: str) -> Key:
 
 def due_purges(video_id: str) -> str:
     """Return the key of :data:`DUE` for purges; every region purges, so none is part of it."""
-    return f"DUE#PURGE#{shard(video_id)}"
+    return due_purges_of_shard(shard(video_id))
+
+
+def due_purges_of_shard(number: int) -> str:
+    """Return the key of :data:`DUE` under which the purges of a shard stand, from 0."""
+    return f"DUE#PURGE#{number}"
 
 
 def unpublished(region: str, event_id: str) -> str:
