@@ -35,21 +35,23 @@ class Limits:
         cpu_seconds: Processor time of all its threads.
         memory_bytes: Address space.
         open_files: File descriptors.
+        file_bytes: Largest file that it may write; by default it may write none.
     """
 
     wall_seconds: float
     cpu_seconds: int
     memory_bytes: int
     open_files: int = 64
+    file_bytes: int = 0
 
     def to_json(self) -> str:
-        """Return the limits as the launcher takes them; no file may be written at all."""
+        """Return the limits as the launcher takes them."""
         return json.dumps(
             {
                 "CPU": self.cpu_seconds,
                 "AS": self.memory_bytes,
                 "NOFILE": self.open_files,
-                "FSIZE": 0,
+                "FSIZE": self.file_bytes,
                 "CORE": 0,
             }
         )
