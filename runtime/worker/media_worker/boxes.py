@@ -232,6 +232,45 @@ def _fields(
     return values, offset
 
 
+def key_frame_alone(data: bytes, decode_time: int) -> bytes:
+    """Return a fragment with nothing but a key frame, from the bytes that end with it.
+
+    Args:
+        data: The first :attr:`Fragment.key_frame_bytes` bytes of a fragment.
+        decode_time: Time that the key frame gets, in ticks of the track.
+
+    Raises:
+        BoxError: If the bytes are not those.
+    """
+    try:
+        (size,) = struct.unpack_from(">I", data)
+        moof = data[:size]
+        run = next(find(moof, b"moof", b"traf", b"trun"))
+        (start,), _ = _fields(run, 8, struct.unpack_from(">I", run)[0], (0x1,))
+        header = _only(moof, b"moof", b"traf", b"tfhd")[4:8]
+    except (struct.error, StopIteration) as error:
+        raise BoxError(f"{len(data)} bytes are no key frame of a fragment") from error
+    if start is None or not size < start < len(data):
+        raise BoxError(f"the sample at {start} is not within the {len(data)} bytes of a key frame")
+    sample = data[start:]
+
+    def moof_with(offset: int) -> bytes:
+        run = struct.pack(">IIiIII", 0x701, 1, offset, 1, len(sample), 0x2000000)
+        track = (
+            _box(b"tfhd", struct.pack(">I", 0x20000) + header)
+            + _box(b"tfdt", struct.pack(">IQ", 0x1000000, decode_time))
+            + _box(b"trun", run)
+        )
+        return _box(b"moof", _box(b"mfhd", struct.pack(">II", 0, 1)) + _box(b"traf", track))
+
+    offset = len(moof_with(0)) + 8
+    return moof_with(offset) + _box(b"mdat", sample)
+
+
+def _box(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I4s", len(payload) + 8, kind) + payload
+
+
 def avc_codec(init: bytes) -> str:
     """Return the RFC 6381 name of the H.264 track of an init segment, e.g. ``avc1.640028``.
 
