@@ -229,9 +229,17 @@ def sound(
     """
     source = plan.source
     argv = [*_head(), "-max_error_rate", "1", "-discard:v", "all", *_input(url, max_pixels)]
+    for stream in source.audio:
+        argv += ["-map", f"0:{stream.index}", "-vn", *_CLEAN]
+        argv += ["-af", f"asetpts=PTS-({float(source.origin):.6f})/TB,{DOWN_MIX},apad=pad_len=1"]
+        argv += ["-c:a", "pcm_f32le", "-f", "null", "-"]
+    for number in range(len(source.audio)):
+        argv += ["-dec", f"{number}:0"]
     fragment = AUDIO_FRAGMENT_FRAMES * AAC_FRAME * 1_000_000 // AUDIO_RATE
-    for stream, pipe, level in zip(source.audio, pipes, loudness, strict=True):
-        argv += ["-map", f"0:{stream.index}", "-vn", *_CLEAN, "-af", _timeline(plan, level, frames)]
+    for number, (pipe, level) in enumerate(zip(pipes, loudness, strict=True)):
+        chain = _timeline(plan, level, frames)
+        argv += ["-filter_complex", f"[dec:{number}]{chain}[sound{number}]"]
+        argv += ["-map", f"[sound{number}]", "-vn", *_CLEAN]
         argv += ["-c:a", "aac", "-b:a", str(AUDIO_BITS), "-bsf:a", "noise=drop='lt(pts,0)'"]
         argv += ["-f", "mp4", "-write_btrt", "0", "-movflags", _FRAGMENTED]
         argv += ["-frag_duration", str(fragment), f"pipe:{pipe}"]
@@ -246,16 +254,23 @@ def sound(
     return argv
 
 
-DOWN_MIX = "aformat=sample_fmts=fltp:channel_layouts=stereo"
+DOWN_MIX = f"aformat=sample_fmts=flt:sample_rates={AUDIO_RATE}:channel_layouts=stereo"
 """Makes two channels of any number; what comes out louder than full scale is not clipped here."""
 
 
 def _timeline(plan: Plan, level: str, frames: int | None) -> str:
-    """Return the filters that bring the sound to the zero, the rate and the length of the video."""
-    chain = [f"asetpts=PTS-({float(plan.source.origin):.6f})/TB", DOWN_MIX]
-    if level:
-        chain.append(level)
-    chain.append(f"aresample={AUDIO_RATE}:async=1:first_pts=0")
+    """Return the filters that bring the sound to the zero and the length of the video.
+
+    They follow on a decoder of their own (``-dec``), which reads what the filters of the source
+    wrote: when the sound changes its rate or channels on the way, as broadcasts do, ffmpeg sets
+    those up anew, and padding that began at zero again would put everything behind it off. There is
+    one sample at least, also of sound that cannot be decoded at all.
+
+    Where the clock of the sound runs apart from its time stamps by more than 10 ms, it is stretched
+    by at most one per cent until they agree; beyond 100 ms it is filled or cut.
+    """
+    chain = [level] if level else []
+    chain.append(f"aresample={AUDIO_RATE}:async=480:min_comp=0.01:first_pts=0")
     if frames is not None:
         samples = round(frames / plan.frame_rate * AUDIO_RATE)
         chain += [f"apad=whole_len={samples}", f"atrim=end_sample={samples}"]
