@@ -12,7 +12,17 @@ from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
 
-from media_worker.planning import FrameRange, Plan, Rung, has_hd_colours, is_hdr
+from media_worker.planning import (
+    UNSPECIFIED,
+    FrameRange,
+    Plan,
+    Rung,
+    Source,
+    drops_frames,
+    has_hd_colours,
+    is_hdr,
+    is_wide,
+)
 from media_worker.segments import AAC_FRAME, AUDIO_FRAGMENT_FRAMES, AUDIO_RATE
 
 DEMUXERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg"
@@ -166,37 +176,89 @@ def filters(plan: Plan, frames: FrameRange) -> str:
     minute of pause in a large picture takes more memory than a worker has.
     """
     source = plan.source
-    chain = [f"setpts=PTS-({source.first_pts})"]
+    chain = [f"setpts=PTS-({source.origin_ticks})"]
     if source.interlaced:
         chain.append("bwdif=mode=send_frame")
+    if drops_frames(source):
+        chain.append(_every_other(plan.frame_rate))
     start_time = ":start_time=0" if frames.start == 0 else ""
     end = "" if frames.end is None else f":end_pts={frames.end}"
     cadence = f"fps=fps={plan.frame_rate}:round=near{start_time},trim=start_pts={frames.start}{end}"
     names = "".join(f"[split{number}]" for number in range(len(plan.rungs)))
+    converted = _colours(source, plan.rungs[0].width, plan.rungs[0].height)
     branches = [
         f"[0:{source.video_index}]{','.join(chain)},split=2[decoded][picture]",
         f"[decoded]{cadence}[count]",
-        f"[picture]{_tone_map(plan)}split={len(plan.rungs)}{names}",
+        f"[picture]{converted}split={len(plan.rungs)}{names}",
     ]
-    matrix = "bt709" if has_hd_colours(source) or is_hdr(source) else "smpte170m"
+    hd = has_hd_colours(source) or is_hdr(source) or is_wide(source)
+    matrix = "bt709" if hd else "smpte170m"
+    read_as = "auto" if source.matrix != UNSPECIFIED or converted else matrix
     for number, rung in enumerate(plan.rungs):
         branches.append(
-            f"[split{number}]scale={rung.width}:{rung.height}:flags=bicubic:out_range=tv,setsar=1,"
+            f"[split{number}]scale={rung.width}:{rung.height}:flags=bicubic"
+            f":in_color_matrix={read_as}:out_color_matrix={matrix}:out_range=tv,setsar=1,"
             "format=yuv420p,setparams=range=tv:color_primaries=bt709:color_trc=bt709"
             f":colorspace={matrix}:field_mode=prog,{cadence}[rung{number}]"
         )
     return ";".join(branches)
 
 
-def _tone_map(plan: Plan) -> str:
-    """Return the filters that bring HDR to SDR, at the size of the top rung; else nothing."""
-    if not is_hdr(plan.source):
-        return ""
-    top = plan.rungs[0]
+def _every_other(rate: Fraction) -> str:
+    """Return the filters that leave out what a lower rate has no place for.
+
+    They stand ahead of the scaling, so that the frames cost no more than their decoding. A place of
+    the grid gets the first frame from a quarter of a place ahead of it on, and its exact time; what
+    the cadence makes of the times later can then not go the other way.
+    """
+    place = "floor({}*" + str(rate) + "+0.25)"
+    now, before = place.format("t"), place.format("prev_selected_t")
     return (
-        f"zscale=w={top.width}:h={top.height}:t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,"
-        "tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p,"
+        f"select='isnan(prev_selected_t)+gt({now},{before})'"
+        f",setpts='{place.format('T')}/({rate})/TB'"
     )
+
+
+def _colours(source: Source, width: int, height: int) -> str:
+    """Return the filters that bring HDR and wide colours to BT.709 at a size; else nothing.
+
+    What the source does not say of its colours is taken to be BT.2020, as in all HDR formats.
+    """
+    if not (is_hdr(source) or is_wide(source)):
+        return ""
+    said = [
+        f"{name}=bt2020{suffix}"
+        for name, value, suffix in (
+            ("color_primaries", source.primaries, ""),
+            ("colorspace", source.matrix, "nc"),
+        )
+        if value == UNSPECIFIED
+    ]
+    if is_wide(source):
+        said.append("color_trc=bt709")
+    known = f"setparams={':'.join(said)}," if said else ""
+    size = f"zscale=w={width}:h={height}"
+    if is_wide(source):
+        return f"{known}{size}:t=linear:npl=100,format=gbrpf32le,{_TO_BT709}"
+    return (
+        f"{known}{size}:t=linear:npl={_HDR_WHITE},format=gbrpf32le,zscale=p=bt709,"
+        f"tonemap=mobius:param=0.3:peak={_HDR_PEAK / _HDR_WHITE:.2f}:desat=0,{_TO_BT709}"
+    )
+
+
+_HDR_WHITE = 203
+"""Candelas per square metre of white paper in HDR (ITU-R BT.2408).
+
+It becomes 85 % of white, and what is darker than a third of it stays as it is.
+"""
+
+_HDR_PEAK = 1000
+"""Candelas per square metre from which highlights are white: the peak of HLG, and of most masters.
+
+What files state of their own peak is not looked at, as it is often wrong.
+"""
+
+_TO_BT709 = "zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p,"
 
 
 def sound(
@@ -291,7 +353,8 @@ def poster(plan: Plan, url: str, max_pixels: int, *, at: Fraction) -> list[str]:
     height = max(2, round(top.height * width / top.width / 2) * 2)
     time = plan.source.origin - plan.source.format_start + at
     seek = ["-ss", f"{float(time):.6f}"] if at > 0 and time > 0 else []
-    chain = f"{_tone_map(plan)}thumbnail=n={_POSTER_CANDIDATES},scale={width}:{height},setsar=1"
+    colours = _colours(plan.source, top.width, top.height)
+    chain = f"{colours}thumbnail=n={_POSTER_CANDIDATES},scale={width}:{height},setsar=1"
     return [
         *_head(),
         *seek,

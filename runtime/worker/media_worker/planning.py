@@ -27,6 +27,15 @@ LONGEST_SIDE = 16_384
 MAX_RATE = 60
 MIN_RATE = 5
 
+_SMOOTH_RATE = 48
+"""Frames per second that a share of a faster rate has at least; below, 60 is the better choice."""
+
+_FEWEST_INTERVALS = 4
+"""Fewer frame intervals have no meaningful median."""
+
+_SAME_PHASE = Fraction(1, 10)
+"""Part of a frame by which frames may lie off the grid and still count as being on it."""
+
 MAX_AUDIO = 8
 MAX_TEXTS = 32
 """Streams beyond these are left out."""
@@ -53,8 +62,12 @@ _LEVELS: tuple[tuple[str, int, int], ...] = (
 PQ, HLG = 16, 18
 """Transfer characteristics of HDR video (ITU-T H.273, table 3)."""
 
+BT2020 = 9
+"""Primaries of wide-gamut video (ITU-T H.273, table 2)."""
+
 _HD_MATRICES = frozenset({1, 9, 10})
-_UNSPECIFIED = 2
+_WIDE_MATRICES = frozenset({9, 10})
+UNSPECIFIED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +127,7 @@ class Source:
         sample_aspect: Width of a pixel divided by its height.
         transfer: Transfer characteristics (ITU-T H.273).
         matrix: Matrix coefficients (ITU-T H.273).
+        primaries: Colour primaries (ITU-T H.273).
         video_promise: Time of the end that the header claims for the video, or ``None``.
         promised_end: Time of the end that the header claims for the longest stream, or ``None``.
         tail_end: Time of the end of the last packet found, of any stream, or ``None``.
@@ -146,11 +160,22 @@ class Source:
     first_pts: int
     decoder_time_base: Fraction
     interlaced: bool
+    primaries: int = UNSPECIFIED
+
+    @property
+    def origin_ticks(self) -> int:
+        """Time in the source that is zero in the result, in ticks of ``decoder_time_base``.
+
+        That is the first frame, unless nearly all that follow lie between the places of the grid
+        that starts there (some muxers put the first frame half a frame early): rounding would make
+        them alternate between being shown twice and not at all.
+        """
+        return self.first_pts + round(_grid_offset(self) / self.decoder_time_base)
 
     @property
     def origin(self) -> Fraction:
         """Time in the source that is zero in the result, in seconds."""
-        return self.first_pts * self.decoder_time_base
+        return self.origin_ticks * self.decoder_time_base
 
     @property
     def displayed_size(self) -> tuple[int, int]:
@@ -271,9 +296,7 @@ def choose_chunks(
         length = max(1, segments_per_chunk) * segment_frames
         last = frames - max(length // 2, segment_frames // 2)
         cuts = [0, *range(segment_frames, max(segment_frames + 1, last), length)]
-    return tuple(
-        FrameRange(start, end) for start, end in zip(cuts, [*cuts[1:], None], strict=True)
-    )
+    return tuple(FrameRange(start, end) for start, end in zip(cuts, [*cuts[1:], None], strict=True))
 
 
 def snap(rate: Fraction | float, tolerance: float) -> Fraction | None:
@@ -283,29 +306,75 @@ def snap(rate: Fraction | float, tolerance: float) -> Fraction | None:
     return nearest if near else None
 
 
-def choose_rate(source: Source) -> Fraction:
-    """Return the frame rate of the grid: what the camera meant.
+def measured_rate(source: Source) -> float | None:
+    """Return the frames per second of the source, or ``None`` if there are too few to tell.
 
-    It is the mean of the frame intervals within 45 % of the median one, snapped to a standard rate
-    and capped at 60: pauses and dropped frames do not lower it, as they do the average that the
-    container states, and jitter does not bend it.
+    It is the mean of the frame intervals within 45 % of the median one: pauses and dropped frames
+    do not lower it, as they do the average that the container states, and jitter does not bend it.
     """
+    intervals = _intervals(source)
+    if len(intervals) < _FEWEST_INTERVALS:
+        return None
+    median = intervals[len(intervals) // 2]
+    usual = [interval for interval in intervals if abs(interval - median) <= 0.45 * median]
+    return len(usual) / sum(usual)
+
+
+def _intervals(source: Source) -> list[float]:
+    """Return the seconds between the first frames, shortest first."""
     times = sorted(set(source.packet_times))
-    intervals = sorted(
-        float((after - before) * source.time_base) for before, after in pairwise(times)
-    )
-    if len(intervals) >= 4:  # noqa: PLR2004 - fewer have no meaningful median
-        median = intervals[len(intervals) // 2]
-        usual = [interval for interval in intervals if abs(interval - median) <= 0.45 * median]
-        rate = len(usual) / sum(usual)
-    else:
-        rate = float(source.average_rate or source.base_rate or 30)
+    return sorted(float((after - before) * source.time_base) for before, after in pairwise(times))
+
+
+def choose_rate(source: Source) -> Fraction:
+    """Return the frame rate of the grid: what the camera meant, snapped to a standard rate.
+
+    Above 60, it is the highest standard rate that takes every second, third, ... frame, so that
+    motion stays even; else 60.
+    """
+    rate = measured_rate(source) or float(source.average_rate or source.base_rate or 30)
     stated = source.base_rate and snap(source.base_rate, 1e-5)
     if stated and abs(float(stated) / rate - 1) < 0.004:  # noqa: PLR2004 - the frames agree
         return stated
     many = 100
-    exact = snap(rate, 0.002 if len(intervals) >= many else 0.02) or snap(rate, 0.03)
+    near = 0.002 if len(_intervals(source)) >= many else 0.02
+    if is_too_fast(rate):
+        shares = (snap(rate / share, near) for share in range(2, 33))
+        return next((s for s in shares if s and s >= _SMOOTH_RATE), Fraction(MAX_RATE))
+    exact = snap(rate, near) or snap(rate, 0.03)
     return exact or Fraction(min(MAX_RATE, max(MIN_RATE, round(rate))))
+
+
+def is_too_fast(rate: float) -> bool:
+    """Tell whether frames have to be left out; what is meant to be 60 may be measured as 61."""
+    return rate > MAX_RATE * 1.03
+
+
+def drops_frames(source: Source) -> bool:
+    """Tell whether frames of the source have to be left out, as it has more than 60 a second."""
+    return is_too_fast(measured_rate(source) or 0)
+
+
+def _grid_offset(source: Source) -> Fraction:
+    """Return by how many seconds nearly all frames lie behind the grid that the first one sets.
+
+    Less than a tenth of a frame is none, and so is what many frames do not agree on.
+    """
+    rate = choose_rate(source)
+    first = source.first_pts * source.decoder_time_base
+    places = [(time * source.time_base - first) * rate for time in source.packet_times]
+    phases = [place - round(place) for place in places if place > 0]
+    if len(phases) < _FEWEST_INTERVALS:
+        return Fraction(0)
+    # Phases go around: just below a half and just above minus a half are neighbours.
+    anchor = phases[len(phases) // 2]
+    turned = sorted((phase - anchor + Fraction(1, 2)) % 1 for phase in phases)
+    middle = turned[len(turned) // 2]
+    near = sum(abs(phase - middle) < _SAME_PHASE for phase in turned)
+    offset = (middle - Fraction(1, 2) + anchor + Fraction(1, 2)) % 1 - Fraction(1, 2)
+    if near < 0.9 * len(phases) or abs(offset) < _SAME_PHASE:
+        return Fraction(0)
+    return offset / rate
 
 
 def choose_ladder(size: tuple[int, int], rate: Fraction) -> tuple[Rung, ...]:
@@ -356,16 +425,30 @@ def is_hdr(source: Source) -> bool:
     return source.transfer in {PQ, HLG}
 
 
+def is_wide(source: Source) -> bool:
+    """Tell whether the colours are of a wider gamut than those of the result, without being HDR."""
+    wide = source.primaries == BT2020 or source.matrix in _WIDE_MATRICES
+    return wide and not is_hdr(source)
+
+
 def has_hd_colours(source: Source) -> bool:
     """Tell whether the matrix of the picture is BT.709 (or becomes it), by tag or else by size."""
     hd_lines = 720
     return source.matrix in _HD_MATRICES or (
-        source.matrix == _UNSPECIFIED and source.height >= hd_lines
+        source.matrix == UNSPECIFIED and source.height >= hd_lines
     )
 
 
-def check_source(source: Source, *, max_pixels: int, max_duration_seconds: int) -> None:
-    """Refuse a source that is too large, too long, or cut off.
+def check_source(
+    source: Source, *, max_pixels: int, max_duration_seconds: int, max_frame_rate: int
+) -> None:
+    """Refuse a source that is too large, too fast, too long, or cut off.
+
+    Args:
+        source: The source.
+        max_pixels: Most pixels of a frame (width x height).
+        max_duration_seconds: Longest video that is accepted.
+        max_frame_rate: Most frames per second.
 
     Raises:
         BadInputError: If it is refused.
@@ -380,6 +463,14 @@ def check_source(source: Source, *, max_pixels: int, max_duration_seconds: int) 
                 f"The picture of {width} x {height} pixels has a side that is longer than the"
                 f" {LONGEST_SIDE} pixels that are allowed here.",
             )
+    rate = measured_rate(source) or 0
+    # A standard rate may be exceeded by what time stamps are rounded by.
+    if rate > max_frame_rate * 1.03:
+        raise BadInputError(
+            "too_many_frames",
+            f"The video has {rate:.0f} frames a second, which is more than the {max_frame_rate}"
+            " that are allowed here.",
+        )
     end = max((e for e in (source.promised_end, source.video_end) if e is not None), default=None)
     if end is not None and end - source.origin > max_duration_seconds:
         raise too_long(max_duration_seconds)

@@ -100,6 +100,7 @@ def probe(bench: Workbench, head: bytes) -> Source:
         sample_aspect=Fraction(facts["sample_aspect"]) or Fraction(1),
         transfer=facts["transfer"],
         matrix=facts["matrix"],
+        primaries=facts["primaries"],
         video_promise=_fraction(facts["video_promise"]),
         promised_end=_fraction(facts["promised_end"]),
         tail_end=_fraction(facts["tail_end"]),

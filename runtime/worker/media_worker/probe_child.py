@@ -100,6 +100,7 @@ def _facts(container: InputContainer, request: dict[str, Any]) -> dict[str, Any]
         "sample_aspect": str(video.sample_aspect_ratio or 1),
         "transfer": int(frame.color_trc),
         "matrix": int(frame.colorspace),
+        "primaries": int(frame.color_primaries),
         "video_promise": _ratio(own, MICROSECONDS) if own is not None else None,
         "promised_end": _ratio(header, MICROSECONDS) if header is not None else None,
         "tail_end": _ratio(tail, MICROSECONDS) if tail is not None else None,
