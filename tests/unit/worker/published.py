@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from media_worker import ffmpeg
 from media_worker.boxes import Fragment, read_fragments
+from media_worker.cancellation import Cancellation
+from media_worker.probe import Workbench
 from media_worker.segments import AudioSegmenter, Segment, VideoGrid, VideoSegmenter
+from media_worker.source_proxy import RangeReader, SourceProxy
 
 GRID = VideoGrid(timescale=12800, frame_ticks=512, gop_frames=50, segment_frames=100)
 """25 frames a second, key frames every two seconds, segments of four."""
@@ -44,6 +49,12 @@ def run(*arguments: str | Path, data: bytes = b"") -> bytes:
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
+
+
+def make(path: Path, *arguments: str | Path) -> Path:
+    """Make a file with ffmpeg."""
+    run("-y", *arguments, path)
+    return path
 
 
 def video_track(*source: str | Path, grid: VideoGrid = GRID, height: int = 108) -> Track:
@@ -83,3 +94,34 @@ def _cut(data: bytes, segmenter: VideoSegmenter | AudioSegmenter) -> Track:
             init = part
     found.append(segmenter.finish())
     return Track(init, [segment for segment in found if segment is not None])
+
+
+class FileReader:
+    """Reads a file as the worker reads an object version."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def size(self) -> int:
+        return self._path.stat().st_size
+
+    def read(self, start: int, end: int) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+
+@contextmanager
+def bench(reader: RangeReader | Path, scratch: Path) -> Iterator[Workbench]:
+    """Serve a source to children as a job does."""
+    if isinstance(reader, Path):
+        reader = FileReader(reader)
+    with SourceProxy(reader, reader.size()) as source:
+        yield Workbench(
+            source=source,
+            cancellation=Cancellation(),
+            scratch=scratch,
+            max_pixels=1920 * 1080,
+            max_duration_seconds=3600,
+            threads=1,
+        )
