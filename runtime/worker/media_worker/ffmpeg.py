@@ -18,7 +18,6 @@ from media_worker.planning import (
     Plan,
     Rung,
     Source,
-    drops_frames,
     has_hd_colours,
     is_hdr,
     is_wide,
@@ -176,10 +175,10 @@ def filters(plan: Plan, frames: FrameRange) -> str:
     minute of pause in a large picture takes more memory than a worker has.
     """
     source = plan.source
-    chain = [f"setpts=PTS-({source.origin_ticks})"]
+    chain = [f"setpts=PTS-({source.first_pts})"]
     if source.interlaced:
         chain.append("bwdif=mode=send_frame")
-    if drops_frames(source):
+    if source.fast:
         chain.append(_every_other(plan.frame_rate))
     start_time = ":start_time=0" if frames.start == 0 else ""
     end = "" if frames.end is None else f":end_pts={frames.end}"

@@ -6,7 +6,7 @@ the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -133,9 +133,10 @@ class Source:
         tail_end: Time of the end of the last packet found, of any stream, or ``None``.
         video_end: Time of the end of the last video packet, as far as it is known.
         first_pts: Time of the first frame that the encoder's own decoder yields, in ticks of
-            ``decoder_time_base``.
+            ``decoder_time_base``; once :func:`settle` has seen it, the time that is zero.
         decoder_time_base: Seconds of one such tick.
         interlaced: Whether this frame was interlaced.
+        fast: Whether it has more than 60 frames a second, so that some have to be left out.
     """
 
     format_name: str
@@ -161,21 +162,12 @@ class Source:
     decoder_time_base: Fraction
     interlaced: bool
     primaries: int = UNSPECIFIED
-
-    @property
-    def origin_ticks(self) -> int:
-        """Time in the source that is zero in the result, in ticks of ``decoder_time_base``.
-
-        That is the first frame, unless nearly all that follow lie between the places of the grid
-        that starts there (some muxers put the first frame half a frame early): rounding would make
-        them alternate between being shown twice and not at all.
-        """
-        return self.first_pts + round(_grid_offset(self) / self.decoder_time_base)
+    fast: bool = False
 
     @property
     def origin(self) -> Fraction:
         """Time in the source that is zero in the result, in seconds."""
-        return self.origin_ticks * self.decoder_time_base
+        return self.first_pts * self.decoder_time_base
 
     @property
     def displayed_size(self) -> tuple[int, int]:
@@ -350,9 +342,19 @@ def is_too_fast(rate: float) -> bool:
     return rate > MAX_RATE * 1.03
 
 
-def drops_frames(source: Source) -> bool:
-    """Tell whether frames of the source have to be left out, as it has more than 60 a second."""
-    return is_too_fast(measured_rate(source) or 0)
+def settle(source: Source) -> Source:
+    """Return ``source`` with what the times of its packets say, which later workers do not have.
+
+    Zero is the first frame, unless nearly all that follow lie between the places of the grid that
+    starts there (some muxers put the first frame half a frame early): rounding would make them
+    alternate between being shown twice and not at all.
+    """
+    offset = round(_grid_offset(source) / source.decoder_time_base)
+    return replace(
+        source,
+        first_pts=source.first_pts + offset,
+        fast=is_too_fast(measured_rate(source) or 0),
+    )
 
 
 def _grid_offset(source: Source) -> Fraction:

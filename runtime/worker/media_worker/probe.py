@@ -18,6 +18,7 @@ from media_worker.planning import (
     AudioStream,
     Source,
     TextStream,
+    settle,
     too_many_pixels,
 )
 from media_worker.sandbox import Child, Limits
@@ -84,7 +85,7 @@ def probe(bench: Workbench, head: bytes) -> Source:
     if facts.get("oversize"):
         raise too_many_pixels(facts["width"], facts["height"], bench.max_pixels)
     first_pts, time_base, interlaced = _first_frame(bench, facts["video_index"])
-    return Source(
+    source = Source(
         format_name=facts["format_name"],
         format_start=Fraction(facts["format_start"]),
         video_index=facts["video_index"],
@@ -109,6 +110,7 @@ def probe(bench: Workbench, head: bytes) -> Source:
         decoder_time_base=time_base,
         interlaced=interlaced,
     )
+    return settle(source)
 
 
 def _fraction(text: str | None) -> Fraction | None:

@@ -25,6 +25,7 @@ from media_worker.planning import (
     choose_ladder,
     choose_rate,
     make_plan,
+    settle,
 )
 
 CHUNK_SECONDS = 16
@@ -57,7 +58,7 @@ SOURCE = Source(
 
 
 def with_times(times: list[int], **changes: Any) -> Source:
-    return replace(SOURCE, packet_times=tuple(times), base_rate=None, **changes)
+    return settle(replace(SOURCE, packet_times=tuple(times), base_rate=None, **changes))
 
 
 def test_pauses_do_not_lower_the_rate() -> None:
