@@ -163,6 +163,8 @@ class Part:
         key_frames: Of a chunk, by segment, rung and GOP: where the bytes up to the end of the key
             frame begin in the segment, and how many they are.
         gains: Of the sound, by track: decibels by which it is made louder, once measured.
+        frames: Of the sound: frames of picture to whose end it is padded or cut. Default: as many
+            as were planned.
         texts: Of the sound, by text track: key of its WebVTT file below the run.
         cpu_seconds: Processor time that was spent on it, over all attempts that told.
         bytes_in: Bytes read for it.
@@ -180,6 +182,7 @@ class Part:
     samples: int = 0
     key_frames: tuple[tuple[tuple[tuple[int, int], ...], ...], ...] = ()
     gains: tuple[float, ...] | None = None
+    frames: int | None = None
     texts: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     bytes_in: int = 0
@@ -200,7 +203,9 @@ class Part:
         """Read a part from a wire item; attributes that are no fields are ignored."""
         stored = from_item(item)
         values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
-        values["spans"] = tuple(Span(**span) for span in values.get("spans", ()))
+        values["spans"] = tuple(
+            Span(**{f.name: span[f.name] for f in fields(Span)}) for span in values.get("spans", ())
+        )
         values["key_frames"] = tuple(
             tuple(tuple((at, size) for at, size in gops) for gops in rungs)
             for rungs in values.get("key_frames", ())

@@ -18,8 +18,19 @@ from media_platform.contract.delivery import DeliveryDocument, SigningKeyPair
 from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import from_item, from_wire, to_item, to_wire
-from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.run import Rendition, Run, RunStatus
+from media_platform.contract.jobs import START, TranscodeJob
+from media_platform.contract.purge import Purge
+from media_platform.contract.run import (
+    END,
+    SOUND,
+    Part,
+    Rendition,
+    Run,
+    RunStatus,
+    Span,
+    download_part,
+    video_part,
+)
 from media_platform.contract.video import Failure, Video, VideoStatus, Visibility
 
 # Whole fractions come back as integers, which are equal up to the precision of a float.
@@ -122,9 +133,12 @@ runs = st.builds(
     run_id=st.builds(new_id),
     status=st.sampled_from(RunStatus),
     started_at=texts,
-    attempt=counts,
-    lease_until=counts,
-    failures=counts,
+    plan=maybe,
+    chunks=st.none() | counts,
+    codecs=st.none() | st.dictionaries(texts, texts, max_size=2),
+    inits=st.none() | st.dictionaries(texts, texts, max_size=2),
+    joined=counts,
+    published_at=counts,
     progress=st.integers(0, 100),
     duration_seconds=st.none() | st.floats(0.001, 1e6),
     frame_rate=st.none() | st.just("30000/1001"),
@@ -132,6 +146,38 @@ runs = st.builds(
     renditions=st.lists(renditions, max_size=4).map(tuple),
     playable_at=maybe,
     finished_at=maybe,
+    cpu_seconds=st.none() | st.floats(0.001, 1e6),
+    downloads=st.lists(counts, max_size=2).map(tuple),
+    quality=st.none() | st.dictionaries(texts, st.floats(1, 100), max_size=2),
+)
+key_frames = st.lists(st.tuples(counts, counts), max_size=2).map(tuple)
+parts = st.builds(
+    Part,
+    video_id=st.builds(new_id),
+    run_id=st.builds(new_id),
+    name=st.sampled_from([video_part(0), video_part(99_999), SOUND, END, download_part(720)]),
+    attempt=counts,
+    lease_until=counts,
+    failures=counts,
+    done=st.booleans(),
+    spans=st.lists(st.builds(Span, attempt=counts, segments=st.integers(0, 50)), max_size=3).map(
+        tuple
+    ),
+    samples=counts,
+    key_frames=st.lists(st.lists(key_frames, max_size=2).map(tuple), max_size=2).map(tuple),
+    gains=st.none() | st.lists(st.floats(-20, 20), max_size=2).map(tuple),
+    texts=st.lists(texts, max_size=2).map(tuple),
+    cpu_seconds=st.floats(0.001, 1e6),
+    bytes_in=counts,
+    bytes_out=counts,
+)
+purges = st.builds(
+    Purge,
+    video_id=st.builds(new_id),
+    run_id=st.builds(new_id),
+    tenant=texts,
+    region=texts,
+    due_at=st.just("2026-01-01T00:00:00.000Z"),
 )
 json_data = st.dictionaries(texts, st.none() | st.booleans() | texts | counts, max_size=4)
 events = st.builds(
@@ -155,6 +201,20 @@ def test_a_video_comes_back_as_it_was(video: Video) -> None:
 @given(runs)
 def test_a_run_comes_back_as_it_was(run: Run) -> None:
     assert Run.from_item(run.to_item()) == run
+
+
+@given(parts)
+def test_a_part_comes_back_as_it_was(part: Part) -> None:
+    again = Part.from_item(part.to_item())
+    assert again == part
+    assert len(again.attempts) == again.segments
+
+
+@given(purges)
+def test_a_purge_comes_back_as_it_was(purge: Purge) -> None:
+    item = purge.to_item()
+    assert Purge.from_item(item) == purge
+    assert from_item(item)[table.DUE.sort_key] == purge.due_at
 
 
 @given(events)
@@ -199,6 +259,14 @@ def test_attributes_of_newer_code_are_ignored_at_every_depth() -> None:
     item["renditions"]["L"][0]["M"]["from_the_future"] = {"S": "x"}
     assert Run.from_item(item) == run
 
+    part = Part(
+        video_id=run.video_id, run_id=run.run_id, name=SOUND, spans=(Span(attempt=1, segments=2),)
+    )
+    item = part.to_item()
+    item["from_the_future"] = {"S": "x"}
+    item["spans"]["L"][0]["M"]["from_the_future"] = {"S": "x"}
+    assert Part.from_item(item) == part
+
 
 TRANSCODE_JOB = TranscodeJob(
     video_id="v",
@@ -221,6 +289,14 @@ def test_messages_come_back_as_they_were_and_may_grow(
     assert type(message).from_json(message.to_json()) == message
     grown = json.dumps({**asdict(message), "from_the_future": 1})
     assert type(message).from_json(grown) == message
+
+
+def test_a_job_of_older_code_starts_a_run() -> None:
+    content = asdict(TRANSCODE_JOB)
+    del content["part"]
+    assert TranscodeJob.from_json(json.dumps(content)).part == START
+    other = TRANSCODE_JOB.for_part(SOUND)
+    assert (other.part, other.run_id) == (SOUND, TRANSCODE_JOB.run_id)
 
 
 @pytest.mark.parametrize("kind", [TranscodeJob, DeliveryDocument, SigningKeyPair, DomainEvent])
