@@ -13,6 +13,37 @@ RETENTION = cdk.Duration.days(14)
 """The longest that SQS keeps a message, so that a failure can wait for a person."""
 
 
+def job_queue(
+    scope: Construct,
+    construct_id: str,
+    *,
+    visibility_timeout: cdk.Duration,
+    dead_letter_queue: sqs.IQueue,
+    max_receive_count: int,
+) -> sqs.Queue:
+    """Return a queue of transcode jobs.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        visibility_timeout: Time after which a job that nobody holds on to is seen again.
+        dead_letter_queue: Where a job goes that was received too often.
+        max_receive_count: Receives of one job before it goes there.
+    """
+    return sqs.Queue(
+        scope,
+        construct_id,
+        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        enforce_ssl=True,
+        retention_period=RETENTION,
+        receive_message_wait_time=cdk.Duration.seconds(20),
+        visibility_timeout=visibility_timeout,
+        dead_letter_queue=sqs.DeadLetterQueue(
+            queue=dead_letter_queue, max_receive_count=max_receive_count
+        ),
+    )
+
+
 def dead_letter_queue(scope: Construct, construct_id: str, *, what: str) -> sqs.Queue:
     """Return a queue for what failed, with an alarm that it is not empty.
 

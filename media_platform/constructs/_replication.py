@@ -15,6 +15,7 @@ from constructs import Construct
 
 from media_platform.constructs._checks import reject
 from media_platform.constructs._nag import accept_wildcards
+from media_platform.contract.object_keys import REPLICATE_TAG, REPLICATE_VALUE
 
 Kind = Literal["raw", "media"]
 _KINDS: tuple[Kind, ...] = ("raw", "media")
@@ -117,7 +118,12 @@ def role(
             ],
             objects,
         ),
-        (["s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags"], copies),
+        (["s3:ReplicateObject", "s3:ReplicateTags"], copies),
+        # Only the rules of uploads copy delete markers.
+        (
+            ["s3:ReplicateDelete"],
+            [f"{_bucket_arn(target.bucket_name('raw'))}/*" for target in targets],
+        ),
     ):
         made.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources))
     if key is not None:
@@ -142,15 +148,20 @@ def rules(
 ) -> list[s3.ReplicationRule]:
     """Return one rule for each target.
 
-    S3 does not copy what is a copy itself, so rules in both directions make no circle.
+    S3 does not copy what is a copy itself, so rules in both directions make no circle. Of media it
+    copies what carries the tag of the contract, which playlists that still grow do not; rules that
+    choose by a tag copy no delete markers.
+
+    Source: S3 User Guide, "Replication configuration", filters and delete markers.
     """
+    tags = [s3.Tag(key=REPLICATE_TAG, value=REPLICATE_VALUE)] if kind == "media" else None
     scopes = Construct(scope, f"{kind.capitalize()}Targets") if targets else scope
     return [
         s3.ReplicationRule(
             id=target.region,
             priority=priority,
-            filter=s3.Filter(prefix=prefix),
-            delete_marker_replication=True,
+            filter=s3.Filter(prefix=prefix, tags=tags),
+            delete_marker_replication=tags is None,
             destination=s3.Bucket.from_bucket_attributes(
                 scopes,
                 target.region,

@@ -32,7 +32,7 @@ class UploadIntake(Construct):
         scope: Parent.
         construct_id: Id in it.
         store: Store whose raw bucket it listens to.
-        job_queue: Where jobs go.
+        express_queue: Where the jobs go that start a run.
         workers: Service that it wakes.
         upload_max_bytes: Largest object that is accepted.
 
@@ -48,7 +48,7 @@ class UploadIntake(Construct):
         construct_id: str,
         *,
         store: VideoStoreBase,
-        job_queue: sqs.IQueue,
+        express_queue: sqs.IQueue,
         workers: WorkerService,
         upload_max_bytes: int,
     ) -> None:
@@ -56,7 +56,7 @@ class UploadIntake(Construct):
         environment = UploadIntakeEnvironment(
             home_region=cdk.Stack.of(self).region,
             table_name=store.table.table_name,
-            queue_url=job_queue.queue_url,
+            express_queue_url=express_queue.queue_url,
             upload_max_bytes=upload_max_bytes,
             worker_cluster=workers.cluster.cluster_name,
             worker_service=workers.service_name,
@@ -79,7 +79,7 @@ class UploadIntake(Construct):
             max_event_age=_MAX_EVENT_AGE,
             on_failure=destinations.SqsDestination(self.dead_letter_queue),
         )
-        self._grant(store, job_queue, workers)
+        self._grant(store, express_queue, workers)
         self.rule = events.Rule(
             self,
             "Uploads",
@@ -101,14 +101,18 @@ class UploadIntake(Construct):
             ],
         )
 
-    def _grant(self, store: VideoStoreBase, job_queue: sqs.IQueue, workers: WorkerService) -> None:
+    def _grant(
+        self, store: VideoStoreBase, express_queue: sqs.IQueue, workers: WorkerService
+    ) -> None:
         store.grant_use_table(
             self.function,
             actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
         )
         store.grant_read_uploads(self.function)
         iam.Grant.add_to_principal(
-            grantee=self.function, actions=["sqs:SendMessage"], resource_arns=[job_queue.queue_arn]
+            grantee=self.function,
+            actions=["sqs:SendMessage"],
+            resource_arns=[express_queue.queue_arn],
         )
         workers.grant_wake(self.function)
         accept_wildcards(

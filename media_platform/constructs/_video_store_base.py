@@ -58,15 +58,27 @@ class VideoStoreBase(Construct):
         return _grant(grantee, ["s3:GetObjectVersion"], [self.raw_objects_arn])
 
     def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let ``grantee`` write objects under ``media/``."""
+        """Let ``grantee`` write objects under ``media/``, with their tags, also in parts.
+
+        Who names a tag in ``PutObject`` or ``CreateMultipartUpload`` needs the right to tag, too.
+        """
         self._grant_key(grantee, "kms:GenerateDataKey", "kms:Decrypt")
-        return _grant(grantee, ["s3:PutObject"], [self.media_objects_arn])
+        return _grant(
+            grantee,
+            ["s3:AbortMultipartUpload", "s3:PutObject", "s3:PutObjectTagging"],
+            [self.media_objects_arn],
+        )
 
     def grant_read_published(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` read objects under ``media/``, and learn that one is missing."""
         self._grant_key(grantee, "kms:Decrypt")
         _grant(grantee, ["s3:ListBucket"], [self.media_bucket.bucket_arn])
         return _grant(grantee, ["s3:GetObject"], [self.media_objects_arn])
+
+    def grant_purge_published(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` list and delete all versions under ``media/``, delete markers, too."""
+        _grant(grantee, ["s3:ListBucketVersions"], [self.media_bucket.bucket_arn])
+        return _grant(grantee, ["s3:DeleteObjectVersion"], [self.media_objects_arn])
 
     def grant_use_table(
         self,

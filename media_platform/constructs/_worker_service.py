@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -21,6 +22,8 @@ from media_platform.contract.environment import WorkerEnvironment
 
 _STOP_TIMEOUT = cdk.Duration.seconds(120)
 _PERIOD = cdk.Duration.minutes(1)
+_EMPTY_MINUTES = 3
+_BELOW = "LessThanOrEqualToThreshold"
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,20 @@ class WorkerService(Construct):
         stage: Name of the stage.
         cluster: Cluster that it runs in; ``FARGATE`` and ``FARGATE_SPOT`` must be its providers.
         store: Store that it reads and publishes to.
-        job_queue: Queue that it takes jobs from.
+        express_queue: Queue of the jobs that start a run, which it looks at first.
+        job_queue: Queue of the jobs of all further parts, to which it sends them, too.
         dead_letter_queue: Where it puts jobs that failed too often.
         visibility_timeout: Visibility of a job, which it renews at a third.
         max_workers: Most workers at a time.
-        max_failures: Transient failures of a run before it is given up.
+        max_failures: Transient failures of a part of a run before the run is given up.
         max_duration: Longest video.
         max_pixels: Most pixels of a source frame.
+        max_frame_rate: Most frames per second of a source.
+        max_tenant_parts: Most parts that are worked on for one tenant at a time; 0 for any number.
+        chunk_duration: Length of a chunk of the picture.
+        chunks_in_flight: Most chunks of one video in the queue at a time.
+        measure_quality: Whether a VMAF sample of every rendition is taken.
+        old_run_grace: Time that a run that was replaced is kept.
         idle: Time without a job after which a worker lets the service rest.
         cpu_units: 1024 for one virtual CPU.
         memory_mebibytes: Memory.
@@ -92,6 +102,7 @@ class WorkerService(Construct):
         stage: str,
         cluster: ecs.ICluster,
         store: VideoStoreBase,
+        express_queue: sqs.Queue,
         job_queue: sqs.Queue,
         dead_letter_queue: sqs.Queue,
         visibility_timeout: cdk.Duration,
@@ -99,6 +110,12 @@ class WorkerService(Construct):
         max_failures: int,
         max_duration: cdk.Duration,
         max_pixels: int,
+        max_frame_rate: int,
+        max_tenant_parts: int,
+        chunk_duration: cdk.Duration,
+        chunks_in_flight: int,
+        measure_quality: bool,
+        old_run_grace: cdk.Duration,
         idle: cdk.Duration,
         cpu_units: int,
         memory_mebibytes: int,
@@ -118,12 +135,19 @@ class WorkerService(Construct):
             home_region=cdk.Stack.of(self).region,
             table_name=store.table.table_name,
             media_bucket=store.media_bucket.bucket_name,
+            express_queue_url=express_queue.queue_url,
             queue_url=job_queue.queue_url,
             dead_letter_queue_url=dead_letter_queue.queue_url,
             visibility_timeout_seconds=int(visibility_timeout.to_seconds()),
             max_failures=max_failures,
             max_duration_seconds=int(max_duration.to_seconds()),
             max_pixels=max_pixels,
+            max_frame_rate=max_frame_rate,
+            max_tenant_parts=max_tenant_parts,
+            chunk_seconds=int(chunk_duration.to_seconds()),
+            chunks_in_flight=chunks_in_flight,
+            measure_quality=int(measure_quality),
+            old_run_seconds=int(old_run_grace.to_seconds()),
             scalable_target=f"service/{cluster.cluster_name}/{self.service_name}",
             idle_seconds=int(idle.to_seconds()),
         )
@@ -156,8 +180,8 @@ class WorkerService(Construct):
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
         self.scaling = self.service.auto_scale_task_count(min_capacity=0, max_capacity=max_workers)
-        self._scale(job_queue, max_workers)
-        self._grant(store, job_queue, dead_letter_queue)
+        self._scale(backlog_metric(express_queue, job_queue), max_workers)
+        self._grant(store, (express_queue, job_queue), job_queue, dead_letter_queue)
 
     def grant_wake(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` raise the least number of workers and start the first.
@@ -201,16 +225,19 @@ class WorkerService(Construct):
             service="ecs", resource=resource, resource_name=f"{self.cluster.cluster_name}/{name}"
         )
 
-    def _scale(self, queue: sqs.IQueue, max_workers: int) -> None:
+    def _scale(self, backlog: cloudwatch.IMetric, max_workers: int) -> None:
         """Follow the backlog; from zero on, the intake wakes the service, since metrics lag.
 
         Both alarms include their threshold, so edges lie between whole numbers of messages: at an
         edge of 1, one message would call for one worker and for none.
+
+        Going to zero takes several empty minutes in a row: counts of SQS are approximate, and a
+        message that passes from one state to another may be in neither for a moment.
         """
         steps = scaling_steps(max_workers)
         self.scaling.scale_on_metric(
             "Backlog",
-            metric=backlog_metric(queue),
+            metric=backlog,
             adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
             cooldown=_PERIOD,
             evaluation_periods=1,
@@ -223,16 +250,27 @@ class WorkerService(Construct):
                 for step, following in zip(steps, [*steps[1:], None], strict=True)
             ],
         )
+        for part in self.scaling.node.find_all():
+            # The L2 gives both alarms of a policy the same number of periods.
+            if isinstance(part, cloudwatch.CfnAlarm) and part.comparison_operator == _BELOW:
+                part.evaluation_periods = part.datapoints_to_alarm = _EMPTY_MINUTES
 
     def _grant(
-        self, store: VideoStoreBase, queue: sqs.IQueue, dead_letter_queue: sqs.IQueue
+        self,
+        store: VideoStoreBase,
+        received: Sequence[sqs.IQueue],
+        job_queue: sqs.IQueue,
+        dead_letter_queue: sqs.IQueue,
     ) -> None:
         role = self.task.task_role
         store.grant_use_table(
             role,
             actions=[
+                "dynamodb:BatchGetItem",
+                "dynamodb:ConditionCheckItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
+                "dynamodb:Query",
                 "dynamodb:UpdateItem",
             ],
         )
@@ -242,9 +280,9 @@ class WorkerService(Construct):
         _add(
             role,
             ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"],
-            queue.queue_arn,
+            *(queue.queue_arn for queue in received),
         )
-        _add(role, ["sqs:SendMessage"], dead_letter_queue.queue_arn)
+        _add(role, ["sqs:SendMessage"], job_queue.queue_arn, dead_letter_queue.queue_arn)
         _add(role, ["ecs:UpdateTaskProtection"], self._ecs_arn("task", "*"))
         self.grant_rest(role)
         accept_wildcards(
@@ -258,22 +296,32 @@ class WorkerService(Construct):
         )
 
 
-def backlog_metric(queue: sqs.IQueue) -> cloudwatch.MathExpression:
-    """Return the messages that wait or are worked on, as the largest number within a minute."""
+def backlog_metric(*queues: sqs.IQueue) -> cloudwatch.MathExpression:
+    """Return the messages that wait or are worked on, as the largest number within a minute.
+
+    It has no value in a minute in which one of the parts has none: a number that is too small
+    would take workers that are busy. Workers look at all queues, so their metrics come and go
+    together.
+    """
+    metrics = [
+        metric
+        for queue in queues
+        for metric in (
+            queue.metric_approximate_number_of_messages_visible(
+                statistic="Maximum", period=_PERIOD
+            ),
+            queue.metric_approximate_number_of_messages_not_visible(
+                statistic="Maximum", period=_PERIOD
+            ),
+        )
+    ]
+    named = {f"m{number}": metric for number, metric in enumerate(metrics, start=1)}
     return cloudwatch.MathExpression(
-        label="Backlog",
-        expression="m1+m2",
-        period=_PERIOD,
-        using_metrics={
-            "m1": queue.metric_approximate_number_of_messages_visible(
-                statistic="Maximum", period=_PERIOD
-            ),
-            "m2": queue.metric_approximate_number_of_messages_not_visible(
-                statistic="Maximum", period=_PERIOD
-            ),
-        },
+        label="Backlog", expression="+".join(named), period=_PERIOD, using_metrics=named
     )
 
 
-def _add(grantee: iam.IGrantable, actions: list[str], resource: str) -> iam.Grant:
-    return iam.Grant.add_to_principal(grantee=grantee, actions=actions, resource_arns=[resource])
+def _add(grantee: iam.IGrantable, actions: list[str], *resources: str) -> iam.Grant:
+    return iam.Grant.add_to_principal(
+        grantee=grantee, actions=actions, resource_arns=list(resources)
+    )

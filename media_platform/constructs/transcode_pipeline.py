@@ -17,16 +17,21 @@ from media_platform.constructs._checks import (
     check_range,
     check_stage,
     check_upload_max,
+    reject,
 )
 from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._outbox_relay import OutboxRelay
-from media_platform.constructs._queues import RETENTION, dead_letter_queue
+from media_platform.constructs._queues import dead_letter_queue, job_queue
+from media_platform.constructs._run_purge import RunPurge
 from media_platform.constructs._upload_intake import UploadIntake
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._worker_service import WorkerService, backlog_metric
 from media_platform.contract.events import EventType
+from media_platform.contract.run import SEGMENT_SECONDS
 
 _MAX_RECEIVE_COUNT = 100
+_MINUTE = 60
+_FEWEST_CHUNKS, _MOST_CHUNKS = 2, 1000
 
 
 class TranscodePipeline(Construct):
@@ -49,10 +54,25 @@ class TranscodePipeline(Construct):
             jobs go on, slower, while there is no Spot capacity.
         visibility_timeout: Time after which the job of a worker that died is taken by another, 15 s
             to 12 h. Default 2 minutes; live workers renew it.
-        max_failures: Transient failures of a run before it goes to the dead-letter queue.
+        max_failures: Transient failures of a part of a run before it goes to the dead-letter queue.
             Default 3; interruptions do not count.
         max_duration: Longest video. Default 4 hours.
         max_pixels: Most pixels of a source frame. Default 3840 x 2160.
+        max_frame_rate: Most frames per second of a source, 1 to 1000. Default 240; what is above 60
+            is encoded at 60.
+        max_tenant_parts: Most parts of runs that all workers do for one tenant at a time, 0 for any
+            number. Default 0; the queues hand out the jobs of busy tenants behind those of others.
+        chunk_duration: Length of the chunks of the picture that workers share, 8 to 300 s and a
+            multiple of the 4 s of a segment. Default 16 s. It is what a lost worker costs at most,
+            and every chunk costs the start of an encoder.
+        chunks_in_flight: Most chunks of one video in the queue at a time, 2 to 1000. Default:
+            ``max_workers``, at least 2, so that one video can use them all; fewer let others in.
+        measure_quality: Whether a VMAF sample of every rendition is taken and kept with the run.
+            Default ``False``.
+        old_run_grace: Time that the objects of a run that was replaced are kept for those who watch
+            it, whole seconds, up to 30 days. Default 1 day; it should outlast playback signatures.
+        purge_interval: Time between two looks for such runs, whole minutes, up to a day.
+            Default 15 minutes.
         upload_max: Largest upload, up to the 5 GiB of a single PUT. Default 5 GiB.
         idle: Time without a job after which workers go. Default 5 minutes.
         event_retention: Time that published events stay in the table, whole days. Default 30 days.
@@ -62,11 +82,13 @@ class TranscodePipeline(Construct):
         ValueError: If a number is out of range or the stage has no proper name.
 
     Attributes:
-        job_queue: Queue of transcode jobs.
+        express_queue: Queue of the jobs that start a run; workers look there first.
+        job_queue: Queue of the jobs of all further parts.
         dead_letter_queue: Jobs that failed for good.
         intake: What takes uploads in.
         workers: The worker service.
         relay: What publishes events.
+        purge: What deletes runs that were replaced.
         topic: SNS topic of domain events.
     """
 
@@ -87,6 +109,13 @@ class TranscodePipeline(Construct):
         max_failures: int = 3,
         max_duration: cdk.Duration | None = None,
         max_pixels: int = 3840 * 2160,
+        max_frame_rate: int = 240,
+        max_tenant_parts: int = 0,
+        chunk_duration: cdk.Duration | None = None,
+        chunks_in_flight: int | None = None,
+        measure_quality: bool = False,
+        old_run_grace: cdk.Duration | None = None,
+        purge_interval: cdk.Duration | None = None,
         upload_max: cdk.Size | None = None,
         idle: cdk.Duration | None = None,
         event_retention: cdk.Duration | None = None,
@@ -95,26 +124,33 @@ class TranscodePipeline(Construct):
         super().__init__(scope, construct_id)
         visibility_timeout = visibility_timeout or cdk.Duration.minutes(2)
         max_duration = max_duration or cdk.Duration.hours(4)
+        chunk_duration = chunk_duration or cdk.Duration.seconds(16)
+        if chunks_in_flight is None:
+            chunks_in_flight = min(max(_FEWEST_CHUNKS, max_workers), _MOST_CHUNKS)
+        old_run_grace = old_run_grace or cdk.Duration.days(1)
+        purge_interval = purge_interval or cdk.Duration.minutes(15)
         upload_max = upload_max or SINGLE_PUT_LIMIT
         idle = idle or cdk.Duration.minutes(5)
         event_retention = event_retention or cdk.Duration.days(30)
         check_stage(self, stage)
         self._check_limits(visibility_timeout, max_failures, upload_max, event_retention)
+        self._check_sources(max_frame_rate, max_tenant_parts)
+        self._check_chunks(chunk_duration, chunks_in_flight)
+        self._check_purge(old_run_grace, purge_interval)
 
         self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="transcode jobs")
-        self.job_queue = sqs.Queue(
-            self,
-            "Jobs",
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            retention_period=RETENTION,
-            receive_message_wait_time=cdk.Duration.seconds(20),
-            visibility_timeout=visibility_timeout,
-            # The worker counts failures and moves what failed; this is the backstop for jobs that
-            # kill every worker, far above what Spot interruptions add up to.
-            dead_letter_queue=sqs.DeadLetterQueue(
-                queue=self.dead_letter_queue, max_receive_count=_MAX_RECEIVE_COUNT
-            ),
+        # SQS has no priorities, hence a queue of its own for what viewers wait for.
+        self.express_queue, self.job_queue = (
+            job_queue(
+                self,
+                name,
+                visibility_timeout=visibility_timeout,
+                dead_letter_queue=self.dead_letter_queue,
+                # The worker counts failures and moves what failed; this is the backstop for jobs
+                # that kill every worker, far above what Spot interruptions add up to.
+                max_receive_count=_MAX_RECEIVE_COUNT,
+            )
+            for name in ("ExpressJobs", "Jobs")
         )
         self.workers = WorkerService(
             self,
@@ -122,6 +158,7 @@ class TranscodePipeline(Construct):
             stage=stage,
             cluster=cluster or media_cluster(self, "Cluster", vpc=media_vpc(self, "Vpc")),
             store=store,
+            express_queue=self.express_queue,
             job_queue=self.job_queue,
             dead_letter_queue=self.dead_letter_queue,
             visibility_timeout=visibility_timeout,
@@ -129,6 +166,12 @@ class TranscodePipeline(Construct):
             max_failures=max_failures,
             max_duration=max_duration,
             max_pixels=max_pixels,
+            max_frame_rate=max_frame_rate,
+            max_tenant_parts=max_tenant_parts,
+            chunk_duration=chunk_duration,
+            chunks_in_flight=chunks_in_flight,
+            measure_quality=measure_quality,
+            old_run_grace=old_run_grace,
             idle=idle,
             cpu_units=worker_cpu_units,
             memory_mebibytes=worker_memory_mebibytes,
@@ -139,7 +182,7 @@ class TranscodePipeline(Construct):
             self,
             "Uploads",
             store=store,
-            job_queue=self.job_queue,
+            express_queue=self.express_queue,
             workers=self.workers,
             upload_max_bytes=int(upload_max.to_bytes()),
         )
@@ -151,6 +194,7 @@ class TranscodePipeline(Construct):
             removal_policy=removal_policy or cdk.RemovalPolicy.RETAIN,
         )
         self.topic = self.relay.topic
+        self.purge = RunPurge(self, "OldRuns", store=store, interval=purge_interval)
 
     def subscribe_queue(
         self, queue: sqs.IQueue, *, event_types: Sequence[EventType] | None = None
@@ -167,8 +211,8 @@ class TranscodePipeline(Construct):
         return self.relay.subscribe_queue(queue, event_types=event_types)
 
     def metric_backlog(self) -> cloudwatch.IMetric:
-        """Return the jobs that wait or are worked on (count, largest within a minute)."""
-        return backlog_metric(self.job_queue)
+        """Return the jobs of both queues that wait or are worked on (count, largest a minute)."""
+        return backlog_metric(self.express_queue, self.job_queue)
 
     def metric_dead_letters(self) -> cloudwatch.IMetric:
         """Return the jobs that failed for good (count, largest within a minute)."""
@@ -207,3 +251,65 @@ class TranscodePipeline(Construct):
         check_range(
             self, "event_retention in days", event_retention.to_days(), (1, 365), "pass whole days"
         )
+
+    def _check_sources(self, max_frame_rate: int, max_tenant_parts: int) -> None:
+        check_range(
+            self,
+            "max_frame_rate",
+            max_frame_rate,
+            (1, 1000),
+            "no camera of the web is faster, and files that say so are broken",
+        )
+        check_range(
+            self,
+            "max_tenant_parts",
+            max_tenant_parts,
+            (0, 10_000),
+            "pass 0 for any number, since no pipeline has more workers than that",
+        )
+
+    def _check_chunks(self, chunk_duration: cdk.Duration, chunks_in_flight: int) -> None:
+        seconds = chunk_duration.to_seconds()
+        check_range(
+            self,
+            "chunk_duration in seconds",
+            seconds,
+            (2 * SEGMENT_SECONDS, 300),
+            "shorter chunks are mostly the start of an encoder, longer ones are lost with a worker",
+        )
+        if not cdk.Token.is_unresolved(seconds) and seconds % SEGMENT_SECONDS:
+            raise reject(
+                self,
+                f"chunk_duration in seconds is {seconds}, allowed are multiples of "
+                f"{SEGMENT_SECONDS}; a chunk is cut between segments",
+            )
+        check_range(
+            self,
+            "chunks_in_flight",
+            chunks_in_flight,
+            (_FEWEST_CHUNKS, _MOST_CHUNKS),
+            "with fewer, workers wait for each other; with more, one video fills the queue",
+        )
+
+    def _check_purge(self, old_run_grace: cdk.Duration, purge_interval: cdk.Duration) -> None:
+        check_range(
+            self,
+            "old_run_grace in seconds",
+            old_run_grace.to_seconds(),
+            (1, 30 * 86_400),
+            "who watches the old run needs some time, and objects cost money",
+        )
+        seconds = purge_interval.to_seconds()
+        check_range(
+            self,
+            "purge_interval in seconds",
+            seconds,
+            (_MINUTE, 86_400),
+            "EventBridge counts in minutes, and every region needs its turn within a day",
+        )
+        if not cdk.Token.is_unresolved(seconds) and seconds % _MINUTE:
+            raise reject(
+                self,
+                f"purge_interval in seconds is {seconds}, allowed are multiples of {_MINUTE}; "
+                "EventBridge counts in minutes",
+            )

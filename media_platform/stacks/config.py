@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from media_platform.contract.run import SEGMENT_SECONDS
+
 RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
 
@@ -102,7 +104,10 @@ class ApiConfig(_Part):
 
 
 class WorkerConfig(_Part):
-    """Size and limits of the transcode workers; units are part of the names."""
+    """Size and limits of the transcode workers; units are part of the names.
+
+    Every key is an argument of ``TranscodePipeline``, which says what it means.
+    """
 
     max_tasks: Annotated[int, Field(ge=1)] = 10
     cpu_units: int = 4096
@@ -112,6 +117,15 @@ class WorkerConfig(_Part):
     max_failures: Annotated[int, Field(ge=1)] = 3
     max_duration_seconds: Annotated[int, Field(ge=1)] = 4 * 3600
     max_pixels: Annotated[int, Field(ge=1)] = 3840 * 2160
+    max_frame_rate: Annotated[int, Field(ge=1, le=1000)] = 240
+    max_tenant_parts: Annotated[int, Field(ge=0, le=10_000)] = 0
+    chunk_seconds: Annotated[
+        int, Field(ge=2 * SEGMENT_SECONDS, le=300, multiple_of=SEGMENT_SECONDS)
+    ] = 16
+    chunks_in_flight: Annotated[int, Field(ge=2, le=1000)] | None = None
+    measure_quality: bool = False
+    old_run_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)] = 86_400
+    purge_interval_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 15
 
 
 class StageConfig(_Part):

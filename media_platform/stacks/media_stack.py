@@ -89,6 +89,13 @@ class MediaStack(cdk.Stack):
             max_failures=config.worker.max_failures,
             max_duration=cdk.Duration.seconds(config.worker.max_duration_seconds),
             max_pixels=config.worker.max_pixels,
+            max_frame_rate=config.worker.max_frame_rate,
+            max_tenant_parts=config.worker.max_tenant_parts,
+            chunk_duration=cdk.Duration.seconds(config.worker.chunk_seconds),
+            chunks_in_flight=config.worker.chunks_in_flight,
+            measure_quality=config.worker.measure_quality,
+            old_run_grace=cdk.Duration.seconds(config.worker.old_run_seconds),
+            purge_interval=cdk.Duration.minutes(config.worker.purge_interval_minutes),
             upload_max=upload_max,
             idle=cdk.Duration.seconds(config.worker.idle_seconds),
             removal_policy=removal_policy(config),
@@ -121,6 +128,7 @@ class MediaStack(cdk.Stack):
 
     def _output(self) -> None:
         values = {
+            MediaOutput.EXPRESS_QUEUE_URL: self.pipeline.express_queue.queue_url,
             MediaOutput.JOB_QUEUE_URL: self.pipeline.job_queue.queue_url,
             MediaOutput.DEAD_LETTER_QUEUE_URL: self.pipeline.dead_letter_queue.queue_url,
             MediaOutput.TOPIC_ARN: self.pipeline.topic.topic_arn,

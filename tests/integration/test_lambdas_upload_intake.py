@@ -168,7 +168,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         environment = UploadIntakeEnvironment(
             home_region=REGION,
             table_name=TABLE,
-            queue_url=queue_url,
+            express_queue_url=queue_url,
             upload_max_bytes=MAX_BYTES,
             worker_cluster=CLUSTER,
             worker_service=SERVICE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.jobs import START, TranscodeJob
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.video import Failure, Video, VideoStatus
 from upload_intake.s3_event import UploadedObject
@@ -95,7 +95,7 @@ def _media_type(content_type: str) -> str:
 
 
 def job_of(video: Video, bucket: str) -> TranscodeJob:
-    """Return the job of a video that is UPLOADED; every repeat is equal to the first.
+    """Return the job that starts the run of an UPLOADED video; every repeat equals the first.
 
     Raises:
         ValueError: If no version was pinned or no run was begun.
@@ -111,4 +111,5 @@ def job_of(video: Video, bucket: str) -> TranscodeJob:
         version_id=video.raw_version_id,
         size_bytes=video.size_bytes,
         queued_at=video.uploaded_at or video.updated_at,
+        part=START,
     )

@@ -14,7 +14,7 @@ The role needs exactly this, beside writing its own logs:
   as which DynamoDB authorizes the parts of its transaction;
 - ``<raw bucket>/raw/*``: ``s3:GetObjectVersion``, as which S3 authorizes ``HeadObject`` of a
   version; and on the bucket ``s3:ListBucket``, without which one that is gone looks forbidden;
-- the queue of transcode jobs: ``sqs:SendMessage``;
+- the express queue of transcode jobs: ``sqs:SendMessage``;
 - ``arn:<partition>:application-autoscaling:<region>:<account>:scalable-target/*`` (ids of targets
   are random): ``application-autoscaling:RegisterScalableTarget``, narrowed to the namespace
   ``ecs`` and the dimension ``ecs:service:DesiredCount``;
@@ -62,6 +62,6 @@ def _intake() -> Intake:
         environment=environment,
         videos=Videos(environment.table_name),
         uploads=Uploads(),
-        jobs=Jobs(environment.queue_url),
+        jobs=Jobs(environment.express_queue_url),
         workers=Workers(cluster=environment.worker_cluster, service=environment.worker_service),
     )

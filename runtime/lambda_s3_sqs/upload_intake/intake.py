@@ -34,7 +34,7 @@ class Intake:
         environment: Settings of the function.
         videos: The table.
         uploads: The raw bucket.
-        jobs: The queue.
+        jobs: The express queue.
         workers: The worker service.
     """
 

@@ -20,12 +20,19 @@ from media_platform.contract.environment import (
     Environment,
     InvalidEnvironmentError,
     OutboxRelayEnvironment,
+    RunPurgeEnvironment,
     UploadIntakeEnvironment,
     WorkerEnvironment,
 )
 from media_platform.contract.logs import JsonFormatter, log_as_json
 
-KINDS = [ApiEnvironment, WorkerEnvironment, UploadIntakeEnvironment, OutboxRelayEnvironment]
+KINDS = [
+    ApiEnvironment,
+    WorkerEnvironment,
+    UploadIntakeEnvironment,
+    OutboxRelayEnvironment,
+    RunPurgeEnvironment,
+]
 
 
 def variables(kind: type[Environment]) -> dict[str, str]:

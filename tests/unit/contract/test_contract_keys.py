@@ -13,6 +13,7 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.media_types import CONTENT_TYPES, EXTENSIONS, allowed_types
 from media_platform.contract.object_keys import RawKey, RunKeys, is_key_segment, video_track
 from media_platform.contract.playback import decode, encode, policy_text
+from media_platform.contract.run import END, SOUND, video_part
 
 ID = "01a1fd66-e343-7312-8d31-51aa65b99210"
 
@@ -101,13 +102,42 @@ def test_keys_of_items_do_not_collide() -> None:
         table.video_key(video),
         table.video_key(other),
         table.run_key(video, other),
+        table.part_key(video, other, SOUND),
+        table.purge_key(video, other),
         table.event_key(video, other),
         table.tag_key(video, other),
         table.idempotency_key("t", "u", video),
     }
-    assert len(keys) == 6
+    assert len(keys) == 8
     assert table.event_key(video, other).sk.startswith(table.EVENT_SORT_PREFIX)
     assert not table.video_key(video).sk.startswith(table.EVENT_SORT_PREFIX)
+
+
+def test_what_belongs_to_a_run_stands_together() -> None:
+    video, run, other = new_id(), new_id(), new_id()
+    parts = [table.part_key(video, run, name).sk for name in (video_part(0), SOUND, END)]
+    own = [table.run_key(video, run).sk, *parts]
+    assert all(sort_key.startswith(table.run_prefix(run)) for sort_key in own)
+    assert all(sort_key.startswith(table.part_prefix(run)) for sort_key in parts)
+    strangers = [
+        table.video_key(video),
+        table.run_key(video, other),
+        table.part_key(video, other, END),
+        # The note outlives what it is about.
+        table.purge_key(video, run),
+    ]
+    assert not any(key.sk.startswith(table.run_prefix(run)) for key in strangers)
+
+
+@given(st.lists(st.integers(0, 99_999), max_size=5))
+def test_chunks_sort_by_their_number(numbers: list[int]) -> None:
+    keys = [table.part_key(ID, ID, video_part(number)).sk for number in sorted(numbers)]
+    assert keys == sorted(keys)
+
+
+def test_every_purge_stands_in_one_of_the_shards() -> None:
+    shards = {table.due_purges_of_shard(number) for number in range(table.SHARDS)}
+    assert {table.due_purges(new_id()) for _ in range(200)} == shards
 
 
 def test_a_key_goes_to_the_wire_under_the_names_of_the_table() -> None:

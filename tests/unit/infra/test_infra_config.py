@@ -60,6 +60,13 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         ({"colour": "red"}, "colour: extra inputs are not permitted"),
         ({"api": {"max_tsks": 3}}, "api.max_tsks: extra inputs are not permitted"),
         ({"worker": {"visibility_timeout_seconds": 5}}, "worker.visibility_timeout_seconds: "),
+        ({"worker": {"chunk_seconds": 18}}, "worker.chunk_seconds: "),
+        ({"worker": {"chunk_seconds": 304}}, "worker.chunk_seconds: "),
+        ({"worker": {"chunks_in_flight": 1}}, "worker.chunks_in_flight: "),
+        ({"worker": {"max_frame_rate": 0}}, "worker.max_frame_rate: "),
+        ({"worker": {"max_tenant_parts": -1}}, "worker.max_tenant_parts: "),
+        ({"worker": {"old_run_seconds": 0}}, "worker.old_run_seconds: "),
+        ({"worker": {"purge_interval_minutes": 0}}, "worker.purge_interval_minutes: "),
         ({"regions": []}, "regions: "),
         ({"account": "12"}, "account: "),
         (

@@ -39,7 +39,7 @@ def test_minimal_copies_back_to_the_primary(synth: Synth) -> None:
         for name, bucket in made.resources("AWS::S3::Bucket").items()
     }
     assert {
-        (flat(rule["Destination"]["Bucket"]), rule["Filter"]["Prefix"])
+        (flat(rule["Destination"]["Bucket"]), rule["Filter"].get("And", rule["Filter"])["Prefix"])
         for found in rules.values()
         for rule in found
     } == {

@@ -31,6 +31,7 @@ from media_platform.contract.environment import (
     ApiEnvironment,
     Environment,
     OutboxRelayEnvironment,
+    RunPurgeEnvironment,
     UploadIntakeEnvironment,
     WorkerEnvironment,
 )
@@ -40,6 +41,7 @@ CONTAINERS: dict[str, type[Environment]] = {"api": ApiEnvironment, "worker": Wor
 FUNCTIONS: dict[str, type[Environment] | None] = {
     "upload_intake.handler.handle": UploadIntakeEnvironment,
     "outbox_relay.handler.handle": OutboxRelayEnvironment,
+    "purge.handler.handle": RunPurgeEnvironment,
     "access_token.handler.handle": None,
     "deploy_resources.signing_key.handle": None,
     "deploy_resources.delivery_document.handle": None,
@@ -161,7 +163,9 @@ def test_ids_of_what_holds_data_never_change(stages: Stages) -> None:
         "Media-us-east-1": [
             "ApiUsersUserPool81DD6879",
             "TranscodeDeadLetters3EDAD525",
+            "TranscodeExpressJobsFA6535B8",
             "TranscodeJobs32644D74",
+            "TranscodeOldRunsDeadLettersFDDB9990",
             "TranscodeOutboxFailuresAC096A7F",
             "TranscodeUploadsDeadLettersE31F1BB6",
         ],

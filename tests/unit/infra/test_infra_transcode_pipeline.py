@@ -34,6 +34,27 @@ def variables(made: Template) -> dict[str, str]:
     return {v["Name"]: flat(v["Value"]) for v in container(made)["Environment"]}
 
 
+def schedule(made: Template) -> dict[str, Any]:
+    """Return the one rule that goes by the clock."""
+    (rule,) = [
+        r["Properties"]
+        for r in made.resources("AWS::Events::Rule").values()
+        if "ScheduleExpression" in r["Properties"]
+    ]
+    return dict(rule)
+
+
+def invocations(made: Template, construct: str) -> tuple[int, str]:
+    """Return the retries of a function, and where it goes when they are used up."""
+    (found,) = [
+        r["Properties"]
+        for name, r in made.resources("AWS::Lambda::EventInvokeConfig").items()
+        if name.startswith(construct)
+    ]
+    destination = flat(found["DestinationConfig"]["OnFailure"]["Destination"])
+    return found["MaximumRetryAttempts"], destination
+
+
 def test_minimal_brings_its_own_cluster(synth: Synth) -> None:
     made = synth(pipeline)
     assert made.only("AWS::ECS::Cluster")["CapacityProviders"] == ["FARGATE", "FARGATE_SPOT"]
@@ -85,6 +106,13 @@ def test_everything_on(synth: Synth) -> None:
             max_failures=5,
             max_duration=cdk.Duration.minutes(10),
             max_pixels=1000,
+            max_frame_rate=120,
+            max_tenant_parts=4,
+            chunk_duration=cdk.Duration.seconds(24),
+            chunks_in_flight=5,
+            measure_quality=True,
+            old_run_grace=cdk.Duration.hours(2),
+            purge_interval=cdk.Duration.minutes(5),
             upload_max=cdk.Size.mebibytes(1),
             idle=cdk.Duration.seconds(7),
             event_retention=cdk.Duration.days(2),
@@ -102,6 +130,12 @@ def test_everything_on(synth: Synth) -> None:
         "MAX_FAILURES": "5",
         "MAX_DURATION_SECONDS": "600",
         "MAX_PIXELS": "1000",
+        "MAX_FRAME_RATE": "120",
+        "MAX_TENANT_PARTS": "4",
+        "CHUNK_SECONDS": "24",
+        "CHUNKS_IN_FLIGHT": "5",
+        "MEASURE_QUALITY": "1",
+        "OLD_RUN_SECONDS": "7200",
         "IDLE_SECONDS": "7",
     }
     assert expected.items() <= variables(made).items()
@@ -109,8 +143,45 @@ def test_everything_on(synth: Synth) -> None:
     environments = [f["Properties"]["Environment"]["Variables"] for f in functions]
     assert {e["UPLOAD_MAX_BYTES"] for e in environments if "UPLOAD_MAX_BYTES" in e} == {"1048576"}
     assert {e["RETENTION_DAYS"] for e in environments if "RETENTION_DAYS" in e} == {"2"}
+    assert schedule(made)["ScheduleExpression"] == "rate(5 minutes)"
     bucket = made.resources("AWS::S3::Bucket")["TranscodeOutboxFailuresAC096A7F"]
     assert bucket["DeletionPolicy"] == "Delete"
+
+
+def test_defaults_of_the_worker(synth: Synth) -> None:
+    expected = {
+        "MAX_FRAME_RATE": "240",
+        "MAX_TENANT_PARTS": "0",
+        "CHUNK_SECONDS": "16",
+        "CHUNKS_IN_FLIGHT": "10",
+        "MEASURE_QUALITY": "0",
+        "OLD_RUN_SECONDS": "86400",
+    }
+    made = synth(pipeline)
+    assert expected.items() <= variables(made).items()
+    assert schedule(made)["ScheduleExpression"] == "rate(15 minutes)"
+
+
+@pytest.mark.parametrize(("max_workers", "chunks"), [(1, "2"), (3, "3"), (1000, "1000")])
+def test_one_video_can_use_all_workers(synth: Synth, max_workers: int, chunks: str) -> None:
+    made = synth(lambda stack: pipeline(stack, max_workers=max_workers))
+    assert variables(made)["CHUNKS_IN_FLIGHT"] == chunks
+
+
+def test_uploads_go_past_the_other_jobs(synth: Synth) -> None:
+    made = synth(pipeline)
+    worker = variables(made)
+    assert (worker["EXPRESS_QUEUE_URL"], worker["QUEUE_URL"], worker["DEAD_LETTER_QUEUE_URL"]) == (
+        "<TranscodeExpressJobs>",
+        "<TranscodeJobs>",
+        "<TranscodeDeadLetters>",
+    )
+    (intake,) = [
+        f["Properties"]["Environment"]["Variables"]
+        for f in made.resources("AWS::Lambda::Function").values()
+        if f["Properties"]["Handler"] == "upload_intake.handler.handle"
+    ]
+    assert flat(intake["EXPRESS_QUEUE_URL"]) == "<TranscodeExpressJobs>"
 
 
 def test_jobs_are_kept_safe(synth: Synth) -> None:
@@ -119,17 +190,23 @@ def test_jobs_are_kept_safe(synth: Synth) -> None:
     for queue in queues.values():
         assert queue["SqsManagedSseEnabled"] is True
         assert queue["MessageRetentionPeriod"] == 14 * 86_400
-    jobs = queues["TranscodeJobs32644D74"]
-    assert jobs["VisibilityTimeout"] == 120
-    assert jobs["ReceiveMessageWaitTimeSeconds"] == 20
-    assert jobs["RedrivePolicy"]["maxReceiveCount"] == 100
-    assert flat(jobs["RedrivePolicy"]["deadLetterTargetArn"]) == "<TranscodeDeadLetters.Arn>"
+    working = [queue for name, queue in queues.items() if "DeadLetters" not in name]
+    assert len(working) == 2
+    for jobs in working:
+        assert jobs["VisibilityTimeout"] == 120
+        assert jobs["ReceiveMessageWaitTimeSeconds"] == 20
+        assert jobs["RedrivePolicy"]["maxReceiveCount"] == 100
+        assert flat(jobs["RedrivePolicy"]["deadLetterTargetArn"]) == "<TranscodeDeadLetters.Arn>"
     assert len(made.resources("AWS::SQS::QueuePolicy")) == len(queues)
 
 
 def test_uploads_under_raw_reach_the_intake(synth: Synth) -> None:
     made = synth(pipeline)
-    rule = made.only("AWS::Events::Rule")
+    (rule,) = [
+        r["Properties"]
+        for r in made.resources("AWS::Events::Rule").values()
+        if "EventPattern" in r["Properties"]
+    ]
     assert rule["EventPattern"] == {
         "source": ["aws.s3"],
         "detail-type": ["Object Created"],
@@ -140,11 +217,17 @@ def test_uploads_under_raw_reach_the_intake(synth: Synth) -> None:
     }
     (target,) = rule["Targets"]
     assert flat(target["DeadLetterConfig"]["Arn"]) == "<TranscodeUploadsDeadLetters.Arn>"
-    retries = made.only("AWS::Lambda::EventInvokeConfig")
-    assert retries["MaximumRetryAttempts"] == 2
-    assert flat(retries["DestinationConfig"]["OnFailure"]["Destination"]) == (
-        "<TranscodeUploadsDeadLetters.Arn>"
-    )
+    assert invocations(made, "TranscodeUploads") == (2, "<TranscodeUploadsDeadLetters.Arn>")
+
+
+def test_old_runs_are_looked_for_again_and_again(synth: Synth) -> None:
+    made = synth(pipeline)
+    rule = schedule(made)
+    assert rule["State"] == "ENABLED"
+    (target,) = rule["Targets"]
+    assert flat(target["Arn"]) == "<TranscodeOldRunsPurgeFunction.Arn>"
+    assert flat(target["DeadLetterConfig"]["Arn"]) == "<TranscodeOldRunsDeadLetters.Arn>"
+    assert invocations(made, "TranscodeOldRuns") == (2, "<TranscodeOldRunsDeadLetters.Arn>")
 
 
 def test_events_of_this_region_reach_the_relay(synth: Synth) -> None:
@@ -196,17 +279,22 @@ def test_grants_of_the_worker(stages: Stages) -> None:
     }
     service_arn = f"arn:aws:ecs:us-east-1:ACCOUNT:service/<ApiCluster>/{service}"
     assert made.grants("TranscodeWorkersTaskTaskRole") == {
+        "dynamodb:BatchGetItem": {"<StoreTable.Arn>"},
+        "dynamodb:ConditionCheckItem": {"<StoreTable.Arn>"},
         "dynamodb:GetItem": {"<StoreTable.Arn>"},
         "dynamodb:PutItem": {"<StoreTable.Arn>"},
+        "dynamodb:Query": {"<StoreTable.Arn>"},
         "dynamodb:UpdateItem": {"<StoreTable.Arn>"},
         "s3:ListBucket": {"<StoreRawBucket.Arn>", "<StoreMediaBucket.Arn>"},
         "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:GetObject": {"<StoreMediaBucket.Arn>/media/*"},
+        "s3:AbortMultipartUpload": {"<StoreMediaBucket.Arn>/media/*"},
         "s3:PutObject": {"<StoreMediaBucket.Arn>/media/*"},
-        "sqs:ChangeMessageVisibility": {"<TranscodeJobs.Arn>"},
-        "sqs:DeleteMessage": {"<TranscodeJobs.Arn>"},
-        "sqs:ReceiveMessage": {"<TranscodeJobs.Arn>"},
-        "sqs:SendMessage": {"<TranscodeDeadLetters.Arn>"},
+        "s3:PutObjectTagging": {"<StoreMediaBucket.Arn>/media/*"},
+        "sqs:ChangeMessageVisibility": {"<TranscodeExpressJobs.Arn>", "<TranscodeJobs.Arn>"},
+        "sqs:DeleteMessage": {"<TranscodeExpressJobs.Arn>", "<TranscodeJobs.Arn>"},
+        "sqs:ReceiveMessage": {"<TranscodeExpressJobs.Arn>", "<TranscodeJobs.Arn>"},
+        "sqs:SendMessage": {"<TranscodeJobs.Arn>", "<TranscodeDeadLetters.Arn>"},
         "ecs:UpdateTaskProtection": {"arn:aws:ecs:us-east-1:ACCOUNT:task/<ApiCluster>/*"},
         "ecs:DescribeServices": {service_arn},
         "ecs:UpdateService": {service_arn},
@@ -225,12 +313,27 @@ def test_grants_of_the_intake(synth: Synth) -> None:
         "dynamodb:UpdateItem": {TABLE},
         "s3:ListBucket": {"<StoreRawBucket.Arn>"},
         "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
-        "sqs:SendMessage": {"<TranscodeJobs.Arn>", "<TranscodeUploadsDeadLetters.Arn>"},
+        "sqs:SendMessage": {"<TranscodeExpressJobs.Arn>", "<TranscodeUploadsDeadLetters.Arn>"},
         "sqs:GetQueueAttributes": {"<TranscodeUploadsDeadLetters.Arn>"},
         "sqs:GetQueueUrl": {"<TranscodeUploadsDeadLetters.Arn>"},
         "ecs:DescribeServices": {service_arn},
         "ecs:UpdateService": {service_arn},
         "application-autoscaling:RegisterScalableTarget": TARGETS,
+    }
+
+
+def test_grants_of_the_purge(synth: Synth) -> None:
+    made = synth(pipeline)
+    assert made.grants("TranscodeOldRunsPurgeRole") == {
+        **{action: {"<TranscodeOldRunsPurgeLogs.Arn>"} for action in LOGS},
+        "dynamodb:DeleteItem": {TABLE},
+        "dynamodb:GetItem": {TABLE},
+        "dynamodb:Query": {TABLE, f"{TABLE}/index/due"},
+        "s3:ListBucketVersions": {"<StoreMediaBucket.Arn>"},
+        "s3:DeleteObjectVersion": {"<StoreMediaBucket.Arn>/media/*"},
+        "sqs:GetQueueAttributes": {"<TranscodeOldRunsDeadLetters.Arn>"},
+        "sqs:GetQueueUrl": {"<TranscodeOldRunsDeadLetters.Arn>"},
+        "sqs:SendMessage": {"<TranscodeOldRunsDeadLetters.Arn>"},
     }
 
 
@@ -301,7 +404,19 @@ def test_metrics(stack: cdk.Stack) -> None:
         assert (config.metric_name, config.statistic) == (name, "Maximum")
     math = made.metric_backlog().to_metric_config().math_expression
     assert math is not None
-    assert math.expression == "m1+m2"
+    assert math.expression == "m1+m2+m3+m4"
+    parts = set()
+    for part in math.using_metrics.values():
+        stat = part.to_metric_config().metric_stat
+        assert stat is not None
+        assert stat.dimensions is not None
+        (queue_name,) = stat.dimensions
+        parts.add((flat(stack.resolve(queue_name.value)), stat.metric_name))
+    assert parts == {
+        (f"<{queue}.QueueName>", f"ApproximateNumberOfMessages{state}")
+        for queue in ("TranscodeExpressJobs", "TranscodeJobs")
+        for state in ("Visible", "NotVisible")
+    }
 
 
 def test_every_dead_letter_queue_has_its_alarm(synth: Synth) -> None:
@@ -313,6 +428,7 @@ def test_every_dead_letter_queue_has_its_alarm(synth: Synth) -> None:
     }
     assert watched == {
         "<TranscodeDeadLetters.QueueName>",
+        "<TranscodeOldRunsDeadLetters.QueueName>",
         "<TranscodeUploadsDeadLetters.QueueName>",
     }
 
@@ -391,6 +507,62 @@ def test_deployed_steps_ask_for_one_number_of_workers(
             (
                 "event_retention in days is 400, allowed are 1 to 365; pass whole days (path: "
                 "Test/Transcode)"
+            ),
+        ),
+        (
+            {"max_frame_rate": 0},
+            (
+                "max_frame_rate is 0, allowed are 1 to 1000; no camera of the web is faster, and "
+                "files that say so are broken (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"max_tenant_parts": -1},
+            (
+                "max_tenant_parts is -1, allowed are 0 to 10000; pass 0 for any number, since no "
+                "pipeline has more workers than that (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"chunk_duration": cdk.Duration.seconds(4)},
+            (
+                "chunk_duration in seconds is 4, allowed are 8 to 300; shorter chunks are mostly "
+                "the start of an encoder, longer ones are lost with a worker (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"chunk_duration": cdk.Duration.seconds(18)},
+            (
+                "chunk_duration in seconds is 18, allowed are multiples of 4; a chunk is cut "
+                "between segments (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"chunks_in_flight": 1},
+            (
+                "chunks_in_flight is 1, allowed are 2 to 1000; with fewer, workers wait for each "
+                "other; with more, one video fills the queue (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"old_run_grace": cdk.Duration.days(31)},
+            (
+                "old_run_grace in seconds is 2678400, allowed are 1 to 2592000; who watches the "
+                "old run needs some time, and objects cost money (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"purge_interval": cdk.Duration.seconds(30)},
+            (
+                "purge_interval in seconds is 30, allowed are 60 to 86400; EventBridge counts in "
+                "minutes, and every region needs its turn within a day (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"purge_interval": cdk.Duration.seconds(90)},
+            (
+                "purge_interval in seconds is 90, allowed are multiples of 60; EventBridge counts "
+                "in minutes (path: Test/Transcode)"
             ),
         ),
         (

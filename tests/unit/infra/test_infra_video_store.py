@@ -96,12 +96,20 @@ def test_everything_on(synth: Synth) -> None:
     (rule,) = properties["ReplicationConfiguration"]["Rules"]
     assert flat(rule["Destination"]["Bucket"]) == "arn:aws:s3:::peer-raw"
     assert rule["Filter"] == {"Prefix": "raw/"}
+    assert rule["DeleteMarkerReplication"] == {"Status": "Enabled"}
     assert flat(rule["Destination"]["EncryptionConfiguration"]["ReplicaKmsKeyID"]) == (
         "arn:aws:kms:eu-west-1:ACCOUNT:key/<Key>"
     )
     media = made.resources("AWS::S3::Bucket")["StoreMediaBucket494618BE"]["Properties"]
     (rule,) = media["ReplicationConfiguration"]["Rules"]
-    assert rule["Filter"] == {"Prefix": "media/us-east-1/"}
+    # What still grows has no tag and is not copied; such rules may not copy delete markers.
+    assert rule["Filter"] == {
+        "And": {
+            "Prefix": "media/us-east-1/",
+            "TagFilters": [{"Key": "replicate", "Value": "yes"}],
+        }
+    }
+    assert rule["DeleteMarkerReplication"] == {"Status": "Disabled"}
     stored = made.only("AWS::DynamoDB::GlobalTable")
     assert stored["TableName"] == "videos"
     assert [replica["Region"] for replica in stored["Replicas"]] == ["eu-west-1", "us-east-1"]
@@ -124,7 +132,7 @@ def test_replication_role_copies_and_nothing_else(synth: Synth) -> None:
         "s3:GetObjectVersionAcl": objects,
         "s3:GetObjectVersionForReplication": objects,
         "s3:GetObjectVersionTagging": objects,
-        "s3:ReplicateDelete": copies,
+        "s3:ReplicateDelete": {"arn:aws:s3:::peer-raw/*"},
         "s3:ReplicateObject": copies,
         "s3:ReplicateTags": copies,
     }
@@ -154,7 +162,21 @@ def test_an_imported_table_is_used_and_not_made(synth: Synth) -> None:
                 "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
             },
         ),
-        ("grant_publish", {"s3:PutObject": {"<StoreMediaBucket.Arn>/media/*"}}),
+        (
+            "grant_publish",
+            {
+                "s3:AbortMultipartUpload": {"<StoreMediaBucket.Arn>/media/*"},
+                "s3:PutObject": {"<StoreMediaBucket.Arn>/media/*"},
+                "s3:PutObjectTagging": {"<StoreMediaBucket.Arn>/media/*"},
+            },
+        ),
+        (
+            "grant_purge_published",
+            {
+                "s3:ListBucketVersions": {"<StoreMediaBucket.Arn>"},
+                "s3:DeleteObjectVersion": {"<StoreMediaBucket.Arn>/media/*"},
+            },
+        ),
         (
             "grant_read_published",
             {

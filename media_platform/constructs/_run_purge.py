@@ -1,0 +1,96 @@
+"""What becomes of runs that were replaced: a schedule, the Lambda, and what it may delete."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_destinations as destinations
+from constructs import Construct
+
+from media_platform.assets import Service
+from media_platform.constructs._nag import accept_wildcards
+from media_platform.constructs._python_function import python_function
+from media_platform.constructs._queues import dead_letter_queue
+from media_platform.constructs._video_store_base import VideoStoreBase
+from media_platform.contract import table
+from media_platform.contract.environment import RunPurgeEnvironment
+
+_TIMEOUT = cdk.Duration.minutes(5)
+_RETRIES = 2
+_MAX_EVENT_AGE = cdk.Duration.hours(1)
+"""A turn that comes later is one too many: the next ones do its work."""
+
+
+class RunPurge(Construct):
+    """Deletes runs that were replaced, once viewers had their time.
+
+    Every region has one, since deletions of versions are not replicated.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        store: Store of this region.
+        interval: Time between two turns, whole minutes.
+
+    Attributes:
+        function: The Lambda function.
+        rule: The EventBridge rule that calls it.
+        dead_letter_queue: Turns after which runs remain that could not be deleted.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        store: VideoStoreBase,
+        interval: cdk.Duration,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        environment = RunPurgeEnvironment(
+            home_region=cdk.Stack.of(self).region,
+            table_name=store.table.table_name,
+            media_bucket=store.media_bucket.bucket_name,
+        )
+        self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="purges of runs")
+        self.function = python_function(
+            self,
+            "Purge",
+            service=Service.RUN_PURGE,
+            handler="purge.handler.handle",
+            description="Deletes runs that were replaced",
+            timeout=_TIMEOUT,
+            environment=environment.to_variables(),
+        )
+        lambda_.EventInvokeConfig(
+            self,
+            "Retries",
+            function=self.function,
+            retry_attempts=_RETRIES,
+            max_event_age=_MAX_EVENT_AGE,
+            on_failure=destinations.SqsDestination(self.dead_letter_queue),
+        )
+        store.grant_use_table(
+            self.function,
+            actions=["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:Query"],
+            indexes=[table.DUE],
+        )
+        store.grant_purge_published(self.function)
+        accept_wildcards(
+            self, "It deletes the objects of any run that was replaced.", store.media_objects_arn
+        )
+        self.rule = events.Rule(
+            self,
+            "Schedule",
+            description="Looks for runs that were replaced",
+            schedule=events.Schedule.rate(interval),
+            targets=[
+                targets.LambdaFunction(
+                    self.function,
+                    dead_letter_queue=self.dead_letter_queue,
+                    max_event_age=_MAX_EVENT_AGE,
+                )
+            ],
+        )

@@ -1,0 +1,104 @@
+"""What may be deleted of a run that was replaced, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media_platform.contract.ids import new_id
+from media_platform.contract.purge import Purge
+from media_platform.contract.video import Video
+from purge.decision import (
+    SETTLE,
+    UnsafeNoteError,
+    home_of,
+    is_in_use,
+    items_may_go,
+    prefix_of,
+)
+
+HOME = "eu-central-1"
+DUE = datetime(2026, 11, 21, 9, 0, 0, 123_000, tzinfo=UTC)
+
+
+def a_note(**changes: Any) -> Purge:
+    note = Purge(
+        video_id=new_id(),
+        run_id=new_id(),
+        tenant="acme",
+        region=HOME,
+        due_at="2026-11-21T09:00:00.123Z",
+    )
+    return replace(note, **changes)
+
+
+def a_video(**changes: Any) -> Video:
+    values: dict[str, Any] = {
+        "video_id": new_id(),
+        "tenant": "acme",
+        "owner": "ada",
+        "home_region": HOME,
+        "title": "Title",
+        "file_name": "a.mp4",
+        "content_type": "video/mp4",
+        "size_bytes": 1,
+        "raw_key": "raw/acme/ada/x.mp4",
+        "created_at": "2026-01-01T00:00:00.000Z",
+        "updated_at": "2026-01-01T00:00:00.000Z",
+    }
+    return Video(**{**values, **changes})
+
+
+def test_the_prefix_holds_one_run() -> None:
+    note = a_note()
+    prefix = f"media/{HOME}/acme/{note.video_id}/{note.run_id}/"
+    assert prefix_of(note, a_video()) == prefix_of(note, None) == prefix
+
+
+@pytest.mark.parametrize("field", ["video_id", "run_id", "tenant", "region"])
+@pytest.mark.parametrize("value", ["", "/", "..", "a/b", "*", f"{new_id()}/"])
+def test_a_note_that_could_mean_more_than_one_run_deletes_nothing(field: str, value: str) -> None:
+    with pytest.raises(UnsafeNoteError, match="malformed"):
+        prefix_of(a_note(**{field: value}), None)
+
+
+@given(st.text(), st.text())
+def test_ids_are_ids_and_nothing_else(video_id: str, run_id: str) -> None:
+    with pytest.raises(UnsafeNoteError):
+        prefix_of(a_note(video_id=video_id, run_id=run_id), None)
+
+
+def test_a_note_does_not_reach_another_tenant() -> None:
+    with pytest.raises(UnsafeNoteError, match="'acme', but the video of 'umbrella'"):
+        prefix_of(a_note(), a_video(tenant="umbrella"))
+
+
+def test_what_viewers_see_or_will_see_is_in_use() -> None:
+    note = a_note()
+    assert is_in_use(note, a_video(current_run=note.run_id))
+    assert is_in_use(note, a_video(current_run=new_id(), next_run=note.run_id))
+    assert not is_in_use(note, a_video(current_run=new_id(), next_run=new_id()))
+    assert not is_in_use(note, a_video())
+    assert not is_in_use(note, None)
+
+
+def test_a_region_that_took_the_video_over_is_its_home() -> None:
+    assert home_of(a_note(), a_video(home_region="us-east-1")) == "us-east-1"
+    assert home_of(a_note(), None) == HOME
+
+
+def test_items_stand_until_every_region_had_its_turn() -> None:
+    note = a_note()
+    assert timedelta(days=1) <= SETTLE
+    assert not items_may_go(note, DUE + SETTLE - timedelta(milliseconds=1))
+    assert items_may_go(note, DUE + SETTLE)
+
+
+def test_a_time_that_is_none_is_an_error() -> None:
+    with pytest.raises(ValueError, match="soon"):
+        items_may_go(a_note(due_at="soon"), DUE)
