@@ -157,7 +157,10 @@ class Emulator:
     def messages(self, queue_url: str) -> list[dict[str, Any]]:
         """Take what is in a queue, without waiting."""
         answer = self.client("sqs").receive_message(
-            QueueUrl=queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+            QueueUrl=queue_url,
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
         )
         found: list[dict[str, Any]] = answer.get("Messages", [])
         for message in found:

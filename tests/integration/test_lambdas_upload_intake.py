@@ -18,18 +18,19 @@ from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
 from media_platform.contract.ids import is_id, new_id
 from media_platform.contract.items import from_item
-from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.jobs import START, TranscodeJob
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.video import Video, VideoStatus
 
 FUNCTION = "intake"
 BUCKET = "raw-uploads"
 TABLE = "videos"
-QUEUE = "jobs"
+QUEUE = "express-jobs"
 CLUSTER = "workers"
 SERVICE = "worker"
 QUEUE_URL_PATH = f"{ACCOUNT}/{QUEUE}"
 MAX_BYTES = 1000
+TENANTS = ("acme", "umbrella")
 CONTENT = b"not really a film"
 
 
@@ -43,7 +44,8 @@ class Stage:
     def create(self, **changes: Any) -> Video:
         """Create a video that waits for its upload."""
         video_id = new_id()
-        key = RawKey(tenant="acme", user="ada", video_id=video_id, extension="mp4")
+        tenant = str(changes.get("tenant", "acme"))
+        key = RawKey(tenant=tenant, user="ada", video_id=video_id, extension="mp4")
         now = videos.timestamp()
         values: dict[str, Any] = {
             "video_id": video_id,
@@ -257,6 +259,7 @@ def test_an_upload_becomes_a_job_and_wakes_a_worker(stage: Stage) -> None:
         version_id=version_id,
         size_bytes=len(CONTENT),
         queued_at=after.uploaded_at,
+        part=START,
     )
     eventually(lambda: stage.desired_count == 1, "a worker is wanted")
     assert stage.min_capacity == 1, "an alarm's step to zero may not undo it"
@@ -269,6 +272,30 @@ def test_an_upload_becomes_a_job_and_wakes_a_worker(stage: Stage) -> None:
         "content_type": "video/mp4",
         "size_bytes": len(CONTENT),
     }
+
+
+def test_a_standard_queue_takes_the_tenant_as_message_group(stage: Stage) -> None:
+    """What is in flight of one tenant holds back neither that tenant nor another."""
+    videos_of = {tenant: [stage.create(tenant=tenant) for _ in range(2)] for tenant in TENANTS}
+    for video in (video for listed in videos_of.values() for video in listed):
+        stage.upload(video.raw_key)
+    sqs = stage.emulator.client("sqs")
+    groups: dict[str, str] = {}
+
+    def receive_all() -> bool:
+        answer = sqs.receive_message(
+            QueueUrl=stage.queue_url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=60,
+            MessageSystemAttributeNames=["MessageGroupId"],
+        )
+        for message in answer.get("Messages", ()):
+            job = TranscodeJob.from_json(message["Body"])
+            groups[job.video_id] = message["Attributes"]["MessageGroupId"]
+        return expected.items() <= groups.items()
+
+    expected = {video.video_id: tenant for tenant, found in videos_of.items() for video in found}
+    eventually(receive_all, "all jobs are in flight at the same time")
 
 
 def test_repeats_of_an_event_change_nothing_and_send_the_same_job(stage: Stage) -> None:

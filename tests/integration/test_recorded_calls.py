@@ -9,22 +9,43 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from journey import sign_in
+from waiting import eventually
+
+from media_platform.contract import table
+from media_platform.contract.ids import new_id
+from media_platform.contract.purge import Purge
+from media_platform.contract.run import END, Part
+from purge.decision import prefix_of
 
 DEPLOYER = "cdk-"
 """Start of the names of the roles of the CDK bootstrap, which are not ours."""
 
-ACTING_ROLES = ("ApiTask", "WorkersTask", "Intake", "OutboxRelay", "KeyMaker", "DeliveryWriter")
+ACTING_ROLES = (
+    "ApiTask",
+    "WorkersTask",
+    "Intake",
+    "OutboxRelay",
+    "OldRunsPurge",
+    "KeyMaker",
+    "DeliveryWriter",
+)
 """A part of the name of every role that acts on the main path."""
 
 
 def test_every_recorded_call_is_allowed_by_its_roles_policies(
-    plane: Any, platform: Any, film: bytes
+    plane: Any, platform: Any, outputs: dict[str, str], film: bytes
 ) -> None:
+    old_run = replaced_run(plane, outputs)
     person = sign_in(platform, "grace", tenant="acme")
     video_id = person.when(person.upload(film), "READY")["video_id"]
     person.client.playback(video_id)
     assert person.request("GET", "/api/videos").status == 200
     assert person.request("DELETE", f"/api/videos/{video_id}").status == 204
+
+    table_name, bucket = outputs["TableName"], outputs["MediaBucket"]
+    eventually(lambda: not items_of(plane, table_name, old_run), "the schedule purges the old run")
+    left = plane.client("s3").list_object_versions(Bucket=bucket, Prefix=prefix_of(old_run, None))
+    assert not left.get("Versions", ())
 
     calls = [call for call in plane.calls() if not call.role.startswith(DEPLOYER)]
     silent = [part for part in ACTING_ROLES if not any(part in call.role for call in calls)]
@@ -75,6 +96,35 @@ def test_what_is_not_granted_is_refused(
     with pytest.raises(ClientError) as refused:
         getattr(client, operation)(**filled)
     assert refused.value.response["Error"]["Code"] in {"AccessDenied", "AccessDeniedException"}
+
+
+def replaced_run(plane: Any, outputs: dict[str, str]) -> Purge:
+    """Write a run whose time is over since days, and return its note."""
+    note = Purge(
+        video_id=new_id(),
+        run_id=new_id(),
+        tenant="acme",
+        region=plane.region,
+        due_at="2026-01-01T00:00:00.000Z",
+    )
+    plane.client("s3").put_object(
+        Bucket=outputs["MediaBucket"], Key=f"{prefix_of(note, None)}master.m3u8", Body=b"old"
+    )
+    end = Part(video_id=note.video_id, run_id=note.run_id, name=END)
+    for item in (end.to_item(), note.to_item()):
+        plane.client("dynamodb").put_item(TableName=outputs["TableName"], Item=item)
+    return note
+
+
+def items_of(plane: Any, table_name: str, note: Purge) -> list[dict[str, Any]]:
+    """Return everything of the video of a note."""
+    answer = plane.client("dynamodb").query(
+        TableName=table_name,
+        ConsistentRead=True,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": table.video_partition(note.video_id)}},
+    )
+    return list(answer["Items"])
 
 
 def statements_of(plane: Any, role: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from . import (
     batch_actions,
     deliveries,
     object_ranges,
+    object_tags,
     recorder,
     resource_arns,
     resources_data,
@@ -47,6 +48,7 @@ def main() -> None:
     tasks.install()
     deliveries.install()
     object_ranges.install()
+    object_tags.install()
     signed_headers.install()
     written_attributes.install()
     resources_delivery.install(settings.edge_authority)

@@ -1,0 +1,119 @@
+"""What is final is copied to other regions and what grows is not, by tags and by rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from emulator import OTHER_REGION, REGION, Emulator, allow, running_emulator
+
+from media_platform.contract.object_keys import (
+    REPLICATE_TAG,
+    REPLICATE_TAGGING,
+    REPLICATE_VALUE,
+    RunKeys,
+)
+
+SOURCE, COPY = "media-here", "media-there"
+KEYS = RunKeys(region=REGION, tenant="acme", video_id="v", run_id="r")
+WRITE = ["s3:PutObject", "s3:AbortMultipartUpload"]
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
+        for bucket, region in ((SOURCE, REGION), (COPY, OTHER_REGION)):
+            s3 = emulator.client("s3", region)
+            s3.create_bucket(
+                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region}
+            )
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        role = emulator.role("copies", "s3.amazonaws.com", [])
+        # As in the templates, which unit tests hold against this shape.
+        tag = {"Key": REPLICATE_TAG, "Value": REPLICATE_VALUE}
+        rule = {
+            "ID": OTHER_REGION,
+            "Priority": 1,
+            "Status": "Enabled",
+            "Filter": {"And": {"Prefix": f"media/{REGION}/", "Tags": [tag]}},
+            "DeleteMarkerReplication": {"Status": "Disabled"},
+            "Destination": {"Bucket": f"arn:aws:s3:::{COPY}"},
+        }
+        emulator.client("s3").put_bucket_replication(
+            Bucket=SOURCE, ReplicationConfiguration={"Role": role, "Rules": [rule]}
+        )
+        yield emulator
+
+
+def writer(emulator: Emulator, name: str, *actions: str) -> Any:
+    """Return a client with the rights of a role that may do ``actions`` to objects of media."""
+    role = emulator.role(
+        name, "ecs-tasks.amazonaws.com", [allow(actions, f"arn:aws:s3:::{SOURCE}/media/*")]
+    )
+    session = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="writer")
+    credentials = session["Credentials"]
+    return boto3.client(
+        "s3",
+        region_name=REGION,
+        endpoint_url=emulator.endpoint,
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
+
+
+@pytest.fixture(scope="module")
+def worker(emulator: Emulator) -> Any:
+    return writer(emulator, "worker", *WRITE, "s3:PutObjectTagging")
+
+
+def copied(emulator: Emulator, key: str) -> bytes | None:
+    s3 = emulator.client("s3", OTHER_REGION)
+    try:
+        answer = s3.get_object(Bucket=COPY, Key=key)
+    except s3.exceptions.NoSuchKey:
+        return None
+    tags = s3.get_object_tagging(Bucket=COPY, Key=key)["TagSet"]
+    assert tags == [{"Key": REPLICATE_TAG, "Value": REPLICATE_VALUE}]
+    body: bytes = answer["Body"].read()
+    return body
+
+
+def test_a_playlist_is_copied_when_it_is_final(emulator: Emulator, worker: Any) -> None:
+    key = KEYS.playlist("v720")
+    etag = worker.put_object(Bucket=SOURCE, Key=key, Body=b"1")["ETag"]
+    etag = worker.put_object(Bucket=SOURCE, Key=key, Body=b"12", IfMatch=etag)["ETag"]
+    assert copied(emulator, key) is None
+    worker.put_object(Bucket=SOURCE, Key=key, Body=b"123", IfMatch=etag, Tagging=REPLICATE_TAGGING)
+    assert copied(emulator, key) == b"123"
+
+
+def test_an_object_in_parts_is_copied_with_its_tag(emulator: Emulator, worker: Any) -> None:
+    for key, tagging in (
+        (KEYS.download(720), {"Tagging": REPLICATE_TAGGING}),
+        (KEYS.download(1080), {}),
+    ):
+        upload = worker.create_multipart_upload(Bucket=SOURCE, Key=key, **tagging)["UploadId"]
+        named = {"Bucket": SOURCE, "Key": key, "UploadId": upload}
+        part = worker.upload_part(**named, PartNumber=1, Body=b"film")
+        worker.complete_multipart_upload(
+            **named, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        )
+    assert copied(emulator, KEYS.download(720)) == b"film"
+    assert copied(emulator, KEYS.download(1080)) is None
+
+
+@pytest.mark.parametrize("operation", ["put_object", "create_multipart_upload"])
+def test_naming_a_tag_needs_the_right_to_tag(emulator: Emulator, operation: str) -> None:
+    client = writer(emulator, f"plain-{operation.replace('_', '-')}", *WRITE)
+    named = {"Bucket": SOURCE, "Key": KEYS.poster}
+    getattr(client, operation)(**named)
+    with pytest.raises(ClientError) as refused:
+        getattr(client, operation)(**named, Tagging=REPLICATE_TAGGING)
+    assert refused.value.response["Error"]["Code"] == "AccessDenied"
+    assert "s3:PutObjectTagging" in str(refused.value)
