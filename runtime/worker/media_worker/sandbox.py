@@ -1,13 +1,16 @@
 """Child processes that touch what users uploaded.
 
 A child has no environment, hence no credentials, no file it may write, a limit on everything, and a
-process group of its own that is killed as a whole. It dies with the worker (Linux).
+process group of its own that is killed as a whole. On Linux it dies with the worker, starts no
+processes, and, where the kernel can do it (see ``launcher``), reads no files but programs and
+connects to nothing but the loopback ports that its command line names.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +38,8 @@ class Limits:
         cpu_seconds: Processor time of all its threads.
         memory_bytes: Address space.
         open_files: File descriptors.
-        file_bytes: Largest file that it may write; by default it may write none.
+        file_bytes: Largest file that it may write in its working directory; by default none at all.
+        processes: Whether it may start processes.
     """
 
     wall_seconds: float
@@ -43,18 +47,74 @@ class Limits:
     memory_bytes: int
     open_files: int = 64
     file_bytes: int = 0
+    processes: bool = False
 
-    def to_json(self) -> str:
-        """Return the limits as the launcher takes them."""
+    def to_json(self, argv: Sequence[str], scratch: Path) -> str:
+        """Return the rules of a child as the launcher takes them."""
+        program = Path(argv[0]).resolve().parent
+        ports = {int(port) for argument in argv for port in _LOOPBACK.findall(argument)}
         return json.dumps(
             {
-                "CPU": self.cpu_seconds,
-                "AS": self.memory_bytes,
-                "NOFILE": self.open_files,
-                "FSIZE": self.file_bytes,
-                "CORE": 0,
+                "limits": {
+                    "CPU": self.cpu_seconds,
+                    "AS": self.memory_bytes,
+                    "NOFILE": self.open_files,
+                    "FSIZE": self.file_bytes,
+                    "CORE": 0,
+                },
+                "readable": [*_PROGRAMS, str(program), str(scratch.resolve())],
+                "writable": [str(scratch.resolve())] if self.file_bytes else [],
+                "ports": sorted(ports),
+                "processes": self.processes,
             }
         )
+
+
+_LOOPBACK = re.compile(r"http://127\.0\.0\.1:(\d+)/")
+
+_PROGRAMS = tuple(
+    str(path)
+    for path in dict.fromkeys(
+        Path(name).resolve()
+        for name in (
+            *("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache"),
+            *("/sys/devices/system/cpu", sys.prefix, sys.base_prefix, Path(__file__).parent),
+        )
+    )
+)
+"""What programs and their libraries are read from."""
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that this task, or this machine, has."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            sizes.append(int(Path("/sys/fs/cgroup", name).read_text()))
+    return min(sizes)
+
+
+def child_memory() -> int:
+    """Return the address space of one child, so that it fails before the worker is killed.
+
+    Three quarters of what there is; what a child reserves and does not use counts as well.
+    """
+    return available_memory() * 3 // 4
+
+
+_CRASHES = frozenset(
+    -getattr(signal, name)
+    for name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS", "SIGXCPU")
+    if hasattr(signal, name)
+)
+
+
+def is_crash(code: int) -> bool:
+    """Tell whether an exit code says that a child broke, or used up its processor time.
+
+    What made it do so is the file, which would do the same the next time.
+    """
+    return code in _CRASHES
 
 
 class Child:
@@ -92,7 +152,7 @@ class Child:
         self.cpu_seconds = 0.0
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_LAUNCHER), limits.to_json(), *argv],
+                [sys.executable, "-I", "-S", str(_LAUNCHER), limits.to_json(argv, scratch), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
