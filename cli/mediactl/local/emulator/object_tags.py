@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from defusedxml.ElementTree import fromstring
 from ministack.core import iam_actions
 from ministack.services import s3
 
@@ -60,7 +59,7 @@ def _keep_tags_of_parts() -> None:
         answer = create(bucket, key, headers)
         tags = dict(parse_qsl(headers.get(HEADER, ""), keep_blank_values=True))
         if answer[0] == _OK and tags:
-            upload_id = fromstring(answer[2]).findtext("{*}UploadId")
+            upload_id = s3.fromstring(answer[2]).findtext("{*}UploadId")
             s3._multipart_uploads[upload_id][_UPLOAD_TAGS] = tags  # noqa: SLF001
         return answer
 
