@@ -280,12 +280,15 @@ def _add_segments(representation: ET.Element, track: MediaTrack) -> None:
     start = 0
     for ticks, equal in groupby(ticks for _, ticks in track.segments):
         count = sum(1 for _ in equal)
-        entry = ET.SubElement(timeline, "S", {"d": str(ticks)})
-        if start == 0:
-            entry.set("t", "0")
-        if count > 1:
-            entry.set("r", str(count - 1))
-        start += count * ticks
+        # dash.js 5 takes the entries of a list by the number of the S element, repeats uncounted.
+        entries, repeats = (1, count - 1) if template is not None else (count, 0)
+        for _ in range(entries):
+            entry = ET.SubElement(timeline, "S", {"d": str(ticks)})
+            if start == 0:
+                entry.set("t", "0")
+            if repeats:
+                entry.set("r", str(repeats))
+            start += ticks
     if template is None:
         for uri, _ in track.segments:
             ET.SubElement(group, "SegmentURL", {"media": uri})

@@ -158,6 +158,8 @@ def test_times_are_those_of_the_segments(
         else:
             uris = [url.get("media") for url in group.iterfind("SegmentURL", NAMES)]
             assert uris == [f"{name}/{a}/{n:06d}.m4s" for n, a in enumerate(attempts)]
+            # One element for each, since dash.js finds no others.
+            assert len(group.findall("SegmentTimeline/S", NAMES)) == len(uris)
 
 
 def test_tracks_are_told_apart(tracks: dict[str, Track], tmp_path: Path) -> None:
