@@ -21,11 +21,16 @@ from media_worker.planning import (
     settle,
     too_many_pixels,
 )
-from media_worker.sandbox import Child, Limits
+from media_worker.sandbox import Child, Limits, child_memory, is_crash
 from media_worker.source_proxy import SourceProxy
 
 _PROBE = Path(__file__).with_name("probe_child.py")
-_LIMITS = Limits(wall_seconds=120, cpu_seconds=120, memory_bytes=4 * 1024**3)
+_WALL_SECONDS, _CPU_SECONDS = 120, 60
+_MOST_MEMORY = 4 * 1024**3
+_MOST_SERVED = 1024**3
+"""Bytes that one look at a source may take; the index of ten hours of video has a twentieth."""
+
+_MOST_OUTPUT = 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,27 +134,46 @@ def _run_probe(bench: Workbench, head: bytes) -> dict[str, Any]:
             "max_texts": MAX_TEXTS,
         }
     )
-    argv = [sys.executable, "-I", str(_PROBE), request]
-    with bench.child(argv, _LIMITS) as child:
-        output = child.output.read()
-        code = child.wait()
-    bench.check_source()
+    output, code, log = _run(bench, [sys.executable, "-I", str(_PROBE), request])
     if code:
-        raise TransientError(f"the probe ended with {code}: {child.log[-500:]}")
+        raise TransientError(f"the probe ended with {code}: {log[-500:]}")
     facts: dict[str, Any] = json.loads(output)
     return facts
+
+
+def _run(bench: Workbench, argv: list[str]) -> tuple[bytes, int, str]:
+    """Run a child that looks at the source; return its output, exit code and log.
+
+    Raises:
+        BadInputError: If the source made it break, or takes it without end.
+        TransientError: If the source could not be read, or took too long to arrive.
+        StoppedError: If the job was stopped.
+    """
+    limits = Limits(
+        wall_seconds=_WALL_SECONDS,
+        cpu_seconds=_CPU_SECONDS,
+        memory_bytes=min(_MOST_MEMORY, child_memory()),
+    )
+    with bench.source.serving_at_most(_MOST_SERVED) as served, bench.child(argv, limits) as child:
+        output = child.output.read(_MOST_OUTPUT)
+        code = child.wait()
+        log = child.log
+    bench.check_source()
+    if is_crash(code) or served.exhausted:
+        raise BadInputError(
+            "unreadable",
+            "The file cannot be read in a reasonable time: it is damaged, or not what it seems.",
+        )
+    return output, code, log
 
 
 def _first_frame(bench: Workbench, video_index: int) -> tuple[int, Fraction, bool]:
     """Ask the encoding binary for its first frame: another demuxer may begin elsewhere."""
     argv = ffmpeg.first_frame(bench.source.url, video_index, bench.max_pixels)
-    with bench.child(argv, _LIMITS) as child:
-        child.output.read()
-        child.wait()
-    bench.check_source()
-    frame = ffmpeg.read_first_frame(child.log)
+    _, _, log = _run(bench, argv)
+    frame = ffmpeg.read_first_frame(log)
     if frame is None:
-        if "Decoder" in child.log and "not found" in child.log:
+        if "Decoder" in log and "not found" in log:
             raise BadInputError(
                 "unsupported_codec", "The video is encoded in a way that is not supported."
             )

@@ -23,6 +23,16 @@ LOOK_BACK_SECONDS = (4, 30, 120, 600)
 
 MICROSECONDS = 1_000_000
 
+START_SECONDS = 60
+"""How far packets are looked at for the frame rate; a still picture may last as long as its sound.
+"""
+
+LARGEST_PIXELS = 16_384 * 16_384
+"""Pictures beyond are not decoded even to tell how large they are."""
+
+_LONG_LOOK = {"analyzeduration": str(60 * MICROSECONDS), "probesize": str(64 * 1024**2)}
+"""For transport streams in which the sound begins late."""
+
 TEXT_CODECS = frozenset({"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text"})
 """Subtitles that are text; others are pictures, which no player of the result can show."""
 
@@ -40,13 +50,11 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Fault: If it is no video that can be decoded.
     """
-    options = {
-        "protocol_whitelist": request["protocols"],
-        "format_whitelist": request["demuxers"],
-    }
     try:
-        # Metadata is not looked at, so it may be in whatever encoding a camera likes.
-        container = av.open(request["url"], options=options, metadata_errors="replace")
+        container = _open(request)
+        if container.format.name == "mpegts" and any(map(_is_unknown, container.streams.audio)):
+            container.close()
+            container = _open(request, _LONG_LOOK)
     except av.error.FFmpegError:
         if request["head"][8:16] == b"ftyp".hex():
             raise Fault(
@@ -57,6 +65,22 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
         raise Fault("not_a_video", "The file is not a video in a format that is known.") from None
     with container:
         return _facts(container, request)
+
+
+def _open(request: dict[str, Any], more: dict[str, str] | None = None) -> InputContainer:
+    options = {
+        "protocol_whitelist": request["protocols"],
+        "format_whitelist": request["demuxers"],
+        **(more or {}),
+    }
+    # Metadata may be in whatever encoding a camera likes.
+    container: InputContainer = av.open(request["url"], options=options, metadata_errors="replace")
+    return container
+
+
+def _is_unknown(stream: Any) -> bool:
+    """Tell whether a stream is announced, but nothing of it was found yet."""
+    return stream.codec_context is not None and not stream.codec_context.sample_rate
 
 
 def _facts(container: InputContainer, request: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +101,8 @@ def _facts(container: InputContainer, request: dict[str, Any]) -> dict[str, Any]
     times, frame = _start(container, video)
     if frame is None:
         raise Fault("no_decodable_frames", "No picture in the file can be decoded.")
+    if frame.width * frame.height > request["max_pixels"]:
+        return {"width": frame.width, "height": frame.height, "oversize": True}
     start = container.start_time or 0
     header = _promise(container)
     own = None if header is None else _announced_end(video)
@@ -162,8 +188,17 @@ def _start(container: InputContainer, video: Any) -> tuple[list[int], Any]:
     """Return the times of the first packets and the first frame."""
     times: list[int] = []
     frame = None
+    begin: float | None = None
+    video.codec_context.options = {"max_pixels": str(LARGEST_PIXELS)}
     try:
-        for packet in container.demux(video):
+        for packet in container.demux():
+            if packet.dts is not None and packet.time_base is not None:
+                time = float(packet.dts * packet.time_base)
+                begin = time if begin is None else begin
+                if frame is not None and time - begin > START_SECONDS:
+                    break
+            if packet.stream.index != video.index:
+                continue
             if packet.pts is not None:
                 times.append(packet.pts)
             if frame is None:
@@ -269,6 +304,8 @@ def main() -> None:
         facts = probe(json.loads(sys.argv[1]))
     except Fault as fault:
         facts = {"fault": list(fault.args)}
+    except MemoryError:
+        facts = {"fault": ["unreadable", "The file takes more memory to read than any video does."]}
     json.dump(facts, sys.stdout)
 
 

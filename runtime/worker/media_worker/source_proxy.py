@@ -2,24 +2,40 @@
 
 Children have no credentials and no way to the network; the worker reads bounded ranges for them.
 Blocks are kept for a moment, since the video and the audio of a job read the same ones.
+
+ffmpeg asks for everything up to the end, reads what it needs and hangs up. So little is sent ahead
+of it, and nothing is read ahead before a connection has proved that it reads on.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+import socket
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import structlog
 
 BLOCK_BYTES = 1024 * 1024
-CACHED_BLOCKS = 24
+CACHED_BLOCKS = 12
+CONNECTIONS = 32
+"""More at a time are turned away; a child has one or two."""
+
+_READ_AHEAD = 2
+"""Blocks that are read at a time ahead of children that read on and on."""
+
+_SEND_BYTES = 128 * 1024
+"""What the kernel may take off us ahead of the child; by itself it would take megabytes."""
+
+_REQUEST_SECONDS = 30
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -47,6 +63,7 @@ class BlockCache:
         self._size = size
         self._lock = threading.Lock()
         self._blocks: OrderedDict[int, Future[bytes]] = OrderedDict()
+        self._ahead = ThreadPoolExecutor(_READ_AHEAD, "read-ahead")
         self.bytes_read = 0
 
     def block(self, number: int) -> bytes:
@@ -82,7 +99,38 @@ class BlockCache:
             with suppress(Exception):  # whoever needs the block meets the error himself
                 self.block(number)
 
-        threading.Thread(target=read, name="read-ahead", daemon=True).start()
+        with suppress(RuntimeError):  # the job has ended
+            self._ahead.submit(read)
+
+    def close(self) -> None:
+        """Read nothing ahead any more, and forget all blocks."""
+        self._ahead.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self._blocks.clear()
+
+
+@dataclass
+class Served:
+    """What children were sent within a limit.
+
+    Attributes:
+        left: Bytes that may still be sent.
+        exhausted: Whether they asked for more.
+    """
+
+    left: int
+    exhausted: bool = False
+
+    def take(self, size: int) -> None:
+        """Count ``size`` bytes.
+
+        Raises:
+            ConnectionAbortedError: If there are not as many left.
+        """
+        if size > self.left:
+            self.exhausted = True
+            raise ConnectionAbortedError
+        self.left -= size
 
 
 class _Server(ThreadingHTTPServer):
@@ -92,6 +140,25 @@ class _Server(ThreadingHTTPServer):
     size: int
     path: str
     failure: Exception | None = None
+    served: Served | None = None
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._free = threading.BoundedSemaphore(CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, of which there is a limited number."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and make room for another connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: children close connections whenever they seek."""
@@ -101,8 +168,15 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
+    def setup(self) -> None:
+        """Wait a limited time for the request, and let little of the answer pile up."""
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+        self.request.settimeout(_REQUEST_SECONDS)
+        super().setup()
+
     def do_GET(self) -> None:
         """Answer a range, streaming it block by block for as long as the child listens."""
+        self.request.settimeout(None)  # an encoder may take its time
         self.close_connection = True
         if not secrets.compare_digest(self.path, self.server.path):
             self.send_error(404)
@@ -133,7 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(start, end)
 
     def _send(self, start: int, end: int) -> None:
-        cache = self.server.cache
+        cache, served = self.server.cache, self.server.served
+        first = start // BLOCK_BYTES
         while start < end:
             number, offset = divmod(start, BLOCK_BYTES)
             try:
@@ -141,9 +216,11 @@ class _Handler(BaseHTTPRequestHandler):
             except Exception as error:
                 self.server.failure = error
                 raise ConnectionAbortedError from error
-            if end > (number + 1) * BLOCK_BYTES:
+            if number > first and end > (number + 1) * BLOCK_BYTES:
                 cache.read_ahead(number + 1)
-            part = block[offset : offset + end - start]
+            part = memoryview(block)[offset : offset + min(end - start, _SEND_BYTES)]
+            if served is not None:
+                served.take(len(part))
             self.wfile.write(part)
             start += len(part)
 
@@ -181,7 +258,17 @@ class SourceProxy:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._server.cache.close()
         structlog.get_logger().debug("source closed", bytes_read=self.bytes_read)
+
+    @contextmanager
+    def serving_at_most(self, size: int) -> Iterator[Served]:
+        """Send no more than ``size`` bytes to all children together within the ``with`` block."""
+        served = self._server.served = Served(size)
+        try:
+            yield served
+        finally:
+            self._server.served = None
 
     @property
     def url(self) -> str:
