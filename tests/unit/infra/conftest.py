@@ -6,10 +6,16 @@ from collections.abc import Callable
 
 import aws_cdk as cdk
 import pytest
-from infra_templates import REGION, STAGES, Template, stage_config, synthesize, synthesize_stage
-
-Stages = dict[str, dict[str, Template]]
-Synth = Callable[..., Template]
+from infra_templates import (
+    REGION,
+    STAGES,
+    Stages,
+    Synth,
+    Template,
+    stage_config,
+    synthesize,
+    synthesize_stage,
+)
 
 
 @pytest.fixture(scope="session")

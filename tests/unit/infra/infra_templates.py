@@ -75,6 +75,13 @@ class Template:
         return allowed
 
 
+Stages = dict[str, dict[str, Template]]
+"""Templates by the id of their stack, by stage."""
+
+Synth = Callable[..., Template]
+"""Takes what fills a stack, and a region; returns the template."""
+
+
 def flat(value: Any) -> str:  # noqa: PLR0911  one case for every intrinsic function
     """Return a value of a template as one string; logical ids and exports lose their hashes."""
     match value:

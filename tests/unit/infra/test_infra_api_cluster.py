@@ -9,8 +9,7 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
-from conftest import Synth
-from infra_templates import Template, flat
+from infra_templates import Synth, Template, flat
 
 from media_platform.constructs import ApiCluster, TokenIssuer, VideoStore
 from media_platform.contract import identity, table

@@ -10,8 +10,7 @@ import pytest
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
-from conftest import Synth
-from infra_templates import Template, flat
+from infra_templates import Synth, Template, flat
 
 from media_platform.constructs import CdnDistribution, MediaOrigin
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import aws_cdk as cdk
 import pytest
-from conftest import Synth
-from infra_templates import flat
+from infra_templates import Synth, flat
 
 from media_platform.constructs import MultiRegionReplica, ReplicationTarget
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from conftest import Synth
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from infra_templates import Template, flat
+from infra_templates import Synth, Template, flat
 from test_infra_transcode_pipeline import pipeline
 
 from mediactl.local.runner.alarms import (

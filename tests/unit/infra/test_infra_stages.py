@@ -13,10 +13,10 @@ import aws_cdk as cdk
 import cdk_nag
 import pytest
 from aws_cdk import aws_s3 as s3
-from conftest import Stages
 from infra_templates import (
     REPOSITORY,
     STAGES,
+    Stages,
     Template,
     flat,
     new_app,

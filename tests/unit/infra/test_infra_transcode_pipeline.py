@@ -11,8 +11,7 @@ import pytest
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_sqs as sqs
-from conftest import Stages, Synth
-from infra_templates import Template, flat, some_role
+from infra_templates import Stages, Synth, Template, flat, some_role
 
 from media_platform.constructs import TranscodePipeline, VideoStore
 from media_platform.constructs._fargate_task import SCRATCH_PATH

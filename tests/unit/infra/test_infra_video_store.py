@@ -9,8 +9,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_kms as kms
-from conftest import Synth
-from infra_templates import flat, some_role
+from infra_templates import Synth, flat, some_role
 
 from media_platform.constructs import ReplicationTarget, VideoStore
 from media_platform.contract import table
