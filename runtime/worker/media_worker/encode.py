@@ -1,4 +1,4 @@
-"""Running the encoders of a job: video by range of frames, audio as a task of its own, the poster.
+"""Running the encoders: the picture by range of frames, all sound in one pass, the poster.
 
 Every function blocks until its child has ended, hands each segment on the moment it is complete,
 and raises what the job is to make of an error.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import IO, BinaryIO, Protocol, TypeAlias
 
-from media_worker import ffmpeg
+from media_worker import ffmpeg, subtitles
 from media_worker.boxes import BoxError, Fragment, read_fragments
 from media_worker.faults import BadInputError, StoppedError, TransientError
 from media_worker.planning import FrameRange, Plan, too_long
@@ -35,11 +35,11 @@ _PRE_ROLL_TRIES = 4
 class TrackSink(Protocol):
     """Takes what a track consists of; may block while earlier segments are still on their way."""
 
-    def init(self, track: int | None, data: bytes) -> None:
-        """Take the init segment of a rung (its number in the ladder) or of the audio (``None``)."""
+    def init(self, track: int, data: bytes) -> None:
+        """Take the init segment of a track: the number of a rung, or of an audio stream."""
 
-    def segment(self, track: int | None, segment: Segment) -> None:
-        """Take the next segment."""
+    def segment(self, track: int, segment: Segment) -> None:
+        """Take the next segment of a track."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,35 @@ class EncodedRange:
     Attributes:
         decoded: Frames that the one decode yielded.
         encoded: Frames of each rung.
+        cpu_seconds: Processor time that it took.
     """
 
     decoded: int
     encoded: tuple[int, ...]
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class EncodedSound:
+    """What came of the sound.
+
+    Attributes:
+        samples: Samples of each audio track.
+        texts: Each subtitle track as WebVTT, ``None`` if there is nothing to show.
+        cpu_seconds: Processor time that it took.
+    """
+
+    samples: tuple[int, ...]
+    texts: tuple[str | None, ...]
+    cpu_seconds: float
 
 
 Segmenter: TypeAlias = VideoSegmenter | AudioSegmenter
 
 
-def _limits(plan: Plan, bench: Workbench) -> Limits:
+def _limits(seconds: Fraction | float) -> Limits:
     """Return generous limits: an hour of video may take ten on a slow machine, but not forever."""
-    length = float(plan.seconds or bench.max_duration_seconds)
-    wall = 300 + 20 * length
+    wall = 300 + 20 * float(seconds)
     return Limits(
         wall_seconds=wall, cpu_seconds=int(wall * (os.cpu_count() or 1)), memory_bytes=_MEMORY
     )
@@ -73,12 +89,12 @@ class _Cutter(threading.Thread):
     def __init__(
         self,
         pipe: BinaryIO,
-        track: int | None,
+        track: int,
         segmenter: Segmenter,
         sink: TrackSink,
         on_error: Callable[[], None],
     ) -> None:
-        super().__init__(name=f"cutter-{'audio' if track is None else track}", daemon=True)
+        super().__init__(name=f"cutter-{track}", daemon=True)
         self._pipe = pipe
         self._track = track
         self._segmenter = segmenter
@@ -158,7 +174,8 @@ def _encode_video(
     readers = [os.fdopen(read, "rb", 1 << 16) for read, _ in ends]
     most = int(bench.max_duration_seconds * plan.frame_rate)
     decoded = 0
-    with bench.child(argv, _limits(plan, bench), tuple(write for _, write in ends)) as child:
+    limits = _limits(_seconds(plan, frames, bench))
+    with bench.child(argv, limits, tuple(write for _, write in ends)) as child:
         cutters = [
             _Cutter(reader, number, segmenter, sink, child.kill)
             for number, (reader, segmenter) in enumerate(zip(readers, segmenters, strict=True))
@@ -184,7 +201,9 @@ def _encode_video(
         )
     if code:
         raise TransientError(f"ffmpeg ended with {code}: {log[-500:]}")
-    result = EncodedRange(decoded, tuple(segmenter.frames for segmenter in segmenters))
+    result = EncodedRange(
+        decoded, tuple(segmenter.frames for segmenter in segmenters), child.cpu_seconds
+    )
     _check_range(frames, result, cutters)
     return result
 
@@ -227,30 +246,90 @@ def _decoded_frames(output: IO[bytes]) -> Iterator[int]:
             yield int(found[1])
 
 
-def encode_audio(plan: Plan, bench: Workbench, sink: TrackSink) -> int:
-    """Encode the whole sound; return the samples of the track, 0 if there is nothing to hear.
+def _seconds(plan: Plan, frames: FrameRange, bench: Workbench) -> Fraction | int:
+    """Return how long a range may be at most."""
+    end = frames.end or plan.frames
+    if end is None:
+        return bench.max_duration_seconds
+    # The last range is an estimate, and may hold more.
+    return max(Fraction(60), (end - frames.start) / plan.frame_rate)
+
+
+class _TextReader(threading.Thread):
+    """Reads what a child writes of one subtitle track."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        super().__init__(name="text", daemon=True)
+        self._pipe = pipe
+        self.text: str | None = None
+
+    def run(self) -> None:
+        """Read to the end of the pipe."""
+        with self._pipe:
+            extracted = subtitles.collect(self._pipe)
+        self.text = None if extracted is None else subtitles.document(extracted)
+
+
+def encode_sound(
+    plan: Plan,
+    bench: Workbench,
+    sink: TrackSink,
+    *,
+    loudness: Sequence[str],
+    frames: int | None,
+) -> EncodedSound:
+    """Encode every audio track and extract the subtitles, from first to last.
+
+    Args:
+        plan: The plan.
+        bench: What children are given.
+        sink: Takes the segments of the audio tracks.
+        loudness: Filters of each audio track.
+        frames: Frames of picture to whose end the sound is padded or cut.
 
     Raises:
         TransientError: If the encoder failed or wrote what was not planned.
         StoppedError: If the job was stopped.
     """
-    argv = ffmpeg.audio(plan, bench.source.url, bench.max_pixels)
-    segmenter = AudioSegmenter(plan.grid.segment_seconds)
-    with bench.child(argv, _limits(plan, bench)) as child:
-        reader = os.fdopen(os.dup(child.output.fileno()), "rb", 1 << 16)
-        cutter = _Cutter(reader, None, segmenter, sink, child.kill)
-        cutter.start()
-        cutter.join()
+    ends = [os.pipe() for _ in plan.source.audio]
+    text_ends = [os.pipe() for _ in plan.source.texts]
+    writing = tuple(write for _, write in (*ends, *text_ends))
+    argv = ffmpeg.sound(
+        plan,
+        bench.source.url,
+        pipes=[write for _, write in ends],
+        loudness=loudness,
+        text_pipes=[write for _, write in text_ends],
+        max_pixels=bench.max_pixels,
+        frames=frames,
+    )
+    segmenters = [AudioSegmenter(plan.grid.segment_seconds) for _ in ends]
+    readers = [os.fdopen(read, "rb", 1 << 16) for read, _ in ends]
+    texts = [_TextReader(os.fdopen(read, "rb", 1 << 16)) for read, _ in text_ends]
+    with bench.child(argv, _limits(plan.seconds or bench.max_duration_seconds), writing) as child:
+        cutters = [
+            _Cutter(reader, number, segmenter, sink, child.kill)
+            for number, (reader, segmenter) in enumerate(zip(readers, segmenters, strict=True))
+        ]
+        threads = [*cutters, *texts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         code = child.wait()
         log = child.log
     bench.check_source()
     try:
-        _raise_first([cutter])
+        _raise_first(cutters)
     except _LateStartError as error:
         raise TransientError(str(error)) from error
     if code:
         raise TransientError(f"ffmpeg ended with {code} on the sound: {log[-500:]}")
-    return segmenter.samples
+    return EncodedSound(
+        samples=tuple(segmenter.samples for segmenter in segmenters),
+        texts=tuple(reader.text for reader in texts),
+        cpu_seconds=child.cpu_seconds,
+    )
 
 
 def make_poster(plan: Plan, bench: Workbench) -> bytes:
@@ -263,7 +342,7 @@ def make_poster(plan: Plan, bench: Workbench) -> bytes:
     log = ""
     for at in ((plan.seconds or Fraction(0)) / 10, Fraction(0)):
         argv = ffmpeg.poster(plan, bench.source.url, bench.max_pixels, at=at)
-        with bench.child(argv, _limits(plan, bench)) as child:
+        with bench.child(argv, _limits(60)) as child:
             image = child.output.read()
             child.wait()
             log = child.log

@@ -35,6 +35,9 @@ class StopReason(StrEnum):
     DELETED = "deleted"
     """The video was deleted while it was worked on."""
 
+    SETTLED = "the run has ended"
+    """Another worker failed or completed it; nothing is left to do."""
+
     SIBLING_FAILED = "another part of the job failed"
     """Only within a job: its first error is the one that counts."""
 

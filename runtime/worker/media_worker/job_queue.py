@@ -1,4 +1,4 @@
-"""The queue of jobs, and keeping a received one while it is worked on."""
+"""The queues of jobs, and keeping a received one while it is worked on."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ class Message:
     Attributes:
         body: The body.
         receipt: Handle of this delivery.
+        redriven: Whether an operator took it back from the dead-letter queue.
     """
 
     body: str
     receipt: str
+    redriven: bool = False
 
 
 class NotAJobError(ValueError):
@@ -78,7 +80,7 @@ def _check(job: TranscodeJob) -> None:
 
 
 class JobQueue:
-    """The queue of a region and its dead-letter queue.
+    """A queue of a region and its dead-letter queue.
 
     Args:
         client: Client for the region.
@@ -98,10 +100,21 @@ class JobQueue:
             MaxNumberOfMessages=1,
             WaitTimeSeconds=wait_seconds,
             VisibilityTimeout=hide_seconds,
+            MessageAttributeNames=[DEAD_LETTER_REASON],
         )
         for message in answer.get("Messages", []):
-            return Message(message["Body"], message["ReceiptHandle"])
+            redriven = DEAD_LETTER_REASON in message.get("MessageAttributes", {})
+            return Message(message["Body"], message["ReceiptHandle"], redriven)
         return None
+
+    def send(self, job: TranscodeJob) -> None:
+        """Send a job; those of one tenant do not hold up those of others.
+
+        Source: Amazon SQS Developer Guide, "Amazon SQS fair queues".
+        """
+        self._client.send_message(
+            QueueUrl=self._queue_url, MessageBody=job.to_json(), MessageGroupId=job.tenant
+        )
 
     def hide(self, message: Message, seconds: int) -> None:
         """Hide a message for ``seconds`` from now; 0 gives it back at once."""

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from media_platform.contract.metrics import NAMESPACE
 
@@ -30,7 +31,20 @@ def emit(stage: str, values: Mapping[str, float], **properties: str) -> None:
     sys.stdout.flush()
 
 
+def seconds_since(stamp: str) -> float:
+    """Return the seconds since a stored time, 0 if it cannot be read or lies ahead."""
+    try:
+        since = datetime.fromisoformat(stamp)
+    except ValueError:
+        return 0.0
+    if since.tzinfo is None:
+        since = since.replace(tzinfo=UTC)
+    return max(0.0, time.time() - since.timestamp())
+
+
 def _unit(name: str) -> str:
     if name.endswith("Seconds"):
         return "Seconds"
+    if name.startswith("Bytes"):
+        return "Bytes"
     return "None" if name.endswith("Ratio") else "Count"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import stamina
 from botocore.exceptions import BotoCoreError, ClientError
 
+from media_platform.contract.object_keys import REPLICATE_TAGGING
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -53,12 +55,14 @@ class Upload:
         body: The bytes.
         content_type: Its media type.
         cache_control: How long caches may keep it.
+        final: Whether it never changes again, so that it is copied to other regions.
     """
 
     key: str
     body: bytes
     content_type: str
     cache_control: str = IMMUTABLE
+    final: bool = True
 
 
 class ObjectStore(Protocol):
@@ -80,6 +84,9 @@ class ObjectStore(Protocol):
 
     def get(self, key: str) -> StoredObject | None:
         """Return an object, or ``None`` if there is none."""
+
+    def read(self, key: str, start: int, end: int) -> bytes:
+        """Return the bytes of an object from ``start`` to before ``end``."""
 
 
 class S3ObjectStore:
@@ -122,7 +129,21 @@ class S3ObjectStore:
             raise
         return StoredObject(answer["Body"].read(), answer["ETag"])
 
+    @stamina.retry(on=(BotoCoreError, OSError), attempts=_READ_ATTEMPTS)
+    def read(self, key: str, start: int, end: int) -> bytes:
+        """Return the bytes of an object from ``start`` to before ``end``.
+
+        Raises:
+            OSError: If fewer arrive.
+        """
+        answer = self._client.get_object(
+            Bucket=self._bucket, Key=key, Range=f"bytes={start}-{end - 1}"
+        )
+        return _whole(answer["Body"].read(), start, end)
+
     def _put(self, upload: Upload, condition: dict[str, Any]) -> str:
+        if upload.final:
+            condition = {**condition, "Tagging": REPLICATE_TAGGING}
         answer = self._client.put_object(
             Bucket=self._bucket,
             Key=upload.key,
@@ -181,7 +202,10 @@ class S3RangeReader:
             VersionId=self._version_id,
             Range=f"bytes={start}-{end - 1}",
         )
-        data = answer["Body"].read()
-        if len(data) != end - start:
-            raise OSError(f"{len(data)} bytes arrived of {end - start} from {start}")
-        return data
+        return _whole(answer["Body"].read(), start, end)
+
+
+def _whole(data: bytes, start: int, end: int) -> bytes:
+    if len(data) != end - start:
+        raise OSError(f"{len(data)} bytes arrived of {end - start} from {start}")
+    return data

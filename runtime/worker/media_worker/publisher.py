@@ -1,342 +1,328 @@
-"""Publishing a run while it is encoded.
+"""Playlists that grow with a run.
 
-Segments go up as they come; playlists follow with the part that has no gap, at most once in an
-interval; the multivariant playlist is written once, when every track can be played. Playlists stand
-under keys that attempts share, so each is replaced only in the state in which it was last seen, and
-never by a shorter one.
+They say what the table says: the segments of the chunks that follow each other without a gap from
+the start. So any worker may write them at any time, and it does not matter which one does; each is
+replaced only in the state in which it was last seen, and never by a shorter one. Workers take turns
+by a conditional write to the run, so that playlists are written once in an interval at most,
+however many workers share the video.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 
-from media_platform.contract.object_keys import AUDIO_TRACK, RunKeys, video_track
-from media_platform.contract.run import Rendition
-from media_worker.boxes import avc_codec
-from media_worker.cancellation import Cancellation
-from media_worker.faults import TransientError
+import structlog
+
+from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.object_keys import RunKeys, audio_track, text_track, video_track
+from media_platform.contract.run import Rendition, Run
+from media_platform.contract.video import timestamp
 from media_worker.ffmpeg import AUDIO_BANDWIDTH
 from media_worker.objects import (
     FINISHED,
     GROWING,
     ObjectChangedError,
     ObjectStore,
-    StoredObject,
     Upload,
 )
 from media_worker.planning import Plan
 from media_worker.playlists import (
-    AUDIO_CODEC,
+    END_OF_LIST,
     PLAYLIST_TYPE,
+    Alternative,
     Entry,
+    count_entries,
     master_playlist,
     media_playlist,
-    read_entries,
 )
-from media_worker.segments import Segment
-from media_worker.uploads import Uploader
+from media_worker.runs import RunLedger, Standing
+from media_worker.segments import AUDIO_RATE, audio_segment_samples, segment_name
 
-VIDEO_TYPE = "video/mp4"
-SEGMENT_TYPE = "video/iso.segment"
-AUDIO_TYPE = "audio/mp4"
-POSTER_TYPE = "image/jpeg"
-INIT_NAME = "init.mp4"
+_TRIES = 20
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run is published.
+class Listing:
+    """What playlists list.
 
     Attributes:
-        percent: Per cent of the planned frames, 0 to 100.
-        renditions: The ladder with the frames of each rung, or nothing before the first segments.
-        playable: Whether the multivariant playlist is there.
+        picture: Attempt that made each segment of the picture.
+        frames: Frames in them.
+        sound: Attempt that made each segment of the sound.
+        samples: Samples in them.
     """
 
-    percent: int
-    renditions: tuple[Rendition, ...]
-    playable: bool
+    picture: tuple[int, ...]
+    frames: int
+    sound: tuple[int, ...]
+    samples: int
 
 
 @dataclass(frozen=True)
-class _Standing:
-    """The playlist of a track that stands in the store."""
+class _Seen:
+    """A playlist as it stands in the store."""
 
     etag: str
-    seconds: Fraction
+    entries: int
     ended: bool
-    ours: bool
-
-    def gives_way_to(self, seconds: Fraction, *, ended: bool) -> bool:
-        """Tell whether a playlist of ours may take its place: viewers never lose a segment.
-
-        A complete one always may; it was verified.
-        """
-        if ended:
-            return not (self.ours and self.ended)
-        rounding = Fraction(1, 1000)
-        enough = seconds > self.seconds if self.ours else seconds >= self.seconds - rounding
-        return enough and not self.ended
-
-
-@dataclass
-class _Track:
-    name: str
-    codec: str = ""
-    init_uploaded: bool = False
-    uploaded: dict[int, Segment] = field(default_factory=dict)
-    entries: list[Entry] = field(default_factory=list)
-    samples: int = 0
-    standing: _Standing | None = None
-
-    @property
-    def playable(self) -> bool:
-        return bool(self.codec) and self.standing is not None
 
 
 class Publisher:
-    """Publishes one attempt of a run; a :class:`media_worker.encode.TrackSink`.
+    """Publishes one run.
 
     Args:
         plan: The plan of the run.
+        job: A job of the run.
         keys: Keys of the run.
-        attempt: Number of the attempt; part of the keys of segments.
         store: Where it publishes.
-        uploader: Writes the segments.
-        cancellation: Stops the job.
-        report: Takes the progress, at most once in an interval and at the end; called from a
-            thread of the publisher.
+        ledger: What it publishes.
         interval_seconds: Least time between two versions of the playlists.
-        still_ours: Raises if another worker holds the run; asked when a playlist has changed.
+        playable: Called once the run can be played.
     """
 
     def __init__(
         self,
         *,
         plan: Plan,
+        job: TranscodeJob,
         keys: RunKeys,
-        attempt: int,
         store: ObjectStore,
-        uploader: Uploader,
-        cancellation: Cancellation,
-        report: Callable[[Progress], None],
-        still_ours: Callable[[], None],
+        ledger: RunLedger,
         interval_seconds: float,
+        playable: Callable[[], None],
     ) -> None:
         self._plan = plan
+        self._job = job
         self._keys = keys
-        self._attempt = attempt
         self._store = store
-        self._uploader = uploader
-        self._cancellation = cancellation
-        self._report = report
-        self._still_ours = still_ours
+        self._ledger = ledger
         self._interval = interval_seconds
+        self._playable = playable
         self._lock = threading.Lock()
-        self._dirty = threading.Event()
-        self._closing = threading.Event()
-        self.playable = threading.Event()
-        self._rungs = [_Track(video_track(rung.height)) for rung in plan.rungs]
-        self._audio = _Track(AUDIO_TRACK) if plan.source.audio_index is not None else None
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._seen: dict[str, _Seen] = {}
+        self._attempts: list[int] = []
+        self._attempts_of = 0
 
-    @property
-    def _tracks(self) -> list[_Track]:
-        return [*self._rungs, *([self._audio] if self._audio else [])]
-
-    def start(self) -> None:
-        """Begin; what an earlier attempt published is looked at first.
+    def advance(self) -> Standing:
+        """Look how far the run is, and bring the playlists up to date if it is time.
 
         Raises:
-            botocore.exceptions.ClientError: If the store cannot be read.
+            StoppedError: If the run has ended.
         """
-        if self._attempt > 1:
-            for track in self._tracks:
-                self._see(track, self._store.get(self._keys.playlist(track.name)))
-        self._thread.start()
+        with self._lock:
+            standing = self._ledger.standing(self._job)
+            listing = self._listing(standing)
+            if self._is_due(standing.run, listing) and self._ledger.take_turn(
+                self._job, standing.run
+            ):
+                self._publish(standing, listing)
+            return standing
 
-    def init(self, track: int | None, data: bytes) -> None:
-        """Publish the init segment of a track."""
-        target = self._track(track)
-        target.codec = AUDIO_CODEC if track is None else avc_codec(data)
+    def finish(self, run: Run, listing: Listing, master: str) -> None:
+        """End every playlist, and replace the multivariant one by ``master``."""
+        with self._lock:
+            self._write_playlists(run, listing, ended=True)
+            self._store.put(self._master(master, final=True))
 
-        def done() -> None:
-            target.init_uploaded = True
-            self._dirty.set()
-
-        kind = AUDIO_TYPE if track is None else VIDEO_TYPE
-        self._uploader.submit(self._upload(target, INIT_NAME, data, kind), done)
-
-    def segment(self, track: int | None, segment: Segment) -> None:
-        """Publish a segment of a track; blocks while too many are under way."""
-        target = self._track(track)
-
-        def done() -> None:
-            with self._lock:
-                target.uploaded[segment.index] = replace(segment, data=b"")
-                self._extend(target)
-            self._dirty.set()
-
-        self._uploader.submit(self._upload(target, segment.name, segment.data, SEGMENT_TYPE), done)
-
-    def no_audio(self) -> None:
-        """Publish without an audio track after all: there was nothing to be heard in it."""
-        self._audio = None
-        self._dirty.set()
-
-    def poster(self, image: bytes) -> None:
-        """Publish the poster."""
-        upload = Upload(
-            key=self._keys.poster, body=image, content_type=POSTER_TYPE, cache_control=FINISHED
-        )
-        self._uploader.submit(upload, lambda: None)
-
-    def finish(self) -> tuple[Rendition, ...]:
-        """End every playlist, once everything is uploaded; return the renditions.
-
-        Raises:
-            StoppedError: If the job was stopped.
-            TransientError: If a segment is missing.
-        """
-        self._closing.set()
-        self._dirty.set()
-        self._thread.join()
-        self._cancellation.check()
-        for track in self._tracks:
-            if track.uploaded or not track.entries:
-                raise TransientError(
-                    f"track {track.name} has a gap after {len(track.entries)} segments"
-                )
-        self._publish(ended=True)
-        return self._renditions()
-
-    def close(self) -> None:
-        """End the thread without ending the playlists."""
-        self._closing.set()
-        self._dirty.set()
-
-    def _track(self, number: int | None) -> _Track:
-        if number is not None:
-            return self._rungs[number]
-        if self._audio is None:
-            raise ValueError("the plan has no audio track")
-        return self._audio
-
-    def _upload(self, track: _Track, name: str, body: bytes, content_type: str) -> Upload:
-        key = self._keys.segment(track.name, self._attempt, name)
-        return Upload(key=key, body=body, content_type=content_type)
-
-    def _extend(self, track: _Track) -> None:
-        """Take the segments that follow without a gap into the playlist."""
-        while (segment := track.uploaded.pop(len(track.entries), None)) is not None:
-            track.entries.append(Entry(f"{self._attempt}/{segment.name}", segment.duration))
-            track.samples += segment.samples
-
-    def _run(self) -> None:
-        try:
-            while not self._closing.is_set():
-                self._dirty.wait()
-                self._dirty.clear()
-                if self._cancellation.reason is not None:
-                    return
-                self._publish(ended=False)
-                self._closing.wait(self._interval if self.playable.is_set() else 0)
-        except Exception as error:  # noqa: BLE001 - the job raises it
-            self._cancellation.fail(error)
-
-    def _publish(self, *, ended: bool) -> None:
-        """Bring the playlists up to date, then the multivariant one, then the run item."""
-        tracks = self._tracks
-        for track in tracks:
-            with self._lock:
-                entries = list(track.entries) if track.init_uploaded else []
-            if entries:
-                self._write(track, entries, ended=ended)
-        if not self.playable.is_set() and all(track.playable for track in tracks):
-            self._write_master()
-            self.playable.set()
-        if self.playable.is_set() or ended:
-            self._report(
-                Progress(
-                    100 if ended else self._percent(),
-                    self._renditions(),
-                    self.playable.is_set(),
-                )
-            )
-
-    def _write(self, track: _Track, entries: list[Entry], *, ended: bool) -> None:
-        text = media_playlist(
-            entries,
-            init_uri=f"{self._attempt}/{INIT_NAME}",
-            target_duration=self._target_duration(),
-            ended=ended,
-        )
-        upload = Upload(
-            key=self._keys.playlist(track.name),
-            body=text.encode(),
-            content_type=PLAYLIST_TYPE,
-            cache_control=FINISHED if ended else GROWING,
-        )
-        seconds = sum((entry.duration for entry in entries), Fraction(0))
-        while track.standing is None or track.standing.gives_way_to(seconds, ended=ended):
-            try:
-                etag = self._store.replace(upload, track.standing.etag if track.standing else None)
-            except ObjectChangedError:
-                self._still_ours()
-                self._see(track, self._store.get(upload.key))
-            else:
-                track.standing = _Standing(etag, seconds, ended=ended, ours=True)
-
-    def _see(self, track: _Track, stored: StoredObject | None) -> None:
-        """Note the playlist of another attempt."""
-        if stored is None:
-            track.standing = None
-            return
-        text = stored.body.decode()
-        track.standing = _Standing(
-            stored.etag,
-            sum((entry.duration for entry in read_entries(text)), Fraction(0)),
-            ended="#EXT-X-ENDLIST" in text,
-            ours=False,
-        )
-
-    def _target_duration(self) -> int:
-        """Seconds that no segment of any track exceeds when rounded."""
-        longest = self._plan.grid.segment_seconds + Fraction(4, 15)
-        return max(1, int(longest + Fraction(1, 2)))
-
-    def _write_master(self) -> None:
-        text = master_playlist(
-            self._renditions(),
-            frame_rate=self._plan.frame_rate,
-            audio_bandwidth=AUDIO_BANDWIDTH if self._audio else None,
-        )
-        upload = Upload(
-            key=self._keys.master_playlist,
-            body=text.encode(),
-            content_type=PLAYLIST_TYPE,
-            cache_control=FINISHED,
-        )
-        self._store.put(upload)
-
-    def _percent(self) -> int:
-        """Per cent of the planned frames that every rung has; 100 is for complete runs only."""
-        if not self._plan.frames:
-            return 0
-        least = min(track.samples for track in self._rungs)
-        return min(99, 100 * least // self._plan.frames)
-
-    def _renditions(self) -> tuple[Rendition, ...]:
+    def renditions(self, run: Run, frames: int) -> tuple[Rendition, ...]:
+        """Return the ladder with ``frames`` of each rung."""
+        codecs = run.codecs or {}
         return tuple(
             Rendition(
                 height=rung.height,
                 width=rung.width,
-                frames=track.samples,
+                frames=frames,
                 bandwidth=rung.bandwidth,
-                codecs=track.codec,
+                codecs=codecs.get(video_track(rung.height), ""),
             )
-            for rung, track in zip(self._plan.rungs, self._rungs, strict=True)
+            for rung in self._plan.rungs
         )
+
+    def picture_entries(self, listing: Listing) -> list[Entry]:
+        """Return the entries of every rung."""
+        grid, left = self._plan.grid, listing.frames
+        entries = []
+        for index, attempt in enumerate(listing.picture):
+            frames = min(left, grid.segment_frames)
+            left -= frames
+            duration = Fraction(frames * grid.frame_ticks, grid.timescale)
+            entries.append(Entry(f"{attempt}/{segment_name(index)}", duration))
+        return entries
+
+    def sound_entries(self, listing: Listing) -> list[Entry]:
+        """Return the entries of every sound track."""
+        left = listing.samples
+        entries = []
+        for index, attempt in enumerate(listing.sound):
+            samples = min(left, audio_segment_samples(self._plan.grid.segment_seconds, index))
+            left -= samples
+            entries.append(Entry(f"{attempt}/{segment_name(index)}", Fraction(samples, AUDIO_RATE)))
+        return entries
+
+    def _listing(self, standing: Standing) -> Listing:
+        """Return what can be listed while the run is not complete.
+
+        Of the sound nothing is listed beyond the picture. And what ends with the picture waits
+        until it is known where that is: the number of frames is an estimate up to then.
+        """
+        grid = self._plan.grid
+        picture = self._attempts_until(standing.joined)
+        if standing.partial is not None:
+            picture = (*picture, *standing.partial.attempts)
+        if standing.joined >= len(self._plan.chunks) - 1:
+            picture = picture[:-1]
+        sound = standing.sound.attempts[: len(picture)] if standing.sound else ()
+        return Listing(
+            picture=picture,
+            frames=len(picture) * grid.segment_frames,
+            sound=sound,
+            samples=sum(
+                audio_segment_samples(grid.segment_seconds, index) for index in range(len(sound))
+            ),
+        )
+
+    def _attempts_until(self, chunk: int) -> tuple[int, ...]:
+        """Return who made the segments of all chunks before ``chunk``, which are complete."""
+        if chunk > self._attempts_of:
+            for part in self._ledger.chunks(self._job, self._attempts_of, chunk):
+                self._attempts += part.attempts
+            self._attempts_of = chunk
+        return tuple(self._attempts)
+
+    def _is_due(self, run: Run, listing: Listing) -> bool:
+        if not listing.picture or (self._plan.source.audio and not listing.sound):
+            return False
+        now = time.time() * 1000
+        return run.published_at == 0 or now - run.published_at >= self._interval * 1000
+
+    def _publish(self, standing: Standing, listing: Listing) -> None:
+        run = standing.run
+        self._write_playlists(run, listing, ended=False)
+        values: dict[str, object] = {
+            "joined": max(run.joined, standing.joined),
+            "progress": self._percent(listing.frames),
+            "renditions": [asdict(one) for one in self.renditions(run, listing.frames)],
+        }
+        if run.playable_at is None:
+            text = master_playlist(
+                self.renditions(run, listing.frames),
+                frame_rate=self._plan.frame_rate,
+                sounds=sounds(self._plan),
+                audio_bandwidth=AUDIO_BANDWIDTH,
+            )
+            with suppress(ObjectChangedError):  # somebody was faster
+                self._store.replace(self._master(text, final=False), None)
+            values["playable_at"] = timestamp()
+        self._ledger.note(self._job, **values)
+        if run.playable_at is None:
+            structlog.get_logger().info(
+                "playable", video_id=self._job.video_id, run_id=self._job.run_id
+            )
+            self._playable()
+
+    def _percent(self, frames: int) -> int:
+        """Per cent of the planned frames; 100 is for complete runs only."""
+        return min(99, 100 * frames // self._plan.frames) if self._plan.frames else 0
+
+    def _write_playlists(self, run: Run, listing: Listing, *, ended: bool) -> None:
+        grid, inits = self._plan.grid, run.inits or {}
+        picture = self.picture_entries(listing)
+        sound = self.sound_entries(listing)
+        # No segment of any track exceeds it when rounded; it never changes.
+        longest = grid.segment_seconds + Fraction(4, 15)
+        target = max(1, int(longest + Fraction(1, 2)))
+        tracks: list[tuple[str, Sequence[Entry]]] = [
+            *((video_track(rung.height), picture) for rung in self._plan.rungs),
+            *((one.track, sound) for one in sounds(self._plan)),
+        ]
+
+        def write(track: str, entries: Sequence[Entry]) -> None:
+            text = media_playlist(
+                entries, init_uri=inits[track], target_duration=target, ended=ended
+            )
+            self._replace(track, text, len(entries), ended=ended)
+
+        with ThreadPoolExecutor(len(tracks), thread_name_prefix="playlist") as pool:
+            for done in [pool.submit(write, *track) for track in tracks]:
+                done.result()
+
+    def _replace(self, track: str, text: str, entries: int, *, ended: bool) -> None:
+        """Put a playlist where a shorter one stands, or none."""
+        upload = Upload(
+            key=self._keys.playlist(track),
+            body=text.encode(),
+            content_type=PLAYLIST_TYPE,
+            cache_control=FINISHED if ended else GROWING,
+            final=ended,
+        )
+        for _ in range(_TRIES):
+            seen = self._seen.get(track)
+            if seen is not None and not ended and (seen.ended or seen.entries >= entries):
+                return
+            try:
+                etag = self._store.replace(upload, seen.etag if seen else None)
+            except ObjectChangedError:
+                stored = self._store.get(upload.key)
+                if stored is None:
+                    self._seen.pop(track, None)
+                    continue
+                standing = stored.body.decode()
+                self._seen[track] = _Seen(
+                    stored.etag, count_entries(standing), END_OF_LIST in standing
+                )
+            else:
+                self._seen[track] = _Seen(etag, entries, ended)
+                return
+
+    def _master(self, text: str, *, final: bool) -> Upload:
+        return Upload(
+            key=self._keys.master_playlist,
+            body=text.encode(),
+            content_type=PLAYLIST_TYPE,
+            cache_control=FINISHED if final else GROWING,
+            final=final,
+        )
+
+
+def sounds(plan: Plan) -> list[Alternative]:
+    """Return the sound tracks of a plan as viewers can choose them."""
+    streams = plan.source.audio
+    names = _distinct([stream.title or stream.language or "main" for stream in streams])
+    return [
+        Alternative(
+            track=audio_track(number),
+            name=name,
+            language=stream.language,
+            default=number == 0,
+        )
+        for number, (stream, name) in enumerate(zip(streams, names, strict=True))
+    ]
+
+
+def texts(plan: Plan) -> list[Alternative]:
+    """Return the subtitles of a plan as viewers can choose them."""
+    streams = plan.source.texts
+    names = _distinct([stream.title or stream.language or "subtitles" for stream in streams])
+    return [
+        Alternative(
+            track=text_track(number),
+            name=name,
+            language=stream.language,
+            forced=stream.forced,
+        )
+        for number, (stream, name) in enumerate(zip(streams, names, strict=True))
+    ]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return ``names`` with a number behind those that an earlier one has."""
+    return [
+        f"{name} {number + 1}" if name in names[:number] else name
+        for number, name in enumerate(names)
+    ]

@@ -1,16 +1,17 @@
-"""A worker's hold on a run, and every write that depends on it.
+"""A worker's hold on the parts of a run, and every write that depends on it.
 
-A run is held by an attempt number and a lease. Whoever takes it over, once the lease has passed,
-raises the number; every write here is on the condition that the number is still ours.
+A part is held by an attempt number and a lease. Whoever takes it over, once the lease has passed,
+raises the number; every write to it is on the condition that the number is still ours.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -19,7 +20,16 @@ from media_platform.contract import table
 from media_platform.contract.events import EventType
 from media_platform.contract.items import to_wire
 from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.run import Rendition, Run, RunStatus
+from media_platform.contract.purge import Purge
+from media_platform.contract.run import (
+    SOUND,
+    Part,
+    Rendition,
+    Run,
+    RunStatus,
+    Span,
+    video_part,
+)
 from media_platform.contract.video import (
     Change,
     Failure,
@@ -42,6 +52,9 @@ _CONFLICT_PAUSE_SECONDS = 0.05
 _CONDITION_FAILED = "ConditionalCheckFailed"
 _CONFLICT = "TransactionConflict"
 
+_PAGE = 16
+"""Chunks that are read at a time when looking how far a run is joined."""
+
 
 @dataclass(frozen=True)
 class Settled:
@@ -56,7 +69,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class Busy:
-    """Another worker holds the run.
+    """Another worker holds the part.
 
     Attributes:
         seconds: Time until its lease passes.
@@ -65,14 +78,60 @@ class Busy:
     seconds: int
 
 
+@dataclass(frozen=True)
+class Done:
+    """The part is complete already.
+
+    Attributes:
+        part: The part.
+    """
+
+    part: Part
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run that is to be worked on.
+
+    Attributes:
+        run: The run.
+        reopened: Whether it had failed, and goes on because an operator wants it to.
+    """
+
+    run: Run
+    reopened: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How far a run is.
+
+    Attributes:
+        run: The run.
+        joined: Chunks that are complete, from the first on without a gap.
+        partial: The chunk behind them, as far as it is, or ``None``.
+        sound: The sound, or ``None`` if nobody has begun with it.
+    """
+
+    run: Run
+    joined: int
+    partial: Part | None
+    sound: Part | None
+
+    @property
+    def picture_complete(self) -> bool:
+        """Whether all chunks are complete."""
+        return self.joined == self.run.chunks
+
+
 class RunLedger:
-    """Reads and takes runs.
+    """The runs of a table.
 
     Args:
         client: Client for the home region of the videos.
         table_name: The table.
         region: The home region.
-        lease_seconds: How long a run is held without a renewal.
+        lease_seconds: How long a part is held without a renewal.
     """
 
     def __init__(
@@ -83,8 +142,62 @@ class RunLedger:
         self.region = region
         self.lease_seconds = lease_seconds
 
-    def claim(self, job: TranscodeJob) -> HeldRun | Busy | Settled:
-        """Take the run of ``job``, if it is to be worked on.
+    def video(self, video_id: str) -> Video | None:
+        """Return a video as it is now."""
+        item = self._get(table.video_key(video_id))
+        return Video.from_item(item) if item else None
+
+    def run(self, job: TranscodeJob) -> Run | None:
+        """Return the run of a job as it is now."""
+        item = self._get(table.run_key(job.video_id, job.run_id))
+        return Run.from_item(item) if item else None
+
+    def part(self, job: TranscodeJob, name: str) -> Part | None:
+        """Return a part of the run as it is now."""
+        item = self._get(table.part_key(job.video_id, job.run_id, name))
+        return Part.from_item(item) if item else None
+
+    def chunks(self, job: TranscodeJob, start: int, end: int) -> list[Part]:
+        """Return the chunks from ``start`` to before ``end`` that somebody has taken, in order."""
+        found: list[Part] = []
+        while start < end:
+            page = self._chunk_page(job, start, end)
+            found += page
+            if len(page) < _PAGE:
+                break
+            start = int(page[-1].name.rpartition("#")[2]) + 1
+        return found
+
+    def standing(self, job: TranscodeJob) -> Standing:
+        """Return how far the run is; reads on from where it was known to be.
+
+        Raises:
+            StoppedError: If the run has ended.
+        """
+        run = self.run(job)
+        if run is None or run.status is not RunStatus.RUNNING or run.chunks is None:
+            raise StoppedError(StopReason.SETTLED)
+        joined, partial = run.joined, None
+        while joined < run.chunks:
+            page = {part.name: part for part in self._chunk_page(job, joined, run.chunks)}
+            before = joined
+            while (part := page.get(video_part(joined))) is not None and part.done:
+                joined += 1
+            if part is not None or joined - before < _PAGE:
+                partial = part
+                break
+        return Standing(run=run, joined=joined, partial=partial, sound=self.part(job, SOUND))
+
+    def settled(self, job: TranscodeJob) -> str | None:
+        """Return why nothing is to be done for a job, or ``None`` if something is."""
+        return _settled(self.video(job.video_id), job)
+
+    def open(self, job: TranscodeJob, *, forgive: bool) -> Opened | Settled:
+        """Return the run of a job that is to be worked on; create it if there is none.
+
+        Args:
+            job: The job.
+            forgive: Whether an operator wants a run that failed for good to go on.
 
         Raises:
             TransientError: If others kept changing the video at the same time.
@@ -93,69 +206,249 @@ class RunLedger:
             video = self.video(job.video_id)
             if why := _settled(video, job):
                 return Settled(why)
-            run = self._run(job)
-            taken = self._take(job, run)
-            if not isinstance(taken, Run):
-                if taken is not None:
-                    return taken
-                continue
-            held = HeldRun(self, job, taken)
-            if held.begin():
-                return held
-            with suppress(StoppedError):
-                held.release()
+            assert video is not None  # noqa: S101 - it would be settled
+            run, reopened = self.run(job), False
+            if run is None:
+                run = Run(
+                    video_id=job.video_id,
+                    run_id=job.run_id,
+                    status=RunStatus.RUNNING,
+                    started_at=timestamp(),
+                )
+                writes: list[TransactItem] = [
+                    {
+                        "Put": {
+                            "TableName": self.table_name,
+                            "Item": run.to_item(),
+                            "ConditionExpression": "attribute_not_exists(pk)",
+                        }
+                    }
+                ]
+            elif run.status is RunStatus.FAILED and forgive:
+                run, reopened = replace(run, status=RunStatus.RUNNING), True
+                writes = [self.run_update(job, RunStatus.FAILED, {"status": "RUNNING"})]
+            elif run.status is not RunStatus.RUNNING:
+                return Settled(f"the run is {run.status}")
+            elif video.status in {VideoStatus.PROCESSING, VideoStatus.READY}:
+                return Opened(run)
+            else:
+                writes = []
+            if video.status is not VideoStatus.READY and video.status is not VideoStatus.PROCESSING:
+                begin = change(
+                    self.table_name,
+                    video,
+                    region=self.region,
+                    status=VideoStatus.PROCESSING,
+                    failure=None,
+                )
+                writes = [*begin.writes, *writes]
+            if self.write(writes):
+                return Opened(run, reopened)
         raise TransientError(f"video {job.video_id} changed {_CONFLICT_TRIES} times in a row")
 
-    def video(self, video_id: str) -> Video | None:
-        """Return a video as it is now."""
-        answer = self.client.get_item(
-            TableName=self.table_name, Key=table.video_key(video_id).to_wire(), ConsistentRead=True
-        )
-        return Video.from_item(answer["Item"]) if "Item" in answer else None
+    def claim(
+        self, job: TranscodeJob, name: str, *, forgive: bool = False
+    ) -> HeldPart | Busy | Done:
+        """Take a part of the run, if it is to be worked on.
 
-    def _run(self, job: TranscodeJob) -> Run | None:
+        Args:
+            job: The job that needs it.
+            name: The part.
+            forgive: Whether its failures are forgotten.
+        """
+        for _ in range(_CONFLICT_TRIES):
+            now = int(time.time())
+            part = self.part(job, name)
+            if part is not None and part.done:
+                return Done(part)
+            if part is not None and part.lease_until > now:
+                return Busy(part.lease_until - now)
+            taken = self._take(job, name, part, now, forgive=forgive)
+            if taken is not None:
+                return HeldPart(self, job, taken)
+        raise TransientError(f"part {name} changed {_CONFLICT_TRIES} times in a row")
+
+    def reopen(self, job: TranscodeJob, part: Part, **changes: Any) -> HeldPart | None:
+        """Take a part that is done, to change it; ``None`` if somebody else did meanwhile."""
+        after = replace(
+            part,
+            **changes,
+            done=False,
+            attempt=part.attempt + 1,
+            lease_until=int(time.time()) + self.lease_seconds,
+        )
+        write = _part_update(part, after)
+        return HeldPart(self, job, after) if self.succeeds(self.client.update_item, write) else None
+
+    def plan(self, job: TranscodeJob, **values: Any) -> None:
+        """Write down what was planned, if nobody has yet: all plans of a source are equal."""
+        update = self.run_update(job, RunStatus.RUNNING, values)["Update"]
+        update["ConditionExpression"] += " AND attribute_not_exists(#plan)"
+        self.succeeds(self.client.update_item, _without_table(update))
+
+    def note_inits(
+        self, job: TranscodeJob, inits: Mapping[str, str], codecs: Mapping[str, str]
+    ) -> None:
+        """Write down the init segments of tracks, or hold ours against those that stand there.
+
+        Raises:
+            TransientError: If they differ: a worker of another version is at work.
+        """
+        run = self.run(job)
+        for _ in range(_CONFLICT_TRIES):
+            if run is None or run.status is not RunStatus.RUNNING:
+                raise StoppedError(StopReason.SETTLED)
+            known = dict(run.inits or {})
+            for track, name in inits.items():
+                if known.get(track, name) != name:
+                    raise TransientError(
+                        f"the init segment of {track} is {name}, but {known[track]} was published"
+                    )
+            if inits.keys() <= known.keys():
+                return
+            update = self.run_update(
+                job,
+                RunStatus.RUNNING,
+                {"inits": {**known, **inits}, "codecs": {**(run.codecs or {}), **codecs}},
+            )["Update"]
+            if run.inits is None:
+                update["ConditionExpression"] += " AND attribute_not_exists(#inits)"
+            else:
+                update["ConditionExpression"] += " AND #inits = :seen"
+                update["ExpressionAttributeValues"][":seen"] = to_wire(known)
+            if self.succeeds(self.client.update_item, _without_table(update)):
+                return
+            run = self.run(job)
+        raise TransientError(f"the inits of run {job.run_id} kept changing")
+
+    def take_turn(self, job: TranscodeJob, run: Run) -> bool:
+        """Be the one who publishes now; tell whether it worked."""
+        now = int(time.time() * 1000)
+        update = self.run_update(job, RunStatus.RUNNING, {"published_at": now})["Update"]
+        update["ConditionExpression"] += " AND #published_at = :seen"
+        update["ExpressionAttributeValues"][":seen"] = to_wire(run.published_at)
+        return self.succeeds(self.client.update_item, _without_table(update))
+
+    def note(self, job: TranscodeJob, **values: Any) -> None:
+        """Write progress into the run.
+
+        Raises:
+            StoppedError: If the run has ended.
+        """
+        update = self.run_update(job, RunStatus.RUNNING, values)["Update"]
+        if not self.succeeds(self.client.update_item, _without_table(update)):
+            raise StoppedError(StopReason.SETTLED)
+
+    def note_download(self, job: TranscodeJob, height: int) -> None:
+        """Write down that a progressive MP4 exists."""
+        for _ in range(_CONFLICT_TRIES):
+            run = self.run(job)
+            if run is None or height in run.downloads:
+                return
+            update = self.run_update(
+                job, run.status, {"downloads": sorted({*run.downloads, height})}
+            )["Update"]
+            update["ConditionExpression"] += " AND #downloads = :seen"
+            update["ExpressionAttributeValues"][":seen"] = to_wire(run.downloads)
+            if self.succeeds(self.client.update_item, _without_table(update)):
+                return
+
+    def check(self, job: TranscodeJob) -> None:
+        """Look whether the video still wants the run.
+
+        Raises:
+            StoppedError: If it does not.
+        """
+        video = self.video(job.video_id)
+        if video is None or video.status is VideoStatus.DELETED:
+            raise StoppedError(StopReason.DELETED)
+        run = self.run(job)
+        if run is None or run.status in {RunStatus.FAILED, RunStatus.CANCELLED}:
+            raise StoppedError(StopReason.SETTLED)
+
+    def cancel(self, job: TranscodeJob) -> None:
+        """End the run of a deleted video."""
+        update = self.run_update(job, RunStatus.RUNNING, _ended(RunStatus.CANCELLED))["Update"]
+        self.succeeds(self.client.update_item, _without_table(update))
+
+    def write(self, writes: list[TransactItem]) -> bool:
+        """Write all or nothing; tell whether it was written or has to be decided again."""
+        try:
+            self.client.transact_write_items(TransactItems=writes)  # type: ignore[arg-type]
+        except self.client.exceptions.TransactionCanceledException as error:
+            codes = [reason.get("Code") for reason in error.response["CancellationReasons"]]
+            if _CONDITION_FAILED in codes or _CONFLICT in codes:
+                time.sleep(_CONFLICT_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+                return False
+            raise
+        return True
+
+    def _get(self, key: table.Key) -> dict[str, Any] | None:
         answer = self.client.get_item(
+            TableName=self.table_name, Key=key.to_wire(), ConsistentRead=True
+        )
+        return answer.get("Item")
+
+    def _chunk_page(self, job: TranscodeJob, start: int, end: int) -> list[Part]:
+        first = table.part_key(job.video_id, job.run_id, video_part(start))
+        last = table.part_key(job.video_id, job.run_id, video_part(end - 1))
+        answer = self.client.query(
             TableName=self.table_name,
-            Key=table.run_key(job.video_id, job.run_id).to_wire(),
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":pk": {"S": first.pk},
+                ":first": {"S": first.sk},
+                ":last": {"S": last.sk},
+            },
             ConsistentRead=True,
+            Limit=_PAGE,
         )
-        return Run.from_item(answer["Item"]) if "Item" in answer else None
+        return [Part.from_item(item) for item in answer["Items"]]
 
-    def _take(self, job: TranscodeJob, run: Run | None) -> Run | Busy | Settled | None:
-        """Hold the run; ``None`` if somebody else was faster."""
-        now = int(time.time())
-        if run is None:
-            run = Run(
+    def _take(
+        self, job: TranscodeJob, name: str, part: Part | None, now: int, *, forgive: bool
+    ) -> Part | None:
+        """Hold the part; ``None`` if somebody else was faster."""
+        if part is None:
+            part = Part(
                 video_id=job.video_id,
                 run_id=job.run_id,
-                status=RunStatus.RUNNING,
-                started_at=timestamp(),
+                name=name,
                 lease_until=now + self.lease_seconds,
             )
-            write: dict[str, Any] = {
-                "Item": run.to_item(),
-                "ConditionExpression": "attribute_not_exists(pk)",
-            }
-            return run if self._succeeds(self.client.put_item, write) else None
-        if run.status is not RunStatus.RUNNING:
-            return Settled(f"the run is {run.status}")
-        if run.lease_until > now:
-            return Busy(run.lease_until - now)
-        after = Run(
-            **{
-                **_fields(run),
-                "attempt": run.attempt + 1,
-                "lease_until": now + self.lease_seconds,
-            }
-        )
-        write = run_update(
-            job, run.attempt, {"attempt": after.attempt, "lease_until": after.lease_until}
-        )
-        write["ConditionExpression"] += " AND lease_until = :seen"
-        write["ExpressionAttributeValues"][":seen"] = to_wire(run.lease_until)
-        return after if self._succeeds(self.client.update_item, write) else None
+            put = {"Item": part.to_item(), "ConditionExpression": "attribute_not_exists(pk)"}
+            return part if self.succeeds(self.client.put_item, put) else None
+        after = replace(part, attempt=part.attempt + 1, lease_until=now + self.lease_seconds)
+        if forgive:
+            after = replace(after, failures=0)
+        write = _part_update(part, after)
+        write["ConditionExpression"] += " AND lease_until = :seen_lease"
+        write["ExpressionAttributeValues"][":seen_lease"] = to_wire(part.lease_until)
+        return after if self.succeeds(self.client.update_item, write) else None
 
-    def _succeeds(self, operation: Any, write: dict[str, Any]) -> bool:
+    def run_update(
+        self, job: TranscodeJob, status: RunStatus, values: Mapping[str, Any]
+    ) -> TransactItem:
+        """Return an update of the run on the condition that it is in a status."""
+        return {
+            "Update": {
+                "TableName": self.table_name,
+                "Key": table.run_key(job.video_id, job.run_id).to_wire(),
+                "UpdateExpression": _set(values),
+                "ConditionExpression": "#status = :in_status",
+                "ExpressionAttributeNames": {
+                    **{f"#{name}": name for name in values},
+                    "#status": "status",
+                },
+                "ExpressionAttributeValues": {
+                    **{f":{name}": to_wire(value) for name, value in values.items()},
+                    ":in_status": to_wire(status.value),
+                },
+            }
+        }
+
+    def succeeds(self, operation: Any, write: dict[str, Any]) -> bool:
+        """Do a conditional write of one item; tell whether its condition held."""
         try:
             operation(TableName=self.table_name, **write)
         except ClientError as error:
@@ -165,193 +458,243 @@ class RunLedger:
         return True
 
 
-def _fields(run: Run) -> dict[str, Any]:
-    return {name: getattr(run, name) for name in run.__dataclass_fields__}
-
-
 def _settled(video: Video | None, job: TranscodeJob) -> str | None:
     """Return why there is nothing to do, or ``None`` if there is."""
     if video is None:
         return "the video is gone"
     if video.status is VideoStatus.DELETED:
         return "the video was deleted"
-    if video.current_run != job.run_id or video.raw_version_id != job.version_id:
-        return "the job is not the one that the video waits for"
+    wanted = video.next_run if video.status is VideoStatus.READY else video.current_run
+    if wanted != job.run_id or video.raw_version_id != job.version_id:
+        return "the job is not one that the video waits for"
     if (video.tenant, video.raw_key) != (job.tenant, job.key):
         # Whoever may send a job must not read another upload by it, or publish for another tenant.
         return "the job is of another tenant or upload than the video"
-    if video.status is VideoStatus.READY:
-        return "the video is ready"
     return None
 
 
-def run_update(job: TranscodeJob, attempt: int, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an update of a run on the condition that ``attempt`` holds it, without the table."""
-    names = {f"#{name}": name for name in values}
+def _set(values: Mapping[str, Any]) -> str:
+    return "SET " + ", ".join(f"#{name} = :{name}" for name in values)
+
+
+def _without_table(update: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in update.items() if name != "TableName"}
+
+
+def _part_update(before: Part, after: Part) -> dict[str, Any]:
+    """Return an update of a part on the condition that nobody took it since it was read."""
+    old, new = before.to_item(), after.to_item()
+    changed = {name: value for name, value in new.items() if old.get(name) != value}
     return {
-        "Key": table.run_key(job.video_id, job.run_id).to_wire(),
-        "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in values),
-        "ConditionExpression": "#attempt = :held AND #status = :running",
-        "ExpressionAttributeNames": {**names, "#attempt": "attempt", "#status": "status"},
+        "Key": table.part_key(after.video_id, after.run_id, after.name).to_wire(),
+        "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in changed),
+        "ConditionExpression": "#attempt = :held_attempt AND #done = :held_done",
+        "ExpressionAttributeNames": {f"#{name}": name for name in {*changed, "attempt", "done"}},
         "ExpressionAttributeValues": {
-            **{f":{name}": to_wire(value) for name, value in values.items()},
-            ":held": to_wire(attempt),
-            ":running": to_wire(RunStatus.RUNNING.value),
+            **{f":{name}": value for name, value in changed.items()},
+            ":held_attempt": to_wire(before.attempt),
+            ":held_done": to_wire(before.done),
         },
     }
 
 
-class HeldRun:
-    """A run that this worker holds, for as long as nobody else takes it.
+def _ended(status: RunStatus) -> dict[str, Any]:
+    return {"status": status.value, "finished_at": timestamp()}
+
+
+class HeldPart:
+    """A part that this worker holds, for as long as nobody else takes it.
 
     Every method that writes raises :class:`StoppedError` once the hold is lost.
 
     Args:
         ledger: Where it was taken.
         job: The job it belongs to.
-        run: The run as it was taken.
+        part: The part as it was taken.
     """
 
-    def __init__(self, ledger: RunLedger, job: TranscodeJob, run: Run) -> None:
+    def __init__(self, ledger: RunLedger, job: TranscodeJob, part: Part) -> None:
         self._ledger = ledger
+        self._lock = threading.Lock()
         self.job = job
-        self.run = run
+        self.part = part
 
     @property
     def attempt(self) -> int:
         """The number that fences every write."""
-        return self.run.attempt
-
-    def begin(self) -> bool:
-        """Move the video to PROCESSING; tell whether it is to be worked on."""
-
-        def decide(video: Video) -> Change | None:
-            if video.status is VideoStatus.PROCESSING:
-                return None
-            return self._change(video, status=VideoStatus.PROCESSING, failure=None)
-
-        try:
-            self._decide(decide, None)
-        except StoppedError:
-            return False
-        return True
+        return self.part.attempt
 
     def renew(self) -> None:
-        """Hold the run for another lease, and look whether the video still wants it."""
-        self._update({"lease_until": int(time.time()) + self._ledger.lease_seconds})
-        video = self._ledger.video(self.job.video_id)
-        if video is None or video.status is VideoStatus.DELETED:
-            raise StoppedError(StopReason.DELETED)
+        """Hold the part for another lease."""
+        self._write(lease_until=int(time.time()) + self._ledger.lease_seconds)
+
+    def record(
+        self,
+        *,
+        segments: int,
+        samples: int,
+        key_frames: Sequence[tuple[tuple[tuple[int, int], ...], ...]] = (),
+        **values: Any,
+    ) -> None:
+        """Write down segments that are uploaded, and whatever else is known by then.
+
+        Args:
+            segments: Number of further segments.
+            samples: Frames in them, or samples of sound.
+            key_frames: Their key frames, by segment, rung and GOP.
+            **values: Other fields of the part.
+        """
+        spans = list(self.part.spans)
+        if segments and spans and spans[-1].attempt == self.attempt:
+            spans[-1] = Span(attempt=self.attempt, segments=spans[-1].segments + segments)
+        elif segments:
+            spans.append(Span(attempt=self.attempt, segments=segments))
+        self._write(
+            spans=tuple(spans),
+            samples=self.part.samples + samples,
+            key_frames=(*self.part.key_frames, *key_frames),
+            **values,
+        )
 
     def note(self, **values: Any) -> None:
-        """Write progress or what was planned."""
-        self._update(values)
+        """Write fields of the part."""
+        self._write(**values)
 
     def release(self) -> None:
-        """Let the next worker take the run at once."""
-        self._update({"lease_until": 0})
+        """Let the next worker take the part at once."""
+        self._write(lease_until=0)
 
     def count_failure(self) -> int:
-        """Count a transient failure and let go of the run; return how many there were."""
-        failures = self.run.failures + 1
-        self._update({"failures": failures, "lease_until": 0})
-        return failures
-
-    def cancel(self) -> None:
-        """End the run of a deleted video."""
-        self._update(_ended(RunStatus.CANCELLED))
+        """Count a transient failure and let go of the part; return how many there were."""
+        self._write(failures=self.part.failures + 1, lease_until=0)
+        return self.part.failures
 
     def complete(
-        self, *, duration_seconds: float, size: tuple[int, int], renditions: Sequence[Rendition]
+        self,
+        *,
+        duration_seconds: float,
+        size: tuple[int, int],
+        renditions: Sequence[Rendition],
+        old_run_seconds: int,
+        **values: Any,
     ) -> Video:
-        """Make the video READY, with its event and the end of the run, in one transaction.
+        """Make the video READY with this run, with its event and the end of the run, at once.
 
         Args:
             duration_seconds: Length of the video.
             size: Width and height of the source as displayed.
             renditions: The ladder with its frames.
+            old_run_seconds: Time after which a run that is replaced is purged.
+            **values: Other fields of the run.
         """
         stored = [asdict(rendition) for rendition in renditions]
+        run_id = self.job.run_id
 
-        def decide(video: Video) -> Change:
-            return self._change(
+        def decide(video: Video) -> tuple[Change, list[TransactItem]]:
+            made = self._change(
                 video,
                 event_type=EventType.VIDEO_READY,
                 event_data={
-                    "run_id": self.run.run_id,
+                    "run_id": run_id,
                     "duration_seconds": duration_seconds,
                     "renditions": stored,
                 },
                 status=VideoStatus.READY,
+                current_run=run_id,
+                next_run=None,
                 duration_seconds=duration_seconds,
                 width=size[0],
                 height=size[1],
                 ready_at=timestamp(),
             )
+            if video.current_run in {None, run_id}:
+                return made, []
+            due = datetime.now(UTC) + timedelta(seconds=old_run_seconds)
+            purge = Purge(
+                video_id=video.video_id,
+                run_id=str(video.current_run),
+                tenant=video.tenant,
+                region=video.home_region,
+                due_at=due.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            )
+            return made, [{"Put": {"TableName": self._ledger.table_name, "Item": purge.to_item()}}]
 
-        values = {
-            **_ended(RunStatus.COMPLETE),
-            "progress": 100,
-            "duration_seconds": duration_seconds,
-            "renditions": stored,
-        }
-        return self._decide(decide, values)
+        return self._decide(
+            decide,
+            {
+                **_ended(RunStatus.COMPLETE),
+                "progress": 100,
+                "duration_seconds": duration_seconds,
+                "renditions": stored,
+                **values,
+            },
+            done=True,
+        )
 
     def fail(self, failure: Failure) -> Video:
-        """Make the video FAILED, with its event and the end of the run, in one transaction."""
+        """End the run as FAILED, and the video with it unless viewers have an older run."""
 
-        def decide(video: Video) -> Change:
+        def decide(video: Video) -> tuple[Change, list[TransactItem]]:
+            data = {"run_id": self.job.run_id, **asdict(failure)}
+            if video.status is VideoStatus.READY:
+                return self._change(
+                    video, event_type=EventType.VIDEO_UPDATED, event_data=data, next_run=None
+                ), []
             return self._change(
                 video,
                 event_type=EventType.VIDEO_FAILED,
-                event_data={"run_id": self.run.run_id, **asdict(failure)},
+                event_data=data,
                 status=VideoStatus.FAILED,
                 failure=failure,
-            )
+            ), []
 
-        return self._decide(decide, _ended(RunStatus.FAILED))
+        return self._decide(decide, _ended(RunStatus.FAILED), done=False)
 
     def _change(self, video: Video, **changes: Any) -> Change:
         return change(self._ledger.table_name, video, region=self._ledger.region, **changes)
 
-    def _decide(self, decide: Any, run_values: dict[str, Any] | None) -> Video:
-        """Change video and run together, deciding again whenever the video changed meanwhile."""
+    def _decide(
+        self,
+        decide: Callable[[Video], tuple[Change, list[TransactItem]]],
+        run_values: dict[str, Any],
+        *,
+        done: bool,
+    ) -> Video:
+        """Change video, run and part together, deciding again whenever the video changed."""
+        ledger, job = self._ledger, self.job
         for _ in range(_CONFLICT_TRIES):
-            video = self._ledger.video(self.job.video_id)
-            if video is None or _settled(video, self.job):
+            video = ledger.video(job.video_id)
+            if video is None or video.status is VideoStatus.DELETED:
                 raise StoppedError(StopReason.DELETED)
-            decision: Change | None = decide(video)
-            if decision is None:
-                return video
-            writes = list(decision.writes)
-            if run_values is not None:
-                update = run_update(self.job, self.attempt, run_values)
-                writes.append({"Update": {"TableName": self._ledger.table_name, **update}})
-            if self._write(writes, fenced=run_values is not None):
+            run, part = ledger.run(job), ledger.part(job, self.part.name)
+            if run is None or run.status is not RunStatus.RUNNING or _settled(video, job):
+                raise StoppedError(StopReason.SETTLED)
+            if part is None or part.attempt != self.attempt:
+                raise StoppedError(StopReason.FENCE_LOST)
+            decision, further = decide(video)
+            after = replace(self.part, done=done, lease_until=0)
+            writes = [
+                *decision.writes,
+                *further,
+                ledger.run_update(job, RunStatus.RUNNING, run_values),
+                {
+                    "Update": {
+                        "TableName": ledger.table_name,
+                        **_part_update(self.part, after),
+                    }
+                },
+            ]
+            if ledger.write(writes):
+                self.part = after
                 return decision.video
-            time.sleep(_CONFLICT_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
-        raise TransientError(f"video {self.job.video_id} kept changing")
+        raise TransientError(f"video {job.video_id} kept changing")
 
-    def _write(self, writes: list[TransactItem], *, fenced: bool) -> bool:
-        """Write all or nothing; tell whether it was written or has to be decided again."""
-        try:
-            self._ledger.client.transact_write_items(TransactItems=writes)  # type: ignore[arg-type]
-        except self._ledger.client.exceptions.TransactionCanceledException as error:
-            codes = [reason.get("Code") for reason in error.response["CancellationReasons"]]
-            if fenced and codes[-1] == _CONDITION_FAILED:
-                raise StoppedError(StopReason.FENCE_LOST) from error
-            if _CONDITION_FAILED in codes or _CONFLICT in codes:
-                return False
-            raise
-        return True
-
-    def _update(self, values: Mapping[str, Any]) -> None:
-        write = run_update(self.job, self.attempt, values)
-        try:
-            self._ledger.client.update_item(TableName=self._ledger.table_name, **write)
-        except self._ledger.client.exceptions.ConditionalCheckFailedException as error:
-            raise StoppedError(StopReason.FENCE_LOST) from error
-
-
-def _ended(status: RunStatus) -> dict[str, Any]:
-    return {"status": status.value, "finished_at": timestamp(), "lease_until": 0}
+    def _write(self, **values: Any) -> None:
+        with self._lock:
+            after = replace(self.part, **values)
+            if after == self.part:
+                return
+            write = _part_update(self.part, after)
+            if not self._ledger.succeeds(self._ledger.client.update_item, write):
+                raise StoppedError(StopReason.FENCE_LOST)
+            self.part = after

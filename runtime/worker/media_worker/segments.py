@@ -50,7 +50,12 @@ class Segment:
     @property
     def name(self) -> str:
         """File name, the same for every track."""
-        return f"{self.index:06d}.m4s"
+        return segment_name(self.index)
+
+
+def segment_name(index: int) -> str:
+    """Return the file name of the segment with a number on the grid of the whole video."""
+    return f"{index:06d}.m4s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +148,23 @@ class VideoSegmenter:
         return segment
 
 
+def _audio_fragments_until(segment_seconds: Fraction, index: int) -> int:
+    """Return how many fragments of sound there are up to the end of segment ``index``."""
+    planned = segment_seconds * AUDIO_RATE / AUDIO_FRAGMENT * (index + 1)
+    return max(index + 1, int(planned + Fraction(1, 2)))
+
+
+def audio_segment_samples(segment_seconds: Fraction, index: int) -> int:
+    """Return the samples of segment ``index`` of the sound, unless it is the last.
+
+    Args:
+        segment_seconds: Length of a video segment.
+        index: Number of the segment.
+    """
+    before = _audio_fragments_until(segment_seconds, index - 1) if index else 0
+    return (_audio_fragments_until(segment_seconds, index) - before) * AUDIO_FRAGMENT
+
+
 class AudioSegmenter:
     """Collects the fragments of the audio track, which has a grid of its own.
 
@@ -154,7 +176,7 @@ class AudioSegmenter:
     """
 
     def __init__(self, segment_seconds: Fraction) -> None:
-        self._per_segment = segment_seconds * AUDIO_RATE / AUDIO_FRAGMENT
+        self._segment_seconds = segment_seconds
         self._parts: list[bytes] = []
         self._index = 0
         self._fragments = 0
@@ -179,8 +201,8 @@ class AudioSegmenter:
         self._parts.append(fragment.data)
         self._fragments += 1
         self.samples += fragment.duration
-        boundary = int(self._per_segment * (self._index + 1) + Fraction(1, 2))
-        return self._cut() if self._fragments >= max(boundary, 1) else None
+        boundary = _audio_fragments_until(self._segment_seconds, self._index)
+        return self._cut() if self._fragments >= boundary else None
 
     def finish(self) -> Segment | None:
         """Return the short segment at the end, if there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import os
 import signal
@@ -15,9 +16,10 @@ from botocore.config import Config
 
 from media_platform.contract.environment import WorkerEnvironment
 from media_worker import ffmpeg
+from media_worker.assignment import JobSettings, Services
 from media_worker.ecs_service import Resting, TaskProtection
-from media_worker.job import JobSettings
 from media_worker.job_queue import JobQueue
+from media_worker.metrics import emit
 from media_worker.objects import S3ObjectStore, S3RangeReader
 from media_worker.runs import RunLedger
 from media_worker.worker import Worker, WorkerSettings
@@ -62,17 +64,31 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker
         max_pool_connections=32,
     )
     s3 = session.client("s3", config=config)
+    sqs = session.client("sqs", config=config)
     dynamodb = session.client("dynamodb", config=config)
     visibility = environment.visibility_timeout_seconds
+    express, jobs = (
+        JobQueue(sqs, url, environment.dead_letter_queue_url)
+        for url in (environment.express_queue_url, environment.queue_url)
+    )
     return Worker(
-        jobs=JobQueue(
-            session.client("sqs", config=config),
-            environment.queue_url,
-            environment.dead_letter_queue_url,
+        express=express,
+        services=Services(
+            jobs=jobs,
+            ledger=RunLedger(dynamodb, environment.table_name, environment.home_region, visibility),
+            store=S3ObjectStore(s3, environment.media_bucket),
+            open_source=lambda job: S3RangeReader(s3, job.bucket, job.key, job.version_id),
+            settings=JobSettings(
+                max_pixels=environment.max_pixels,
+                max_duration_seconds=environment.max_duration_seconds,
+                max_frame_rate=environment.max_frame_rate,
+                threads=os.cpu_count() or 1,
+                chunk_seconds=environment.chunk_seconds,
+                chunks_in_flight=environment.chunks_in_flight,
+                old_run_seconds=environment.old_run_seconds,
+            ),
+            emit=functools.partial(emit, environment.stage),
         ),
-        ledger=RunLedger(dynamodb, environment.table_name, environment.home_region, visibility),
-        store=S3ObjectStore(s3, environment.media_bucket),
-        open_source=lambda job: S3RangeReader(s3, job.bucket, job.key, job.version_id),
         protection=TaskProtection(agent_uri),
         resting=Resting(
             session.client("application-autoscaling", config=config),
@@ -80,14 +96,8 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker
             environment.idle_seconds,
         ),
         settings=WorkerSettings(
-            stage=environment.stage,
             visibility_timeout_seconds=visibility,
             max_failures=environment.max_failures,
-        ),
-        job_settings=JobSettings(
-            max_pixels=environment.max_pixels,
-            max_duration_seconds=environment.max_duration_seconds,
-            threads=os.cpu_count() or 1,
         ),
     )
 

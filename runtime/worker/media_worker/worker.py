@@ -1,27 +1,24 @@
-"""The loop of a worker: receive, claim, do, settle; and how it ends when it is asked to."""
+"""The loop of a worker: receive, do, settle; and how it ends when it is asked to."""
 
 from __future__ import annotations
 
 import queue
 import random
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from media_platform.contract import metrics
-from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.object_keys import RunKeys
+from media_platform.contract.jobs import START
 from media_platform.contract.video import Failure
+from media_worker.assignment import Assignment, BusyError, NothingToDoError, Services
 from media_worker.cancellation import Cancellation
 from media_worker.ecs_service import Resting, TaskProtection
 from media_worker.faults import BadInputError, StoppedError, StopReason
-from media_worker.job import JobSettings, Outcome, run_job
 from media_worker.job_queue import (
     POLL_SECONDS,
     Heartbeat,
@@ -30,10 +27,8 @@ from media_worker.job_queue import (
     NotAJobError,
     read_job,
 )
-from media_worker.metrics import emit
-from media_worker.objects import ObjectStore
-from media_worker.runs import Busy, HeldRun, RunLedger, Settled
-from media_worker.source_proxy import RangeReader
+from media_worker.metrics import seconds_since
+from media_worker.runs import HeldPart
 
 RECEIVE_HIDE_SECONDS = 10
 """How long a message is hidden that is handed to a worker which has just gone."""
@@ -47,18 +42,16 @@ PROCESSING_FAILED = Failure(
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """How a worker deals with its queue.
+    """How a worker deals with its queues.
 
     Attributes:
-        stage: Stage, a dimension of its metrics.
         visibility_timeout_seconds: How long a job is held without a renewal.
-        max_failures: Transient failures of a run before it is given up.
+        max_failures: Transient failures of a part before it is given up.
         backoff_seconds: Wait after the first failure; it doubles with each.
         max_backoff_seconds: Longest wait.
         poll_pause_seconds: Wait after a poll that failed.
     """
 
-    stage: str
     visibility_timeout_seconds: int
     max_failures: int
     backoff_seconds: float = 10.0
@@ -66,238 +59,273 @@ class WorkerSettings:
     poll_pause_seconds: float = 5.0
 
 
-class _Stop:
-    """Put into the inbox to wake the worker up."""
+@dataclass(frozen=True)
+class _Received:
+    """A message, and where it came from."""
+
+    message: Message
+    source: JobQueue
+
+
+class _Hand:
+    """A message in work, in a thread of its own."""
+
+    def __init__(self, worker: Worker, received: _Received) -> None:
+        self._worker = worker
+        self._received = received
+        self.cancellation = Cancellation()
+        self.light = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="assignment", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the end."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._worker.handle(self._received, self)
+        finally:
+            self.light.set()
+            self._worker.ended(self)
 
 
 class Worker:
-    """Does one job at a time until it is stopped.
+    """Works until it is stopped: on one heavy task at a time, and on light ones beside it.
 
     Args:
-        jobs: The queue.
-        ledger: The runs.
-        store: Where runs are published.
-        open_source: Opens the source of a job.
+        express: The queue that is looked at first.
+        services: What jobs work with, among it the queue of all other jobs.
         protection: Scale-in protection of the task.
         resting: Lets the service rest.
-        settings: How it deals with the queue.
-        job_settings: How it does a job.
+        settings: How it deals with the queues.
     """
 
     def __init__(
         self,
         *,
-        jobs: JobQueue,
-        ledger: RunLedger,
-        store: ObjectStore,
-        open_source: Callable[[TranscodeJob], RangeReader],
+        express: JobQueue,
+        services: Services,
         protection: TaskProtection,
         resting: Resting,
         settings: WorkerSettings,
-        job_settings: JobSettings,
     ) -> None:
-        self._jobs = jobs
-        self._ledger = ledger
-        self._store = store
-        self._open_source = open_source
+        self._express = express
+        self._services = services
         self._protection = protection
         self._resting = resting
         self._settings = settings
-        self._job_settings = job_settings
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._cancellation: Cancellation | None = None
-        self._inbox: queue.SimpleQueue[Message | Exception | _Stop | None] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._hands: set[_Hand] = set()
+        self._polling: set[JobQueue] = set()
+        self._wants_work = threading.Event()
+        self._inbox: queue.SimpleQueue[_Received | Exception | None] = queue.SimpleQueue()
         self._log = structlog.get_logger()
 
     def stop(self) -> None:
-        """End soon: the job under way is given back. Safe from any thread, not from a handler."""
+        """End soon: what is in work is given back. Safe from any thread, not from a handler."""
         self._stopping.set()
-        self._inbox.put(_Stop())
-        with self._lock:
-            if self._cancellation is not None:
-                self._cancellation.cancel(StopReason.INTERRUPTED)
+        self._inbox.put(None)
+        with self._changed:
+            for hand in self._hands:
+                hand.cancellation.cancel(StopReason.INTERRUPTED)
+            self._changed.notify_all()
 
     def run(self) -> None:
-        """Work until :meth:`stop` is called."""
+        """Work until :meth:`stop` is called, and until all is given back then."""
         self._log.info("worker started")
         while not self._stopping.is_set():
-            message = self._poll()
-            if message is None:
-                self._resting.idle()
+            received = self._next()
+            if received is None:
+                if not self._hands:
+                    self._resting.idle()
                 continue
             self._resting.busy()
-            self.handle(message)
+            self._protection.protect()
+            hand = _Hand(self, received)
+            with self._changed:
+                self._hands.add(hand)
+            hand.start()
+            hand.light.wait()
             self._resting.busy()
+        for hand in list(self._hands):
+            hand.join()
         self._log.info("worker stopped")
 
-    def _poll(self) -> Message | None:
-        """Wait for a message, or for the end of a poll, or for the end of the worker.
+    def ended(self, hand: _Hand) -> None:
+        """Note that a message is dealt with."""
+        with self._changed:
+            self._hands.discard(hand)
+            busy = bool(self._hands)
+        if not busy:
+            self._protection.unprotect()
 
-        The call itself cannot be interrupted, so it runs in a thread that is left behind when the
-        worker stops; a message that it still receives is given back, or comes back by itself.
-        """
-        threading.Thread(target=self._receive, name="poll", daemon=True).start()
+    def _next(self) -> _Received | None:
+        """Wait for a message, or for the end of a poll, or for the end of the worker."""
+        try:
+            message = self._receive(self._express, wait_seconds=0)
+        except (BotoCoreError, ClientError, OSError) as error:
+            self._inbox.put(error)
+            message = None
+        if message is not None:
+            return _Received(message, self._express)
+        self._wants_work.set()
+        for source in (self._express, self._services.jobs):
+            self._poll(source)
         received = self._inbox.get()
+        self._wants_work.clear()
         if isinstance(received, Exception):
             self._log.warning("polling failed", error=str(received))
             self._stopping.wait(self._settings.poll_pause_seconds)
             return None
-        return None if isinstance(received, _Stop) else received
+        return received
 
-    def _receive(self) -> None:
-        hide = min(RECEIVE_HIDE_SECONDS, self._settings.visibility_timeout_seconds)
-        try:
-            message = self._jobs.receive(wait_seconds=POLL_SECONDS, hide_seconds=hide)
-            if message is not None and self._stopping.is_set():
-                self._jobs.hide(message, 0)
+    def _poll(self, source: JobQueue) -> None:
+        """Wait for a message of a queue, unless that is done already.
+
+        The call cannot be interrupted, so it runs in a thread of its own, which goes on when the
+        other queue was faster; a message that it receives while nobody wants one is given back.
+        """
+        with self._changed:
+            if source in self._polling:
                 return
-        except Exception as error:  # noqa: BLE001 - whatever it was, the next poll tries again
-            self._inbox.put(error)
-            return
-        self._inbox.put(message)
+            self._polling.add(source)
+        threading.Thread(target=self._poll_once, args=(source,), name="poll", daemon=True).start()
 
-    def handle(self, message: Message) -> None:
+    def _poll_once(self, source: JobQueue) -> None:
+        result: _Received | Exception | None = None
+        try:
+            message = self._receive(source, wait_seconds=POLL_SECONDS)
+            with self._changed:
+                wanted = self._wants_work.is_set() and not self._stopping.is_set()
+                if message is not None and wanted:
+                    self._wants_work.clear()
+                    result = _Received(message, source)
+            if message is not None and not wanted:
+                source.hide(message, 0)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next poll tries again
+            result = error
+        with self._changed:
+            self._polling.discard(source)
+        self._inbox.put(result)
+
+    def _receive(self, source: JobQueue, *, wait_seconds: int) -> Message | None:
+        hide = min(RECEIVE_HIDE_SECONDS, self._settings.visibility_timeout_seconds)
+        return source.receive(wait_seconds=wait_seconds, hide_seconds=hide)
+
+    def handle(self, received: _Received, hand: _Hand) -> None:
         """Do the job of a message, and settle the message; errors of AWS leave it to the queue."""
-        log = self._log
+        message, source = received.message, received.source
         try:
             job = read_job(message.body)
         except NotAJobError as error:
-            log.exception("not a job")
-            self._give_up(message, str(error))
+            self._log.exception("not a job")
+            self._give_up(message, source, str(error))
             return
-        log = log.bind(video_id=job.video_id, run_id=job.run_id)
+        log = self._log.bind(video_id=job.video_id, run_id=job.run_id, part=job.part)
+        assignment = Assignment(job, self._services, hand.cancellation, forgive=message.redriven)
+        assignment.light = hand.light
+        if self._stopping.is_set():
+            hand.cancellation.cancel(StopReason.INTERRUPTED)
         try:
-            self._jobs.hide(message, self._settings.visibility_timeout_seconds)
-            claim = self._ledger.claim(job)
-            match claim:
-                case Settled():
-                    log.info("nothing to do", why=claim.why)
-                    self._jobs.delete(message)
-                case Busy():
-                    log.info("another worker holds the run", seconds=claim.seconds)
-                    self._jobs.hide(message, claim.seconds + 1)
-                case HeldRun():
-                    self._work(message, job, claim, log.bind(attempt=claim.attempt))
+            verdict = self._do(received, assignment, hand.cancellation)
+            self._settle(received, assignment, verdict, log)
         except Exception:
-            # The run is not held, or cannot be let go of; the message comes back by itself.
+            # Nothing is held, or it cannot be let go of; the message comes back by itself.
             log.exception("the job is left to the queue")
 
-    def _give_up(self, message: Message, reason: str) -> None:
-        try:
-            self._jobs.dead_letter(message, reason)
-            self._jobs.delete(message)
-        except (BotoCoreError, ClientError):
-            self._log.exception("a message cannot be moved to the dead-letter queue")
-
-    def _work(self, message: Message, job: TranscodeJob, held: HeldRun, log: Any) -> None:
-        cancellation = Cancellation()
-        with self._lock:
-            self._cancellation = cancellation
-        if self._stopping.is_set():
-            cancellation.cancel(StopReason.INTERRUPTED)
+    def _do(
+        self, received: _Received, assignment: Assignment, cancellation: Cancellation
+    ) -> Exception | None:
+        message, source, job = received.message, received.source, assignment.job
         visibility = self._settings.visibility_timeout_seconds
-        wait = _seconds_since(job.queued_at)
-        log.info("job started", queue_wait_seconds=round(wait, 3), failures=held.run.failures)
-        self._protection.protect()
-        verdict: Outcome | Exception
-        try:
-            with Heartbeat(
-                lambda: self._jobs.hide(message, visibility),
-                held.renew,
-                self._protection.protect,
-                interval_seconds=visibility / 3,
-                cancellation=cancellation,
-            ):
-                verdict = self._attempt(job, held, cancellation)
-                if isinstance(verdict, Outcome):
-                    verdict = self._complete(held, verdict)
-            self._settle(message, held, verdict, log)
-        finally:
-            with self._lock:
-                self._cancellation = None
-            self._protection.unprotect()
-        if isinstance(verdict, Outcome):
-            emit(
-                self._settings.stage,
-                {
-                    metrics.JOBS_COMPLETED: 1,
-                    metrics.QUEUE_WAIT_SECONDS: wait,
-                    metrics.TIME_TO_PLAYABLE_SECONDS: wait + verdict.playable_after_seconds,
-                    metrics.TIME_TO_READY_SECONDS: _seconds_since(job.queued_at),
-                    metrics.ENCODE_SPEED_RATIO: verdict.duration_seconds / verdict.encode_seconds,
-                },
+        source.hide(message, visibility)
+        wait = seconds_since(job.queued_at)
+        if job.part == START:
+            self._log.info(
+                "job started",
                 video_id=job.video_id,
                 run_id=job.run_id,
+                queue_wait_seconds=round(wait, 3),
             )
 
-    def _attempt(
-        self, job: TranscodeJob, held: HeldRun, cancellation: Cancellation
-    ) -> Outcome | Exception:
-        try:
-            return run_job(
-                held,
-                reader=self._open_source(job),
-                store=self._store,
-                keys=RunKeys(self._ledger.region, job.tenant, job.video_id, job.run_id),
-                settings=self._job_settings,
-                cancellation=cancellation,
-            )
-        except Exception as error:  # noqa: BLE001 - every error gets its verdict in _settle
-            return error
+        def renew() -> None:
+            for held in assignment.held:
+                held.renew()
+            self._services.ledger.check(job)
 
-    def _complete(self, held: HeldRun, outcome: Outcome) -> Outcome | Exception:
-        try:
-            held.complete(
-                duration_seconds=outcome.duration_seconds,
-                size=outcome.size,
-                renditions=outcome.renditions,
+        with Heartbeat(
+            lambda: source.hide(message, visibility),
+            renew,
+            self._protection.protect,
+            interval_seconds=visibility / 3,
+            cancellation=cancellation,
+        ):
+            try:
+                assignment.run()
+            except Exception as error:  # noqa: BLE001 - every error gets its verdict in _settle
+                return error
+        if job.part == START:
+            self._services.emit(
+                {metrics.QUEUE_WAIT_SECONDS: wait}, video_id=job.video_id, run_id=job.run_id
             )
-        except Exception as error:  # noqa: BLE001 - every error gets its verdict in _settle
-            return error
-        return outcome
+        return None
 
     def _settle(
-        self, message: Message, held: HeldRun, verdict: Outcome | Exception, log: Any
+        self, received: _Received, assignment: Assignment, verdict: Exception | None, log: Any
     ) -> None:
         """Write the verdict down, and then let the message go, come back later or at once."""
+        message, source = received.message, received.source
         match verdict:
-            case Outcome():
-                log.info(
-                    "video ready",
-                    duration_seconds=verdict.duration_seconds,
-                    playable_after_seconds=round(verdict.playable_after_seconds, 3),
-                    encode_seconds=round(verdict.encode_seconds, 3),
-                )
-                self._jobs.delete(message)
+            case None:
+                source.delete(message)
+            case NothingToDoError():
+                log.info("nothing to do", why=str(verdict))
+                source.delete(message)
+            case BusyError():
+                log.info("another worker holds the part", seconds=verdict.seconds)
+                source.hide(message, verdict.seconds + 1)
             case StoppedError(reason=StopReason.INTERRUPTED):
                 log.info("interrupted, the job goes back")
-                held.release()
-                self._jobs.hide(message, 0)
+                _each(assignment.held, HeldPart.release)
+                source.hide(message, 0)
             case StoppedError(reason=StopReason.DELETED):
                 log.info("the video was deleted")
-                held.cancel()
-                self._jobs.delete(message)
+                self._services.ledger.cancel(assignment.job)
+                source.delete(message)
+            case StoppedError(reason=StopReason.SETTLED):
+                log.info("the run has ended")
+                source.delete(message)
             case StoppedError():
                 log.warning("gave up", why=verdict.reason)
-            case BadInputError(failure=failure):
+            case BadInputError(failure=failure) if assignment.failing is not None:
                 log.info("video failed", code=failure.code, reason=failure.message)
-                self._fail(held, failure)
-                self._jobs.delete(message)
+                self._fail(assignment.failing, failure)
+                source.delete(message)
             case _:
-                self._retry(message, held, verdict, log)
+                self._retry(received, assignment, verdict, log)
 
-    def _retry(self, message: Message, held: HeldRun, error: Exception, log: Any) -> None:
+    def _retry(
+        self, received: _Received, assignment: Assignment, error: Exception, log: Any
+    ) -> None:
         """Count a failure; try again later, or give the job up."""
+        message, source = received.message, received.source
         reason = f"{type(error).__name__}: {error}"
-        failures = held.run.failures + 1
-        if failures >= self._settings.max_failures:
+        failing = assignment.failing
+        _each([held for held in assignment.held if held is not failing], HeldPart.release)
+        failures = failing.part.failures + 1 if failing else 1
+        if failing is not None and failures >= self._settings.max_failures:
             log.error("given up", failures=failures, reason=reason, exc_info=error)
-            self._jobs.dead_letter(message, reason)
-            self._fail(held, PROCESSING_FAILED)
-            self._jobs.delete(message)
+            source.dead_letter(message, reason)
+            self._fail(failing, PROCESSING_FAILED)
+            source.delete(message)
             return
-        held.count_failure()
+        if failing is not None:
+            failing.count_failure()
         pause = self._settings.backoff_seconds * 2 ** (failures - 1) * random.uniform(0.5, 1.5)  # noqa: S311
         pause = min(self._settings.max_backoff_seconds, pause)
         log.warning(
@@ -307,25 +335,29 @@ class Worker:
             reason=reason,
             exc_info=error,
         )
-        self._jobs.hide(message, round(pause))
+        source.hide(message, round(pause))
 
-    def _fail(self, held: HeldRun, failure: Failure) -> None:
+    def _fail(self, held: HeldPart, failure: Failure) -> None:
         held.fail(failure)
-        emit(
-            self._settings.stage,
+        self._services.emit(
             {metrics.JOBS_FAILED: 1},
             video_id=held.job.video_id,
             run_id=held.job.run_id,
             code=failure.code,
         )
 
+    def _give_up(self, message: Message, source: JobQueue, reason: str) -> None:
+        try:
+            source.dead_letter(message, reason)
+            source.delete(message)
+        except (BotoCoreError, ClientError):
+            self._log.exception("a message cannot be moved to the dead-letter queue")
 
-def _seconds_since(stamp: str) -> float:
-    """Return the seconds since a stored time, 0 if it cannot be read or lies ahead."""
-    try:
-        since = datetime.fromisoformat(stamp)
-    except ValueError:
-        return 0.0
-    if since.tzinfo is None:
-        since = since.replace(tzinfo=UTC)
-    return max(0.0, time.time() - since.timestamp())
+
+def _each(parts: list[HeldPart], what: Callable[[HeldPart], None]) -> None:
+    """Do something with every part that is still ours."""
+    for held in parts:
+        try:
+            what(held)
+        except StoppedError:
+            continue
