@@ -30,7 +30,7 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.items import from_item
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RawKey, RunKeys
-from media_platform.contract.run import Run, RunStatus
+from media_platform.contract.run import Part, Run, video_part
 from media_platform.contract.video import Video, VideoStatus
 from media_worker import ffmpeg
 
@@ -39,6 +39,7 @@ RAW = "raw-uploads"
 MEDIA = "media-files"
 TABLE = "videos"
 QUEUE = "jobs"
+EXPRESS_QUEUE = "express-jobs"
 DEAD_LETTERS = "dead-letters"
 
 
@@ -82,14 +83,18 @@ class Stage:
     environment: WorkerEnvironment = field(repr=False)
 
     def with_own_queue(self) -> Stage:
-        """Return the stage with a new queue, to which no poll of a killed worker listens yet."""
-        name = f"{QUEUE}-{secrets.token_hex(4)}"
-        queue_url = self.emulator.client("sqs").create_queue(QueueName=name)["QueueUrl"]
-        return replace(self, environment=replace(self.environment, queue_url=queue_url))
+        """Return the stage with new queues, to which no poll of a killed worker listens yet."""
+        sqs, suffix = self.emulator.client("sqs"), secrets.token_hex(4)
+        express, jobs = (
+            sqs.create_queue(QueueName=f"{name}-{suffix}")["QueueUrl"]
+            for name in (EXPRESS_QUEUE, QUEUE)
+        )
+        environment = replace(self.environment, queue_url=jobs, express_queue_url=express)
+        return replace(self, environment=environment)
 
     @property
-    def queue_url(self) -> str:
-        return self.environment.queue_url
+    def queue_urls(self) -> tuple[str, str]:
+        return self.environment.express_queue_url, self.environment.queue_url
 
     def upload(self, body: bytes, extension: str = "mp4") -> TranscodeJob:
         """Put a source into the raw bucket, with its video, as the upload intake leaves them."""
@@ -127,7 +132,10 @@ class Stage:
         )
 
     def send(self, job: TranscodeJob) -> None:
-        self.emulator.client("sqs").send_message(QueueUrl=self.queue_url, MessageBody=job.to_json())
+        """Send a job as the upload intake does."""
+        self.emulator.client("sqs").send_message(
+            QueueUrl=self.environment.express_queue_url, MessageBody=job.to_json()
+        )
 
     def video(self, job: TranscodeJob) -> Video:
         answer = self.emulator.client("dynamodb").get_item(
@@ -135,17 +143,16 @@ class Stage:
         )
         return Video.from_item(answer["Item"])
 
-    def hold(self, job: TranscodeJob, *, lease_seconds: int) -> Run:
-        """Hold the run of a job as another worker would."""
-        run = Run(
+    def hold(self, job: TranscodeJob, *, lease_seconds: int) -> Part:
+        """Hold the first chunk of a job as another worker would."""
+        part = Part(
             video_id=job.video_id,
             run_id=job.run_id,
-            status=RunStatus.RUNNING,
-            started_at=videos.timestamp(),
+            name=video_part(0),
             lease_until=int(time.time()) + lease_seconds,
         )
-        self.emulator.client("dynamodb").put_item(TableName=TABLE, Item=run.to_item())
-        return run
+        self.emulator.client("dynamodb").put_item(TableName=TABLE, Item=part.to_item())
+        return part
 
     def run(self, job: TranscodeJob) -> Run | None:
         answer = self.emulator.client("dynamodb").get_item(
@@ -154,6 +161,20 @@ class Stage:
             ConsistentRead=True,
         )
         return Run.from_item(answer["Item"]) if "Item" in answer else None
+
+    def parts(self, job: TranscodeJob) -> dict[str, Part]:
+        """Return the parts of the run that somebody has taken, by name."""
+        answer = self.emulator.client("dynamodb").query(
+            TableName=TABLE,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :part)",
+            ExpressionAttributeValues={
+                ":pk": {"S": table.video_partition(job.video_id)},
+                ":part": {"S": table.part_prefix(job.run_id)},
+            },
+            ConsistentRead=True,
+        )
+        parts = (Part.from_item(item) for item in answer["Items"])
+        return {part.name: part for part in parts}
 
     def events(self, job: TranscodeJob) -> list[DomainEvent]:
         answer = self.emulator.client("dynamodb").query(
@@ -200,12 +221,14 @@ class Stage:
         return folder
 
     def left(self) -> int:
-        """Return how many messages are in the queue, visible or not."""
+        """Return how many messages are in the queues, visible or not."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        attributes = self.emulator.client("sqs").get_queue_attributes(
-            QueueUrl=self.queue_url, AttributeNames=names
-        )["Attributes"]
-        return sum(int(attributes[name]) for name in names)
+        sqs = self.emulator.client("sqs")
+        attributes = [
+            sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+            for url in self.queue_urls
+        ]
+        return sum(int(found[name]) for found in attributes for name in names)
 
     def entries(self, job: TranscodeJob, track: str) -> list[str]:
         """Return the segments that the playlist of a track lists now, none if there is none."""
@@ -293,23 +316,32 @@ def make_stage(
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     table_arn = emulator.table(TABLE)
-    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, DEAD_LETTERS)}
+    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, EXPRESS_QUEUE, DEAD_LETTERS)}
     role = emulator.role(
         "worker",
         "ecs-tasks.amazonaws.com",
         [
-            allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], table_arn),
+            allow(
+                [
+                    *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+                    "dynamodb:Query",
+                ],
+                table_arn,
+            ),
             allow(["s3:GetObjectVersion"], f"arn:aws:s3:::{RAW}/raw/*"),
             allow(
-                ["s3:GetObject", "s3:PutObject"],
+                ["s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"],
                 *(f"arn:aws:s3:::{bucket}/media/*" for bucket in media_buckets),
             ),
             allow(["s3:ListBucket"], *(f"arn:aws:s3:::{bucket}" for bucket in media_buckets)),
             allow(
                 ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"],
-                f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}*",
+                *(f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}*" for name in (QUEUE, EXPRESS_QUEUE)),
             ),
-            allow(["sqs:SendMessage"], f"arn:aws:sqs:{REGION}:{ACCOUNT}:{DEAD_LETTERS}"),
+            allow(
+                ["sqs:SendMessage"],
+                *(f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}*" for name in (QUEUE, DEAD_LETTERS)),
+            ),
             allow(["application-autoscaling:RegisterScalableTarget"], "*"),
         ],
     )
@@ -328,12 +360,19 @@ def make_stage(
             home_region=REGION,
             table_name=TABLE,
             media_bucket=MEDIA,
+            express_queue_url=queues[EXPRESS_QUEUE],
             queue_url=queues[QUEUE],
             dead_letter_queue_url=queues[DEAD_LETTERS],
             visibility_timeout_seconds=60,
             max_failures=3,
             max_duration_seconds=600,
             max_pixels=4096 * 2160,
+            max_frame_rate=240,
+            max_tenant_parts=0,
+            chunk_seconds=8,
+            chunks_in_flight=2,
+            measure_quality=0,
+            old_run_seconds=86_400,
             scalable_target="service/workers/worker",
             idle_seconds=3600,
         ),
