@@ -222,11 +222,16 @@ def _promise(container: InputContainer) -> int | None:
         return None
     streams = (*container.streams.video, *container.streams.audio)
     ends = [end for end in map(_announced_end, streams) if end is not None]
-    if ends:
-        return max(ends)
-    if container.duration:
-        return int(container.start_time or 0) + int(container.duration)
-    return None
+    return max(ends) if ends else _container_end(container)
+
+
+def _container_end(container: InputContainer) -> int | None:
+    """Return the end that the container claims as a whole, in microseconds."""
+    if not container.duration:
+        return None
+    # Where Matroska and FLV tell a length, it is the time of the end.
+    from_zero = container.format.name in {"matroska,webm", "flv"}
+    return int(container.duration) + (0 if from_zero else int(container.start_time or 0))
 
 
 def _announced_end(stream: Any) -> int | None:
@@ -242,9 +247,7 @@ def _tail(
     container: InputContainer, video: Any, promised: int | None
 ) -> tuple[int | None, int | None]:
     """Return where packets really end, over all streams and of the video, in microseconds."""
-    end = promised
-    if end is None and container.duration:
-        end = int(container.start_time or 0) + int(container.duration)
+    end = _container_end(container) if promised is None else promised
     if end is None:
         return None, None
     latest: int | None = None

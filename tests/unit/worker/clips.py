@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from media_worker.source_proxy import SourceProxy
 
 MAX_PIXELS = 1920 * 1080
 MAX_SECONDS = 60
+MAX_FRAME_RATE = 250
+CHUNK_SECONDS = 16
+BITS = 12
 
 
 def make(path: Path, *arguments: str) -> Path:
@@ -37,6 +41,53 @@ def picture(seconds: float = 3, size: str = "192x108", rate: str = "25") -> list
 def sound(seconds: float = 3) -> list[str]:
     """Return the arguments of an input with a tone."""
     return ["-f", "lavfi", "-i", f"sine=f=440:r=44100:d={seconds}"]
+
+
+def numbered(seconds: float = 9, rate: str = "25", size: str = "192x64") -> list[str]:
+    """Return the arguments of an input whose frames show their own number, in black and white."""
+    code = f"if(mod(floor(N/pow(2,floor(X*{BITS}/W))),2),220,30)"
+    source = f"nullsrc=s={size}:r={rate}:d={seconds},geq=lum='{code}':cb=128:cr=128,format=yuv420p"
+    return ["-f", "lavfi", "-i", source]
+
+
+def beeps(seconds: float = 9, rate: int = 48_000) -> list[str]:
+    """Return the arguments of an input that beeps a tenth of a second at 0.5 s, 1.5 s, ..."""
+    tone = f"sin(2*PI*1000*t)*between(mod(t,1),0.5,0.6)':s={rate}:d={seconds}"
+    return ["-f", "lavfi", "-i", f"aevalsrc='{tone}"]
+
+
+def shown_numbers(movie: bytes, turned_back: str = "") -> list[int]:
+    """Return the numbers that the frames of a track show."""
+    chain = f"{turned_back}format=gray,scale={BITS}:1:flags=area"
+    lines = _decode(movie, "-vf", chain, "-fps_mode", "passthrough", "-pix_fmt", "gray")
+    return [
+        sum((lines[start + bit] > 125) << bit for bit in range(BITS))
+        for start in range(0, len(lines), BITS)
+    ]
+
+
+def heard_beeps(movie: bytes) -> list[float]:
+    """Return the times in seconds at which something can be heard after a silence."""
+    samples = array("h", _decode(movie, "-f", "s16le", "-ac", "1", "-ar", "48000"))
+    times, last = [], -48_000
+    for number, sample in enumerate(samples):
+        if abs(sample) > 6000:
+            if number - last > 4800:
+                times.append(number / 48_000)
+            last = number
+    return times
+
+
+def _decode(movie: bytes, *arguments: str) -> bytes:
+    kind = () if "-f" in arguments else ("-f", "rawvideo")
+    done = subprocess.run(
+        [*(ffmpeg.binary(), "-v", "error", "-i", "pipe:0"), *arguments, *kind, "pipe:1"],
+        input=movie,
+        capture_output=True,
+        check=True,
+    )
+    assert done.stderr == b""
+    return done.stdout
 
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
@@ -75,8 +126,13 @@ def bench(path: Path, scratch: Path, max_seconds: int = MAX_SECONDS) -> Iterator
 def plan_of(path: Path, workbench: Workbench) -> Plan:
     """Probe, check and plan, as a job does."""
     source = probe(workbench, FileReader(path).read(0, 16))
-    check_source(source, max_pixels=MAX_PIXELS, max_duration_seconds=MAX_SECONDS)
-    return make_plan(source)
+    check_source(
+        source,
+        max_pixels=MAX_PIXELS,
+        max_duration_seconds=MAX_SECONDS,
+        max_frame_rate=MAX_FRAME_RATE,
+    )
+    return make_plan(source, CHUNK_SECONDS)
 
 
 @dataclass
@@ -86,28 +142,31 @@ class FolderSink:
     folder: Path
     segments: dict[str, list[Segment]] = field(default_factory=dict)
 
-    def init(self, track: int | None, data: bytes) -> None:
+    def init(self, track: int, data: bytes) -> None:
         self._file(track, "init.mp4").write_bytes(data)
 
-    def segment(self, track: int | None, segment: Segment) -> None:
+    def segment(self, track: int, segment: Segment) -> None:
         self._file(track, segment.name).write_bytes(segment.data)
-        self.segments.setdefault(self._name(track), []).append(segment)
+        self.segments.setdefault(str(track), []).append(segment)
 
-    def playlist(self, track: int | None) -> Path:
+    def movie(self, track: int) -> bytes:
+        """Return the init segment and all segments so far, in the order of the grid."""
+        segments = sorted(self.segments[str(track)], key=lambda segment: segment.index)
+        init = self._file(track, "init.mp4").read_bytes()
+        return init + b"".join(segment.data for segment in segments)
+
+    def playlist(self, track: int) -> Path:
         """Write the playlist of all segments so far, and return it."""
-        entries = [Entry(s.name, s.duration) for s in self.segments[self._name(track)]]
+        entries = [Entry(s.name, s.duration) for s in self.segments[str(track)]]
         target = self._file(track, "playlist.m3u8")
         target.write_text(
             media_playlist(entries, init_uri="init.mp4", target_duration=5, ended=True)
         )
         return target
 
-    def _name(self, track: int | None) -> str:
-        return "audio" if track is None else str(track)
-
-    def _file(self, track: int | None, name: str) -> Path:
-        path = self.folder / self._name(track) / name
-        path.parent.mkdir(exist_ok=True)
+    def _file(self, track: int, name: str) -> Path:
+        path = self.folder / str(track) / name
+        path.parent.mkdir(exist_ok=True, parents=True)
         return path
 
 
