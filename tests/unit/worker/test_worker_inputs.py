@@ -669,3 +669,68 @@ def test_noise_where_pictures_should_be_is_not_ready(tmp_path: Path) -> None:
     with bench(path, tmp_path) as workbench, pytest.raises(BadInputError) as raised:
         plan_of(path, workbench)
     assert raised.value.failure.code == "no_decodable_frames"
+
+
+SUBTITLES = """1
+00:00:00,000 --> 00:00:01,000
+before
+
+2
+00:00:01,500 --> 00:00:03,500
+across
+
+3
+00:00:05,000 --> 00:00:06,000
+behind
+"""
+
+
+def many_tracks(folder: Path) -> Path:
+    """Two languages, a commentary that no decoder knows, and subtitles; all start at 2 s."""
+    (folder / "a.srt").write_text(SUBTITLES)
+    path = make(
+        *(folder / "a.mkv", *numbered(5), *beeps(7), "-f", "lavfi", "-i", "sine=d=7"),
+        *(*sound(7), "-i", str(folder / "a.srt"), "-i", str(folder / "a.srt")),
+        *("-map", "0", "-map", "1", "-map", "2", "-map", "3", "-map", "4", "-map", "5"),
+        *("-vf", "setpts=PTS+2/TB", *H264, "-c:a:0", "libopus", "-c:a:1", "aac"),
+        *("-c:a:2", "pcm_u8", "-c:s:0", "srt", "-c:s:1", "ass", "-disposition:a:0", "0"),
+        *("-disposition:a:1", "default", "-disposition:s:1", "forced"),
+        *("-metadata:s:a:0", "language=deu", "-metadata:s:a:1", "language=eng"),
+        *("-metadata:s:a:1", "title=Main\x07  mix", "-metadata:s:s:0", "language=fra"),
+    )
+    data = path.read_bytes()
+    assert data.count(b"A_PCM/INT/LIT") == 1
+    path.write_bytes(data.replace(b"A_PCM/INT/LIT", b"A_PCM/OUT/LIT"))
+    return path
+
+
+def test_every_track_that_can_be_heard_or_read_is_kept(tmp_path: Path) -> None:
+    path, sink = many_tracks(tmp_path), FolderSink(tmp_path / "sound")
+    with bench(path, tmp_path) as workbench:
+        plan = plan_of(path, workbench)
+        spoken = encode_sound(plan, workbench, sink, loudness=["volume=0", ""], frames=125)
+    audio, texts = plan.source.audio, plan.source.texts
+    assert [(a.index, a.language, a.title, a.default) for a in audio] == [
+        (2, "eng", "Main mix", True),
+        (1, "deu", None, False),
+    ]
+    assert [(t.language, t.forced) for t in texts] == [("fra", False), (None, True)]
+    assert spoken.samples == pytest.approx((5 * AUDIO_RATE,) * 2, abs=1024)
+    assert heard_beeps(sink.movie(0)) == []
+    assert heard_beeps(sink.movie(1)) == pytest.approx([n + 0.5 for n in range(5)], abs=0.015)
+    for text in spoken.texts:
+        assert text is not None
+        assert "before" not in text
+        cues = re.findall(r"(\S+) --> (\S+).*\n(.*)", text)
+        assert [(begin[-9:], end[-9:], words) for begin, end, words in cues] == [
+            ("00:00.000", "00:01.500", "across"),
+            ("00:03.000", "00:04.000", "behind"),
+        ]
+
+
+def test_video_whose_only_sound_no_decoder_knows_is_refused(tmp_path: Path) -> None:
+    path = clip("a.mkv", seconds=1, audio=("-c:a", "pcm_u8"))(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"A_PCM/INT/LIT", b"A_PCM/OUT/LIT"))
+    with bench(path, tmp_path) as workbench, pytest.raises(BadInputError) as raised:
+        plan_of(path, workbench)
+    assert raised.value.failure.code == "unsupported_codec"
