@@ -139,6 +139,15 @@ def idempotency_key(tenant: str, user: str, key: str) -> Key:
     return Key(f"TENANT#{tenant}#USER#{user}", f"IDEMPOTENCY#{key}")
 
 
+TENANT_SLOT_PREFIX = "SLOT#"
+"""Start of the sort key of the slots of a tenant."""
+
+
+def tenant_slot_key(tenant: str, number: int) -> Key:
+    """Return the key of one of the slots that bound how much is done for a tenant at a time."""
+    return Key(f"TENANT#{tenant}", f"{TENANT_SLOT_PREFIX}{number:04d}")
+
+
 def tenant_videos(tenant: str) -> str:
     """Return the key of :data:`TENANT_VIDEOS` for what a tenant shares."""
     return f"TENANT#{tenant}"

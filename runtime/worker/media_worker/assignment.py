@@ -7,92 +7,26 @@ is deleted only when all of that is done, so that nothing depends on a worker th
 
 from __future__ import annotations
 
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-
-import structlog
 
 from media_platform.contract import metrics
 from media_platform.contract.jobs import START, TranscodeJob
-from media_platform.contract.object_keys import RunKeys, text_track, video_track
-from media_platform.contract.run import END, SOUND, Part, Span, video_part
-from media_worker import loudness, plans
+from media_platform.contract.run import END, SOUND, Part, Run, video_part
+from media_worker import plans
 from media_worker.cancellation import Cancellation
-from media_worker.encode import encode_sound, encode_video, make_poster
+from media_worker.download import make_download
 from media_worker.ending import Ending
-from media_worker.faults import BadInputError, StoppedError, StopReason, TransientError
-from media_worker.job_queue import JobQueue
+from media_worker.faults import StoppedError, StopReason, TransientError
+from media_worker.making import Maker, plan_run
 from media_worker.metrics import seconds_since
-from media_worker.objects import FINISHED, ObjectStore, Upload
-from media_worker.planning import FrameRange, Plan, check_source, make_plan
-from media_worker.probe import Workbench, probe
-from media_worker.publisher import Publisher, sounds
-from media_worker.recorder import Recorder
-from media_worker.runs import Busy, Done, HeldPart, RunLedger, Settled
-from media_worker.segments import audio_segment_samples
-from media_worker.source_proxy import RangeReader, SourceProxy
-from media_worker.uploads import Uploader
-
-POSTER_TYPE = "image/jpeg"
-TEXT_TYPE = "text/vtt"
-
-_HEAD_BYTES = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobSettings:
-    """How a worker does its jobs.
-
-    Attributes:
-        max_pixels: Most pixels of a source frame.
-        max_duration_seconds: Longest video that is accepted.
-        max_frame_rate: Most frames per second of a source.
-        threads: Threads of each encoder.
-        chunk_seconds: Length of a chunk.
-        chunks_in_flight: Most chunks of one video in the queue at a time.
-        old_run_seconds: Time after which a run that was replaced is purged.
-        playlist_interval_seconds: Least time between two versions of the playlists.
-        upload_threads: Uploads at a time.
-        upload_bytes: Bytes that may wait for upload in memory.
-    """
-
-    max_pixels: int
-    max_duration_seconds: int
-    max_frame_rate: int
-    threads: int
-    chunk_seconds: int
-    chunks_in_flight: int
-    old_run_seconds: int
-    playlist_interval_seconds: float = 2.0
-    upload_threads: int = 8
-    upload_bytes: int = 24 * 1024 * 1024
-
-
-@dataclass(frozen=True, kw_only=True)
-class Services:
-    """What assignments work with.
-
-    Attributes:
-        jobs: The queue of chunks.
-        ledger: The runs.
-        store: Where runs are published.
-        open_source: Opens the source of a job.
-        settings: How jobs are done.
-        emit: Takes metrics and what they are about.
-    """
-
-    jobs: JobQueue
-    ledger: RunLedger
-    store: ObjectStore
-    open_source: Callable[[TranscodeJob], RangeReader]
-    settings: JobSettings
-    emit: Callable[..., None]
+from media_worker.planning import Plan
+from media_worker.publisher import Publisher
+from media_worker.runs import Busy, Done, HeldPart, Settled
+from media_worker.tenants import RETRY_SECONDS, Slot
+from media_worker.workplace import Services, Workplace
 
 
 class BusyError(Exception):
@@ -107,6 +41,18 @@ class BusyError(Exception):
         self.seconds = seconds
 
 
+class PostponedError(Exception):
+    """Enough is done for the tenant at the moment.
+
+    Attributes:
+        seconds: When to look again.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("all slots of the tenant are taken")
+        self.seconds = seconds
+
+
 class NothingToDoError(Exception):
     """The job is settled already; the text says why."""
 
@@ -118,33 +64,35 @@ class Assignment:
         job: The job of the message.
         services: What it works with.
         cancellation: Stops it.
+        light: Set once what is left to do takes little of the machine, so that the worker may begin
+            with something else.
         forgive: Whether an operator sent it again: failures so far are forgotten.
 
     Attributes:
-        light: Set once what is left to do takes little of the machine, so that the worker may begin
-            with something else.
+        job: The job of the message.
         failing: The part in which an error arose, once one did.
     """
 
     def __init__(
-        self, job: TranscodeJob, services: Services, cancellation: Cancellation, *, forgive: bool
+        self,
+        job: TranscodeJob,
+        services: Services,
+        cancellation: Cancellation,
+        *,
+        light: threading.Event,
+        forgive: bool,
     ) -> None:
         self.job = job
-        self.light = threading.Event()
         self.failing: HeldPart | None = None
-        self._services = services
-        self._cancellation = cancellation
+        self._place = Workplace(job, services, cancellation)
+        self._light = light
         self._forgive = forgive
-        self._keys = RunKeys(services.ledger.region, job.tenant, job.video_id, job.run_id)
         self._lock = threading.Lock()
         self._held: dict[str, HeldPart] = {}
-        self._stack = ExitStack()
+        self._slot: Slot | None = None
+        self._plan: Plan | None = None
         self._was_done = False
         self._sound_busy: BusyError | None = None
-        self._plan: Plan | None = None
-        self._log = structlog.get_logger().bind(
-            video_id=job.video_id, run_id=job.run_id, part=job.part
-        )
 
     @property
     def held(self) -> list[HeldPart]:
@@ -152,36 +100,54 @@ class Assignment:
         with self._lock:
             return list(self._held.values())
 
+    def renew(self) -> None:
+        """Hold what is held for another lease, and look whether it is still wanted.
+
+        Raises:
+            StoppedError: If it is not, or a part was taken over.
+        """
+        for held in self.held:
+            held.renew()
+        if self._slot is not None:
+            self._place.services.slots.renew(self._slot)
+        self._place.services.ledger.check(self.job)
+
     def run(self) -> None:
         """Do it.
 
         Raises:
             NothingToDoError: If the job is settled already.
             BusyError: If another worker holds the part.
+            PostponedError: If enough is done for the tenant at the moment.
             BadInputError: If the source cannot become a video.
             TransientError: If something failed that may go right the next time.
             StoppedError: If the job was stopped.
             botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: If AWS failed.
         """
-        with self._stack:
+        cancellation = self._place.cancellation
+        with self._place:
             try:
                 self._run()
             except StoppedError:
-                if self._cancellation.reason is StopReason.SIBLING_FAILED:
-                    error = self._cancellation.error
-                    if error is not None:
-                        raise error from None
+                if cancellation.reason is StopReason.SIBLING_FAILED and cancellation.error:
+                    raise cancellation.error from None
                 raise
             except Exception as error:
                 # Whatever still runs for the job ends now; a stop that came first is what counts.
-                self._cancellation.fail(error)
-                if self._cancellation.reason is not StopReason.SIBLING_FAILED:
-                    self._cancellation.check()
+                cancellation.fail(error)
+                if cancellation.reason is not StopReason.SIBLING_FAILED:
+                    cancellation.check()
                 raise
 
     def _run(self) -> None:
-        ledger = self._services.ledger
-        opened = ledger.open(self.job, forgive=self._forgive)
+        kind, _, number = self.job.part.partition("#")
+        if kind == "download" and number.isdecimal():
+            self._download(int(number))
+            return
+        if self.job.part != START and not (kind == "video" and number.isdecimal()):
+            raise NothingToDoError(f"{self.job.part!r} is not a part that is known")
+        self._take_slot()
+        opened = self._place.services.ledger.open(self.job, forgive=self._forgive)
         if isinstance(opened, Settled):
             raise NothingToDoError(opened.why)
         if opened.run.plan is not None:
@@ -190,55 +156,8 @@ class Assignment:
             self._send_unfinished()
         if self.job.part == START:
             self._start()
-            return
-        number = self._chunk_number()
-        if self._plan is None or not 0 < number < len(self._plan.chunks):
-            raise NothingToDoError(f"there is no {self.job.part} in the plan of the run")
-        held = self._claim(self.job.part)
-        if held is not None:
-            with self._holding(held):
-                self._encode_chunk(number, held)
-        self._send_chunk(number + self._services.settings.chunks_in_flight)
-        self._advance()
-
-    def _chunk_number(self) -> int:
-        kind, _, number = self.job.part.partition("#")
-        if kind != "video" or not number.isdecimal():
-            raise NothingToDoError(f"{self.job.part!r} is not a part that is known")
-        return int(number)
-
-    # -- parts -------------------------------------------------------------------------------------
-
-    def _claim(self, name: str) -> HeldPart | None:
-        """Take a part; ``None`` if it is complete already.
-
-        Raises:
-            BusyError: If another worker holds it.
-        """
-        claim = self._services.ledger.claim(self.job, name, forgive=self._forgive)
-        match claim:
-            case Busy():
-                raise BusyError(claim.seconds)
-            case Done():
-                self._was_done = True
-                return None
-        self._log.info("part taken", held=name, attempt=claim.attempt, failures=claim.part.failures)
-        return claim
-
-    @contextmanager
-    def _holding(self, held: HeldPart) -> Iterator[None]:
-        """Renew the lease of a part while the block runs; remember it if an error arises there."""
-        with self._lock:
-            self._held[held.part.name] = held
-        try:
-            self._cancellation.check()
-            yield
-        except BaseException as error:
-            if self.failing is None and not isinstance(error, StoppedError):
-                self.failing = held
-            raise
-        with self._lock:
-            del self._held[held.part.name]
+        else:
+            self._chunk(int(number))
 
     def _start(self) -> None:
         """Plan the run; encode its first chunk, and its sound beside it."""
@@ -246,127 +165,29 @@ class Assignment:
         if held is not None:
             with self._holding(held):
                 if self._plan is None:
-                    self._plan = self._make_plan()
-                for number in range(1, self._services.settings.chunks_in_flight):
+                    self._plan = plan_run(self._place)
+                for number in range(1, self._place.services.settings.chunks_in_flight):
                     self._send_chunk(number)
-                _ = self._bench, self._publisher  # which two threads are about to use
-        sound = threading.Thread(target=self._do_sound, name="sound", daemon=True)
-        has_sound = bool(self._known_plan.source.audio or self._known_plan.source.texts)
-        if has_sound:
+                # Two threads are about to use these.
+                _ = self._place.bench, self._maker, self._publisher
+        sound = None
+        if self._has_sound:
+            sound = threading.Thread(target=self._do_sound, name="sound", daemon=True)
             sound.start()
         if held is not None:
             with self._holding(held):
-                self._encode_chunk(0, held)
+                self._maker.chunk(0, held)
+        self._send_chunk(self._place.services.settings.chunks_in_flight)
+        if held is not None:
             self._advance()
-        self.light.set()
-        if has_sound:
+        self._light.set()
+        if sound is not None:
             sound.join()
-        self._cancellation.check()
+        self._place.cancellation.check()
         if self._sound_busy is not None:
             raise self._sound_busy
         if held is None:
             self._advance()
-
-    def _make_plan(self) -> Plan:
-        settings = self._services.settings
-        reader_head = self._source.head
-        source = probe(self._bench, reader_head)
-        check_source(
-            source,
-            max_pixels=settings.max_pixels,
-            max_duration_seconds=settings.max_duration_seconds,
-            max_frame_rate=settings.max_frame_rate,
-        )
-        plan = make_plan(source, settings.chunk_seconds)
-        self._log.info(
-            "planned",
-            format=source.format_name,
-            frame_rate=str(plan.frame_rate),
-            frames=plan.frames,
-            chunks=len(plan.chunks),
-            rungs=[rung.height for rung in plan.rungs],
-            audio=len(source.audio),
-            texts=len(source.texts),
-        )
-        self._services.ledger.plan(
-            self.job,
-            plan=plans.to_text(plan),
-            chunks=len(plan.chunks),
-            frame_rate=str(plan.frame_rate),
-            has_audio=bool(source.audio),
-            **({} if plan.seconds is None else {"duration_seconds": round(float(plan.seconds), 3)}),
-        )
-        # Another worker may have been faster, with a newer version of this code.
-        run = self._services.ledger.run(self.job)
-        if run is None or run.plan is None:
-            raise StoppedError(StopReason.SETTLED)
-        return plans.from_text(run.plan)
-
-    def _encode_chunk(self, number: int, held: HeldPart) -> None:
-        """Encode what is left of a chunk, and write it down."""
-        plan, grid = self._known_plan, self._known_plan.grid
-        frames = plan.chunks[number]
-        begun = time.monotonic()
-        with (
-            self._uploader() as uploader,
-            Recorder(
-                held,
-                self._services.ledger,
-                tracks=[video_track(rung.height) for rung in plan.rungs],
-                picture=True,
-                first_segment=frames.start // grid.segment_frames,
-                keys=self._keys,
-                uploader=uploader,
-                cancellation=self._cancellation,
-                recorded=self._publish,
-            ) as recorder,
-        ):
-            left = FrameRange(frames.start + held.part.samples, frames.end)
-            encoded, cpu = 0, 0.0
-            # After a segment that is not full nothing can follow.
-            if left.start % grid.segment_frames == 0 and left.start != left.end:
-                result = encode_video(plan, left, self._bench, recorder)
-                encoded, cpu = result.decoded, result.cpu_seconds
-            if number == 0:
-                self._make_poster(uploader)
-            recorder.finish(
-                cpu_seconds=held.part.cpu_seconds + cpu,
-                bytes_in=held.part.bytes_in + self._source.bytes_read,
-                bytes_out=held.part.bytes_out + recorder.bytes_out,
-            )
-        took = time.monotonic() - begun
-        self._log.info(
-            "chunk done",
-            chunk=number,
-            frames=held.part.samples,
-            encoded=encoded,
-            seconds=round(took, 3),
-            cpu_seconds=round(cpu, 3),
-        )
-        self._emit(
-            {
-                metrics.CHUNKS_COMPLETED: 1,
-                metrics.CHUNK_RETRIES: held.attempt - 1,
-                metrics.BYTES_IN: held.part.bytes_in,
-                metrics.BYTES_OUT: held.part.bytes_out,
-                **(
-                    {metrics.ENCODE_SPEED_RATIO: float(encoded / plan.frame_rate) / took}
-                    if encoded
-                    else {}
-                ),
-            }
-        )
-
-    def _make_poster(self, uploader: Uploader) -> None:
-        uploader.submit(
-            Upload(
-                key=self._keys.poster,
-                body=make_poster(self._known_plan, self._bench),
-                content_type=POSTER_TYPE,
-                cache_control=FINISHED,
-            ),
-            lambda: None,
-        )
 
     def _do_sound(self) -> None:
         """Do the sound in a thread of its own; an error stops the whole assignment."""
@@ -374,107 +195,49 @@ class Assignment:
             held = self._claim(SOUND)
             if held is not None:
                 with self._holding(held):
-                    self._encode_sound(held)
+                    self._maker.sound(held)
                 self._advance()
         except BusyError as error:
             self._sound_busy = error
         except Exception as error:  # noqa: BLE001 - raised again by run()
-            self._cancellation.fail(error)
+            self._place.cancellation.fail(error)
 
-    def _encode_sound(self, held: HeldPart) -> None:
-        """Encode what is left of the sound, and write it down, with the subtitles."""
-        plan = self._known_plan
-        frames = plan.frames if held.part.frames is None else held.part.frames
-        gains = held.part.gains
-        if gains is None:
-            gains = tuple(
-                loudness.gain(
-                    loudness.measure(
-                        self._bench,
-                        stream.index,
-                        format_name=plan.source.format_name,
-                        seek_origin=plan.source.origin - plan.source.format_start,
-                        seconds=plan.seconds,
-                    )
-                )
-                for stream in plan.source.audio
-            )
-            held.note(gains=gains)
-            self._log.info("loudness measured", gains=gains)
-        with (
-            self._uploader() as uploader,
-            Recorder(
-                held,
-                self._services.ledger,
-                tracks=[sound.track for sound in sounds(plan)],
-                picture=False,
-                first_segment=0,
-                keys=self._keys,
-                uploader=uploader,
-                cancellation=self._cancellation,
-                recorded=self._publish,
-            ) as recorder,
-        ):
-            encoded = encode_sound(
-                plan,
-                self._bench,
-                recorder,
-                loudness=[
-                    loudness.filters(gain, stream.channels)
-                    for gain, stream in zip(gains, plan.source.audio, strict=True)
-                ],
-                frames=frames,
-            )
-            recorder.finish(
-                texts=self._upload_texts(encoded.texts, held.attempt, uploader),
-                cpu_seconds=held.part.cpu_seconds + encoded.cpu_seconds,
-            )
-        self._log.info("sound done", samples=held.part.samples, texts=len(held.part.texts))
+    def _chunk(self, number: int) -> None:
+        if self._plan is None or not 0 < number < len(self._plan.chunks):
+            raise NothingToDoError(f"there is no chunk {number} in the plan of the run")
+        held = self._claim(video_part(number))
+        if held is not None:
+            with self._holding(held):
+                self._maker.chunk(number, held)
+        self._send_chunk(number + self._place.services.settings.chunks_in_flight)
+        self._advance()
 
-    def _upload_texts(
-        self, texts: tuple[str | None, ...], attempt: int, uploader: Uploader
-    ) -> tuple[str, ...]:
-        """Publish the subtitles; return the paths of their files below the run, in order."""
-        paths = []
-        for number, text in enumerate(texts):
-            path = ""
-            if text is not None:
-                path = f"{text_track(number)}/{attempt}/subtitles.vtt"
-                upload = Upload(
-                    key=self._keys.prefix + path, body=text.encode(), content_type=TEXT_TYPE
-                )
-                uploader.submit(upload, lambda: None)
-            paths.append(path)
-        return tuple(paths)
-
-    def _mend_sound(self, sound: Part, frames: int) -> Part:
-        """Make the end of the sound again, now that the end of the picture is known.
-
-        What is kept may be listed already: no more than lies before the last segment of the
-        picture.
-        """
-        grid = self._known_plan.grid
-        keep = min(sound.segments, -(-frames // grid.segment_frames)) - 1
-        held = self._services.ledger.reopen(
-            self.job,
-            sound,
-            frames=frames,
-            spans=_first(sound.spans, keep),
-            samples=sum(
-                audio_segment_samples(grid.segment_seconds, index) for index in range(keep)
-            ),
-        )
+    def _download(self, height: int) -> None:
+        """Make the progressive MP4 of a rung."""
+        services = self._place.services
+        run = services.ledger.finished(self.job)
+        if isinstance(run, Settled):
+            raise NothingToDoError(run.why)
+        if run.plan is None or height not in {one.height for one in run.renditions}:
+            raise NothingToDoError(f"the run has no rendition with {height} lines")
+        held = self._claim(self.job.part)
         if held is None:
-            raise TransientError("the sound changed while it was verified")
-        self._log.info("sound is made again from a segment on", segment=keep, frames=frames)
+            return
         with self._holding(held):
-            self._encode_sound(held)
-        return held.part
-
-    # -- what follows ------------------------------------------------------------------------------
-
-    def _publish(self) -> None:
-        self._publisher.advance()
+            size = make_download(
+                plan=plans.from_text(run.plan),
+                run=run,
+                height=height,
+                job=self.job,
+                ledger=services.ledger,
+                keys=self._place.keys,
+                store=services.store,
+                scratch=self._place.scratch,
+                cancellation=self._place.cancellation,
+            )
+            services.ledger.note_download(self.job, height)
+            held.note(done=True, lease_until=0, bytes_out=size)
+        self._place.log.info("download made", height=height, bytes=size)
 
     def _advance(self) -> None:
         """Publish what follows from a part that is complete; end the run if it was the last.
@@ -484,17 +247,16 @@ class Assignment:
         him, and waits.
         """
         standing = self._publisher.advance()
-        source = self._known_plan.source
         if not standing.picture_complete:
             return
         try:
-            if (source.audio or source.texts) and not (standing.sound and standing.sound.done):
+            if self._has_sound and not (standing.sound and standing.sound.done):
                 if not self._was_done:
                     return
                 held = self._claim(SOUND)
                 if held is not None:
                     with self._holding(held):
-                        self._encode_sound(held)
+                        self._maker.sound(held)
             held = self._claim(END)
         except BusyError:
             if self._was_done:
@@ -502,33 +264,32 @@ class Assignment:
             return
         if held is not None:
             with self._holding(held):
-                self._end(held)
+                self._end(held, standing.run)
 
-    def _end(self, held: HeldPart) -> None:
+    def _end(self, held: HeldPart, run: Run) -> None:
         """Verify the run and make the video READY."""
-        plan, ledger = self._known_plan, self._services.ledger
-        ending = Ending(
-            plan=plan,
-            job=self.job,
-            keys=self._keys,
-            store=self._services.store,
-            ledger=ledger,
-            publisher=self._publisher,
-            bench=self._bench,
-        )
+        plan, settings = self._known_plan, self._place.services.settings
+        ending = Ending(plan=plan, place=self._place, publisher=self._publisher)
         verified = ending.verify(self._mend_sound)
         renditions = ending.publish(verified)
+        quality = ending.quality(verified) if settings.measure_quality else {}
         seconds = round(float(verified.frames / plan.frame_rate), 3)
         cpu = sum(part.cpu_seconds for part in (*verified.chunks, verified.sound) if part)
         held.complete(
             duration_seconds=seconds,
             size=plan.source.displayed_size,
             renditions=renditions,
-            old_run_seconds=self._services.settings.old_run_seconds,
+            old_run_seconds=settings.old_run_seconds,
             cpu_seconds=round(cpu, 3),
+            quality={str(height): score for height, score in quality.items()},
         )
-        self._log.info("video ready", duration_seconds=seconds, cpu_seconds=round(cpu, 3))
-        self._emit(
+        self._place.log.info(
+            "video ready",
+            duration_seconds=seconds,
+            cpu_seconds=round(cpu, 3),
+            since=run.started_at,
+        )
+        self._place.emit(
             {
                 metrics.JOBS_COMPLETED: 1,
                 metrics.TIME_TO_READY_SECONDS: seconds_since(self.job.queued_at),
@@ -536,25 +297,77 @@ class Assignment:
             }
         )
 
+    def _mend_sound(self, sound: Part, frames: int) -> Part:
+        held = self._maker.reopen_sound(sound, frames)
+        with self._holding(held):
+            self._maker.sound(held)
+        return held.part
+
+    def _claim(self, name: str) -> HeldPart | None:
+        """Take a part; ``None`` if it is complete already.
+
+        Raises:
+            BusyError: If another worker holds it.
+        """
+        claim = self._place.services.ledger.claim(self.job, name, forgive=self._forgive)
+        match claim:
+            case Busy():
+                raise BusyError(claim.seconds)
+            case Done():
+                self._was_done = True
+                return None
+        self._place.log.info(
+            "part taken", held=name, attempt=claim.attempt, failures=claim.part.failures
+        )
+        return claim
+
+    @contextmanager
+    def _holding(self, held: HeldPart) -> Iterator[None]:
+        """Renew the lease of a part while the block runs; remember it if an error arises there."""
+        with self._lock:
+            self._held[held.part.name] = held
+        try:
+            self._place.cancellation.check()
+            yield
+        except BaseException as error:
+            if self.failing is None and not isinstance(error, StoppedError):
+                self.failing = held
+            raise
+        with self._lock:
+            del self._held[held.part.name]
+
+    def _take_slot(self) -> None:
+        """Hold one of the slots of the tenant, if these are limited.
+
+        Raises:
+            PostponedError: If all are taken.
+        """
+        slots = self._place.services.slots
+        if not slots.limited:
+            return
+        slot = slots.take(self.job.tenant)
+        if slot is None:
+            raise PostponedError(RETRY_SECONDS)
+        self._slot = slot
+        self._place.stack.callback(slots.release, slot)
+
     def _send_chunk(self, number: int) -> None:
         if number < len(self._known_plan.chunks):
-            self._services.jobs.send(self.job.for_part(video_part(number)))
+            self._place.services.jobs.send(self.job.for_part(video_part(number)))
 
     def _send_unfinished(self) -> None:
         """Send every part again that is to be done now and is not: their messages may be gone."""
         if self._plan is None:
             return
-        count, window = len(self._plan.chunks), self._services.settings.chunks_in_flight
-        chunks = self._services.ledger.chunks(self.job, 0, count)
+        count, window = len(self._plan.chunks), self._place.services.settings.chunks_in_flight
+        chunks = self._place.services.ledger.chunks(self.job, 0, count)
         done = {part.name for part in chunks if part.done}
         for number in range(1, count):
             released = number < window or video_part(number - window) in done
             if released and video_part(number) not in done:
                 self._send_chunk(number)
         if self.job.part != START:
-            self._services.jobs.send(self.job.for_part(START))
-
-    # -- what it works with ------------------------------------------------------------------------
+            self._place.services.jobs.send(self.job.for_part(START))
 
     @property
     def _known_plan(self) -> Plan:
@@ -562,88 +375,18 @@ class Assignment:
             raise TransientError("the run has no plan")
         return self._plan
 
-    @cached_property
-    def _source(self) -> _Source:
-        reader = self._services.open_source(self.job)
-        try:
-            size = reader.size()
-        except FileNotFoundError:
-            raise BadInputError("source_missing", "The uploaded file is no longer there.") from None
-        if size == 0:
-            raise BadInputError("empty", "The file is empty.")
-        proxy = self._stack.enter_context(SourceProxy(reader, size))
-        return _Source(proxy, reader.read(0, min(size, _HEAD_BYTES)))
-
-    @cached_property
-    def _bench(self) -> Workbench:
-        scratch = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="job-"))
-        settings = self._services.settings
-        return Workbench(
-            source=self._source.proxy,
-            cancellation=self._cancellation,
-            scratch=Path(scratch),
-            max_pixels=settings.max_pixels,
-            max_duration_seconds=settings.max_duration_seconds,
-            threads=settings.threads,
-        )
+    @property
+    def _has_sound(self) -> bool:
+        source = self._known_plan.source
+        return bool(source.audio or source.texts)
 
     @cached_property
     def _publisher(self) -> Publisher:
-        return Publisher(
-            plan=self._known_plan,
-            job=self.job,
-            keys=self._keys,
-            store=self._services.store,
-            ledger=self._services.ledger,
-            interval_seconds=self._services.settings.playlist_interval_seconds,
-            playable=lambda: self._emit(
-                {metrics.TIME_TO_PLAYABLE_SECONDS: seconds_since(self.job.queued_at)}
-            ),
-        )
+        return self._place.publisher(self._known_plan)
 
-    @contextmanager
-    def _uploader(self) -> Iterator[Uploader]:
-        settings = self._services.settings
-        uploader = Uploader(
-            self._services.store,
-            self._cancellation,
-            threads=settings.upload_threads,
-            max_bytes=settings.upload_bytes,
-        )
-        try:
-            yield uploader
-        finally:
-            uploader.close()
+    @cached_property
+    def _maker(self) -> Maker:
+        return Maker(self._known_plan, self._place, self._publish)
 
-    def _emit(self, values: Mapping[str, float]) -> None:
-        self._services.emit(
-            values, video_id=self.job.video_id, run_id=self.job.run_id, part=self.job.part
-        )
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The source of an assignment.
-
-    Attributes:
-        proxy: Where children read it.
-        head: Its first bytes.
-    """
-
-    proxy: SourceProxy
-    head: bytes
-
-    @property
-    def bytes_read(self) -> int:
-        return self.proxy.bytes_read
-
-
-def _first(spans: tuple[Span, ...], segments: int) -> tuple[Span, ...]:
-    """Return the spans of the first ``segments`` segments."""
-    kept = []
-    for span in spans:
-        count = min(span.segments, segments)
-        if count > 0:
-            kept.append(replace(span, segments=count))
-        segments -= count
-    return tuple(kept)
+    def _publish(self) -> None:
+        self._publisher.advance()

@@ -67,42 +67,68 @@ class TaskProtection:
 class Resting:
     """Lets the service go to zero tasks once nothing is to do.
 
-    The Lambda that takes uploads in raises the minimum to one; whoever finds the queue empty for
-    long enough lowers it again. The scaling policy of the service decides on the tasks.
+    The Lambda that takes uploads in raises the minimum to one; whoever finds the queues empty for
+    long enough lowers it again, and the scaling policy of the service decides on the tasks. Until
+    this worker has looked once more, it is protected: an upload that came between its last look and
+    the lowering finds it still there.
 
     Args:
         client: Client for the region.
         scalable_target: Resource id of the service in Application Auto Scaling.
-        idle_seconds: Time without a job after which the minimum is lowered.
+        idle_seconds: Time without a job after which the minimum is lowered, and lowered again, since
+            a worker that raised it may have died.
+        protection: Scale-in protection of the task.
     """
 
     def __init__(
-        self, client: ApplicationAutoScalingClient, scalable_target: str, idle_seconds: int
+        self,
+        client: ApplicationAutoScalingClient,
+        scalable_target: str,
+        idle_seconds: int,
+        protection: TaskProtection,
     ) -> None:
         self._client = client
         self._scalable_target = scalable_target
         self._idle_seconds = idle_seconds
-        self.busy()
+        self._protection = protection
+        self._idle_since = time.monotonic()
+        self._lowered = False
+        self._looks_again = False
 
     def busy(self) -> None:
         """Note that there is something to do."""
         self._idle_since = time.monotonic()
-        self._rests = False
+        self._looks_again = False
+        if self._lowered and self._set_minimum(1):
+            self._lowered = False
 
     def idle(self) -> None:
-        """Note that there is nothing to do; once for each time of rest the minimum is lowered."""
-        if self._rests or time.monotonic() - self._idle_since < self._idle_seconds:
+        """Note that a look found nothing to do."""
+        if self._looks_again:
+            self._looks_again = False
+            self._protection.unprotect()
+        if time.monotonic() - self._idle_since < self._idle_seconds:
             return
+        self._idle_since = time.monotonic()
+        self._protection.protect()
+        self._looks_again = True
+        if self._set_minimum(0):
+            self._lowered = True
+            structlog.get_logger().info(
+                "the service may rest", scalable_target=self._scalable_target
+            )
+
+    def _set_minimum(self, tasks: int) -> bool:
         try:
             self._client.register_scalable_target(
                 ServiceNamespace="ecs",
                 ResourceId=self._scalable_target,
                 ScalableDimension="ecs:service:DesiredCount",
-                MinCapacity=0,
+                MinCapacity=tasks,
             )
         except (BotoCoreError, ClientError) as error:
-            structlog.get_logger().warning("the service cannot rest", error=str(error))
-            self._idle_since = time.monotonic()
-            return
-        self._rests = True
-        structlog.get_logger().info("the service may rest", scalable_target=self._scalable_target)
+            structlog.get_logger().warning(
+                "the minimum of the service cannot be set", tasks=tasks, error=str(error)
+            )
+            return False
+        return True

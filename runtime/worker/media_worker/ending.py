@@ -10,27 +10,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import structlog
-
-from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import (
-    RunKeys,
     video_track,
 )
 from media_platform.contract.run import SOUND, Part, Rendition, Run
-from media_worker import dash
+from media_worker import dash, quality
 from media_worker.faults import TransientError
 from media_worker.ffmpeg import AUDIO_BANDWIDTH
 from media_worker.key_frames import KeyFrame, bandwidth, key_frame_playlist, on_grid
-from media_worker.objects import FINISHED, ObjectStore, Upload
+from media_worker.objects import FINISHED, Upload
 from media_worker.planning import Plan, check_frames
 from media_worker.playlists import AUDIO_CODEC, PLAYLIST_TYPE, Alternative, master_playlist
-from media_worker.probe import Workbench
 from media_worker.publisher import Listing, Publisher, sounds, texts
-from media_worker.runs import RunLedger
-from media_worker.segments import AUDIO_RATE
+from media_worker.segments import AUDIO_RATE, segment_name
 from media_worker.storyboard import make_storyboard
 from media_worker.subtitles import subtitle_playlist
+from media_worker.workplace import Workplace
 
 DRIFT_SECONDS = 0.02
 """Most by which sound and picture may end apart."""
@@ -100,32 +95,18 @@ class Ending:
 
     Args:
         plan: The plan.
-        job: A job of the run.
-        keys: Keys of the run.
-        store: Where it is published.
-        ledger: Where the parts are.
+        place: What the work needs.
         publisher: Publishes the playlists.
-        bench: What children are given.
     """
 
-    def __init__(
-        self,
-        *,
-        plan: Plan,
-        job: TranscodeJob,
-        keys: RunKeys,
-        store: ObjectStore,
-        ledger: RunLedger,
-        publisher: Publisher,
-        bench: Workbench,
-    ) -> None:
+    def __init__(self, *, plan: Plan, place: Workplace, publisher: Publisher) -> None:
         self._plan = plan
-        self._job = job
-        self._keys = keys
-        self._store = store
-        self._ledger = ledger
         self._publisher = publisher
-        self._bench = bench
+        self._place = place
+        self._job = place.job
+        self._keys = place.keys
+        self._store = place.services.store
+        self._ledger = place.services.ledger
 
     def verify(self, mend_sound: Callable[[Part, int], Part]) -> Verified:
         """Hold the parts against the plan.
@@ -153,13 +134,7 @@ class Ending:
         apart = drift(self._plan, frames, sound.samples)
         if abs(apart) >= DRIFT_SECONDS:
             raise TransientError(f"the sound ends {apart:.3f} s after the picture")
-        structlog.get_logger().info(
-            "verified",
-            video_id=self._job.video_id,
-            run_id=self._job.run_id,
-            frames=frames,
-            drift_seconds=round(apart, 4),
-        )
+        self._place.log.info("verified", frames=frames, drift_seconds=round(apart, 4))
         return Verified(run=run, chunks=tuple(chunks), sound=sound, frames=frames)
 
     def publish(self, verified: Verified) -> tuple[Rendition, ...]:
@@ -188,6 +163,39 @@ class Ending:
         )
         self._publisher.finish(verified.run, verified.listing, master)
         return renditions
+
+    def quality(self, verified: Verified) -> dict[int, float]:
+        """Return the VMAF score of each rendition by its height, nothing if it has none.
+
+        It tells of the encoding and is no condition for it, so a comparison that fails is logged.
+        """
+        listing = verified.listing
+        tracks = [video_track(rung.height) for rung in self._plan.rungs]
+
+        def segment(rung: int, index: int) -> bytes:
+            name = segment_name(index)
+            return self._body(self._keys.segment(tracks[rung], listing.picture[index], name))
+
+        try:
+            return quality.measure(
+                self._place.bench,
+                self._plan,
+                frames=verified.frames,
+                inits=[
+                    self._body(self._keys.init(track, self._init(verified, track)))
+                    for track in tracks
+                ],
+                segment=segment,
+            )
+        except TransientError as error:
+            self._place.log.warning("the quality cannot be measured", error=str(error))
+            return {}
+
+    def _body(self, key: str) -> bytes:
+        stored = self._store.get(key)
+        if stored is None:
+            raise TransientError(f"{key} is gone")
+        return stored.body
 
     def _key_frames(self, verified: Verified, rung: int) -> list[KeyFrame]:
         """Return the key frames of a rung; URIs are relative to its playlist."""
@@ -222,9 +230,7 @@ class Ending:
         self, verified: Verified, rendition: Rendition, frames: Sequence[KeyFrame]
     ) -> None:
         track = video_track(rendition.height)
-        init = self._store.get(self._keys.init(track, self._init(verified, track)))
-        if init is None:
-            raise TransientError(f"the init segment of {track} is gone")
+        init = self._body(self._keys.init(track, self._init(verified, track)))
         folder = f"{self._keys.prefix}{track}/"
 
         def read(uri: str, offset: int, size: int) -> bytes:
@@ -232,11 +238,11 @@ class Ending:
 
         files = make_storyboard(
             frames,
-            init=init.body,
+            init=init,
             size=(rendition.width, rendition.height),
             read=read,
-            cancellation=self._bench.cancellation,
-            scratch=self._bench.scratch,
+            cancellation=self._place.bench.cancellation,
+            scratch=self._place.bench.scratch,
         )
         for name, body in files.items():
             kind = _TYPES[name[name.rindex(".") :]]

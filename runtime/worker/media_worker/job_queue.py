@@ -107,13 +107,20 @@ class JobQueue:
             return Message(message["Body"], message["ReceiptHandle"], redriven)
         return None
 
-    def send(self, job: TranscodeJob) -> None:
+    def send(self, job: TranscodeJob, *, delay_seconds: int = 0) -> None:
         """Send a job; those of one tenant do not hold up those of others.
+
+        Args:
+            job: The job.
+            delay_seconds: Time until it can be received.
 
         Source: Amazon SQS Developer Guide, "Amazon SQS fair queues".
         """
         self._client.send_message(
-            QueueUrl=self._queue_url, MessageBody=job.to_json(), MessageGroupId=job.tenant
+            QueueUrl=self._queue_url,
+            MessageBody=job.to_json(),
+            MessageGroupId=job.tenant,
+            DelaySeconds=delay_seconds,
         )
 
     def hide(self, message: Message, seconds: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import stamina
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from media_platform.contract.object_keys import REPLICATE_TAGGING
@@ -27,6 +29,9 @@ _MISSING_CODES = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 
 
 _READ_ATTEMPTS = 4
+
+_IN_PARTS = TransferConfig(max_concurrency=2, multipart_chunksize=16 * 1024 * 1024)
+"""Few parts at a time, so that they take little memory."""
 
 
 class ObjectChangedError(Exception):
@@ -88,6 +93,12 @@ class ObjectStore(Protocol):
     def read(self, key: str, start: int, end: int) -> bytes:
         """Return the bytes of an object from ``start`` to before ``end``."""
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the size in bytes of every object whose key starts with ``prefix``, by key."""
+
+    def upload(self, upload: Upload, file: Path) -> None:
+        """Write an object whose bytes are those of a file, whatever its size."""
+
 
 class S3ObjectStore:
     """A bucket.
@@ -140,6 +151,27 @@ class S3ObjectStore:
             Bucket=self._bucket, Key=key, Range=f"bytes={start}-{end - 1}"
         )
         return _whole(answer["Body"].read(), start, end)
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the size in bytes of every object whose key starts with ``prefix``, by key."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix
+        )
+        return {found["Key"]: found["Size"] for page in pages for found in page.get("Contents", [])}
+
+    def upload(self, upload: Upload, file: Path) -> None:
+        """Write an object whose bytes are those of a file, in parts where it is large."""
+        self._client.upload_file(
+            str(file),
+            self._bucket,
+            upload.key,
+            ExtraArgs={
+                "ContentType": upload.content_type,
+                "CacheControl": upload.cache_control,
+                **({"Tagging": REPLICATE_TAGGING} if upload.final else {}),
+            },
+            Config=_IN_PARTS,
+        )
 
     def _put(self, upload: Upload, condition: dict[str, Any]) -> str:
         if upload.final:

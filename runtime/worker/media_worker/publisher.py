@@ -24,6 +24,7 @@ from media_platform.contract.object_keys import RunKeys, audio_track, text_track
 from media_platform.contract.run import Rendition, Run
 from media_platform.contract.video import timestamp
 from media_worker.ffmpeg import AUDIO_BANDWIDTH
+from media_worker.languages import language_tag
 from media_worker.objects import (
     FINISHED,
     GROWING,
@@ -293,30 +294,36 @@ class Publisher:
 def sounds(plan: Plan) -> list[Alternative]:
     """Return the sound tracks of a plan as viewers can choose them."""
     streams = plan.source.audio
-    names = _distinct([stream.title or stream.language or "main" for stream in streams])
+    tags = [language_tag(stream.language) for stream in streams]
+    names = _distinct(
+        [stream.title or tag or "main" for stream, tag in zip(streams, tags, strict=True)]
+    )
     return [
         Alternative(
             track=audio_track(number),
             name=name,
-            language=stream.language,
+            language=tag,
             default=number == 0,
         )
-        for number, (stream, name) in enumerate(zip(streams, names, strict=True))
+        for number, (name, tag) in enumerate(zip(names, tags, strict=True))
     ]
 
 
 def texts(plan: Plan) -> list[Alternative]:
     """Return the subtitles of a plan as viewers can choose them."""
     streams = plan.source.texts
-    names = _distinct([stream.title or stream.language or "subtitles" for stream in streams])
+    tags = [language_tag(stream.language) for stream in streams]
+    names = _distinct(
+        [stream.title or tag or "subtitles" for stream, tag in zip(streams, tags, strict=True)]
+    )
     return [
         Alternative(
             track=text_track(number),
             name=name,
-            language=stream.language,
+            language=tag,
             forced=stream.forced,
         )
-        for number, (stream, name) in enumerate(zip(streams, names, strict=True))
+        for number, (stream, name, tag) in enumerate(zip(streams, names, tags, strict=True))
     ]
 
 

@@ -246,6 +246,17 @@ class RunLedger:
                 return Opened(run, reopened)
         raise TransientError(f"video {job.video_id} changed {_CONFLICT_TRIES} times in a row")
 
+    def finished(self, job: TranscodeJob) -> Run | Settled:
+        """Return the run of a job that adds to what viewers have."""
+        video, run = self.video(job.video_id), self.run(job)
+        if video is None or video.status is not VideoStatus.READY:
+            return Settled("the video is not ready")
+        if run is None or video.current_run != job.run_id or run.status is not RunStatus.COMPLETE:
+            return Settled("the run is not the one that viewers have")
+        if video.tenant != job.tenant:
+            return Settled("the job is of another tenant than the video")
+        return run
+
     def claim(
         self, job: TranscodeJob, name: str, *, forgive: bool = False
     ) -> HeldPart | Busy | Done:

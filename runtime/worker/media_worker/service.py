@@ -16,13 +16,14 @@ from botocore.config import Config
 
 from media_platform.contract.environment import WorkerEnvironment
 from media_worker import ffmpeg
-from media_worker.assignment import JobSettings, Services
 from media_worker.ecs_service import Resting, TaskProtection
 from media_worker.job_queue import JobQueue
 from media_worker.metrics import emit
 from media_worker.objects import S3ObjectStore, S3RangeReader
 from media_worker.runs import RunLedger
+from media_worker.tenants import TenantSlots
 from media_worker.worker import Worker, WorkerSettings
+from media_worker.workplace import JobSettings, Services
 
 STOP_SECONDS = 4.5
 """Time in which a job is given back; then the process ends anyway."""
@@ -67,6 +68,7 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker
     sqs = session.client("sqs", config=config)
     dynamodb = session.client("dynamodb", config=config)
     visibility = environment.visibility_timeout_seconds
+    protection = TaskProtection(agent_uri)
     express, jobs = (
         JobQueue(sqs, url, environment.dead_letter_queue_url)
         for url in (environment.express_queue_url, environment.queue_url)
@@ -76,6 +78,12 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker
         services=Services(
             jobs=jobs,
             ledger=RunLedger(dynamodb, environment.table_name, environment.home_region, visibility),
+            slots=TenantSlots(
+                dynamodb,
+                environment.table_name,
+                limit=environment.max_tenant_parts,
+                lease_seconds=visibility,
+            ),
             store=S3ObjectStore(s3, environment.media_bucket),
             open_source=lambda job: S3RangeReader(s3, job.bucket, job.key, job.version_id),
             settings=JobSettings(
@@ -86,14 +94,16 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker
                 chunk_seconds=environment.chunk_seconds,
                 chunks_in_flight=environment.chunks_in_flight,
                 old_run_seconds=environment.old_run_seconds,
+                measure_quality=bool(environment.measure_quality),
             ),
             emit=functools.partial(emit, environment.stage),
         ),
-        protection=TaskProtection(agent_uri),
+        protection=protection,
         resting=Resting(
             session.client("application-autoscaling", config=config),
             environment.scalable_target,
             environment.idle_seconds,
+            protection,
         ),
         settings=WorkerSettings(
             visibility_timeout_seconds=visibility,

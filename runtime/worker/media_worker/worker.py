@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from media_platform.contract import metrics
 from media_platform.contract.jobs import START
 from media_platform.contract.video import Failure
-from media_worker.assignment import Assignment, BusyError, NothingToDoError, Services
+from media_worker.assignment import Assignment, BusyError, NothingToDoError, PostponedError
 from media_worker.cancellation import Cancellation
 from media_worker.ecs_service import Resting, TaskProtection
 from media_worker.faults import BadInputError, StoppedError, StopReason
@@ -29,6 +29,7 @@ from media_worker.job_queue import (
 )
 from media_worker.metrics import seconds_since
 from media_worker.runs import HeldPart
+from media_worker.workplace import Services
 
 RECEIVE_HIDE_SECONDS = 10
 """How long a message is hidden that is handed to a worker which has just gone."""
@@ -227,8 +228,13 @@ class Worker:
             self._give_up(message, source, str(error))
             return
         log = self._log.bind(video_id=job.video_id, run_id=job.run_id, part=job.part)
-        assignment = Assignment(job, self._services, hand.cancellation, forgive=message.redriven)
-        assignment.light = hand.light
+        assignment = Assignment(
+            job,
+            self._services,
+            hand.cancellation,
+            light=hand.light,
+            forgive=message.redriven,
+        )
         if self._stopping.is_set():
             hand.cancellation.cancel(StopReason.INTERRUPTED)
         try:
@@ -253,14 +259,9 @@ class Worker:
                 queue_wait_seconds=round(wait, 3),
             )
 
-        def renew() -> None:
-            for held in assignment.held:
-                held.renew()
-            self._services.ledger.check(job)
-
         with Heartbeat(
             lambda: source.hide(message, visibility),
-            renew,
+            assignment.renew,
             self._protection.protect,
             interval_seconds=visibility / 3,
             cancellation=cancellation,
@@ -289,6 +290,10 @@ class Worker:
             case BusyError():
                 log.info("another worker holds the part", seconds=verdict.seconds)
                 source.hide(message, verdict.seconds + 1)
+            case PostponedError():
+                # A new message, since receives are counted, and this may go on for long.
+                self._services.jobs.send(assignment.job, delay_seconds=verdict.seconds)
+                source.delete(message)
             case StoppedError(reason=StopReason.INTERRUPTED):
                 log.info("interrupted, the job goes back")
                 _each(assignment.held, HeldPart.release)
@@ -338,7 +343,12 @@ class Worker:
         source.hide(message, round(pause))
 
     def _fail(self, held: HeldPart, failure: Failure) -> None:
-        held.fail(failure)
+        """End the run; the parts of one that is complete already may fail without a consequence."""
+        try:
+            held.fail(failure)
+        except StoppedError as error:
+            self._log.info("the run has ended before", why=error.reason)
+            return
         self._services.emit(
             {metrics.JOBS_FAILED: 1},
             video_id=held.job.video_id,

@@ -1,0 +1,249 @@
+"""Making the parts of a run: the plan, the chunks of the picture, the sound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from media_platform.contract import metrics
+from media_platform.contract.object_keys import text_track, video_track
+from media_platform.contract.run import Part, Span
+from media_worker import loudness, plans
+from media_worker.encode import encode_sound, encode_video, make_poster
+from media_worker.faults import StoppedError, StopReason, TransientError
+from media_worker.objects import FINISHED, Upload
+from media_worker.planning import FrameRange, Plan, check_source, make_plan
+from media_worker.probe import probe
+from media_worker.publisher import sounds
+from media_worker.recorder import Recorder
+from media_worker.runs import HeldPart
+from media_worker.segments import audio_segment_samples
+from media_worker.uploads import Uploader
+from media_worker.workplace import Workplace
+
+POSTER_TYPE = "image/jpeg"
+TEXT_TYPE = "text/vtt"
+
+
+def plan_run(place: Workplace) -> Plan:
+    """Look at the source, and write down how it becomes a ladder.
+
+    Raises:
+    BadInputError: If it cannot become a video.
+    TransientError: If it could not be read.
+    StoppedError: If the job was stopped, or the run has ended.
+    """
+    settings = place.services.settings
+    reader_head = place.source.head
+    source = probe(place.bench, reader_head)
+    check_source(
+        source,
+        max_pixels=settings.max_pixels,
+        max_duration_seconds=settings.max_duration_seconds,
+        max_frame_rate=settings.max_frame_rate,
+    )
+    plan = make_plan(source, settings.chunk_seconds)
+    place.log.info(
+        "planned",
+        format=source.format_name,
+        frame_rate=str(plan.frame_rate),
+        frames=plan.frames,
+        chunks=len(plan.chunks),
+        rungs=[rung.height for rung in plan.rungs],
+        audio=len(source.audio),
+        texts=len(source.texts),
+    )
+    place.services.ledger.plan(
+        place.job,
+        plan=plans.to_text(plan),
+        chunks=len(plan.chunks),
+        frame_rate=str(plan.frame_rate),
+        has_audio=bool(source.audio),
+        **({} if plan.seconds is None else {"duration_seconds": round(float(plan.seconds), 3)}),
+    )
+    # Another worker may have been faster, with a newer version of this code.
+    run = place.services.ledger.run(place.job)
+    if run is None or run.plan is None:
+        raise StoppedError(StopReason.SETTLED)
+    return plans.from_text(run.plan)
+
+
+class Maker:
+    """Makes parts of one run.
+
+    Args:
+        plan: The plan of the run.
+        place: What the work needs.
+        advanced: Called when more of a part was written down.
+    """
+
+    def __init__(self, plan: Plan, place: Workplace, advanced: Callable[[], None]) -> None:
+        self._plan = plan
+        self._place = place
+        self._advanced = advanced
+
+    def chunk(self, number: int, held: HeldPart) -> None:
+        """Encode what is left of a chunk, and write it down."""
+        plan, grid = self._plan, self._plan.grid
+        frames = plan.chunks[number]
+        begun = time.monotonic()
+        with (
+            self._place.uploader() as uploader,
+            Recorder(
+                held,
+                self._place.services.ledger,
+                tracks=[video_track(rung.height) for rung in plan.rungs],
+                picture=True,
+                first_segment=frames.start // grid.segment_frames,
+                keys=self._place.keys,
+                uploader=uploader,
+                cancellation=self._place.cancellation,
+                recorded=self._advanced,
+            ) as recorder,
+        ):
+            left = FrameRange(frames.start + held.part.samples, frames.end)
+            encoded, cpu = 0, 0.0
+            # After a segment that is not full nothing can follow.
+            if left.start % grid.segment_frames == 0 and left.start != left.end:
+                result = encode_video(plan, left, self._place.bench, recorder)
+                encoded, cpu = result.decoded, result.cpu_seconds
+            if number == 0:
+                self._make_poster(uploader)
+            recorder.finish(
+                cpu_seconds=held.part.cpu_seconds + cpu,
+                bytes_in=held.part.bytes_in + self._place.source.bytes_read,
+                bytes_out=held.part.bytes_out + recorder.bytes_out,
+            )
+        took = time.monotonic() - begun
+        self._place.log.info(
+            "chunk done",
+            chunk=number,
+            frames=held.part.samples,
+            encoded=encoded,
+            seconds=round(took, 3),
+            cpu_seconds=round(cpu, 3),
+        )
+        self._place.emit(
+            {
+                metrics.CHUNKS_COMPLETED: 1,
+                metrics.CHUNK_RETRIES: held.attempt - 1,
+                metrics.BYTES_IN: held.part.bytes_in,
+                metrics.BYTES_OUT: held.part.bytes_out,
+                **(
+                    {metrics.ENCODE_SPEED_RATIO: float(encoded / plan.frame_rate) / took}
+                    if encoded
+                    else {}
+                ),
+            }
+        )
+
+    def _make_poster(self, uploader: Uploader) -> None:
+        uploader.submit(
+            Upload(
+                key=self._place.keys.poster,
+                body=make_poster(self._plan, self._place.bench),
+                content_type=POSTER_TYPE,
+                cache_control=FINISHED,
+            ),
+            lambda: None,
+        )
+
+    def sound(self, held: HeldPart) -> None:
+        """Encode what is left of the sound, and write it down, with the subtitles."""
+        plan = self._plan
+        frames = plan.frames if held.part.frames is None else held.part.frames
+        gains = held.part.gains
+        if gains is None:
+            gains = tuple(
+                loudness.gain(
+                    loudness.measure(
+                        self._place.bench,
+                        stream.index,
+                        format_name=plan.source.format_name,
+                        seek_origin=plan.source.origin - plan.source.format_start,
+                        seconds=plan.seconds,
+                    )
+                )
+                for stream in plan.source.audio
+            )
+            held.note(gains=gains)
+            self._place.log.info("loudness measured", gains=gains)
+        with (
+            self._place.uploader() as uploader,
+            Recorder(
+                held,
+                self._place.services.ledger,
+                tracks=[sound.track for sound in sounds(plan)],
+                picture=False,
+                first_segment=0,
+                keys=self._place.keys,
+                uploader=uploader,
+                cancellation=self._place.cancellation,
+                recorded=self._advanced,
+            ) as recorder,
+        ):
+            encoded = encode_sound(
+                plan,
+                self._place.bench,
+                recorder,
+                loudness=[
+                    loudness.filters(gain, stream.channels)
+                    for gain, stream in zip(gains, plan.source.audio, strict=True)
+                ],
+                frames=frames,
+            )
+            recorder.finish(
+                texts=self._upload_texts(encoded.texts, held.attempt, uploader),
+                cpu_seconds=held.part.cpu_seconds + encoded.cpu_seconds,
+            )
+        self._place.log.info("sound done", samples=held.part.samples, texts=len(held.part.texts))
+
+    def _upload_texts(
+        self, texts: tuple[str | None, ...], attempt: int, uploader: Uploader
+    ) -> tuple[str, ...]:
+        """Publish the subtitles; return the paths of their files below the run, in order."""
+        paths = []
+        for number, text in enumerate(texts):
+            path = ""
+            if text is not None:
+                path = f"{text_track(number)}/{attempt}/subtitles.vtt"
+                upload = Upload(
+                    key=self._place.keys.prefix + path, body=text.encode(), content_type=TEXT_TYPE
+                )
+                uploader.submit(upload, lambda: None)
+            paths.append(path)
+        return tuple(paths)
+
+    def reopen_sound(self, sound: Part, frames: int) -> HeldPart:
+        """Take the sound to make its end again, now that the end of the picture is known.
+
+        What is kept may be listed already: no more than lies before the last segment of the
+        picture.
+        """
+        grid = self._plan.grid
+        keep = min(sound.segments, -(-frames // grid.segment_frames)) - 1
+        held = self._place.services.ledger.reopen(
+            self._place.job,
+            sound,
+            frames=frames,
+            spans=_first(sound.spans, keep),
+            samples=sum(
+                audio_segment_samples(grid.segment_seconds, index) for index in range(keep)
+            ),
+        )
+        if held is None:
+            raise TransientError("the sound changed while it was verified")
+        self._place.log.info("sound is made again from a segment on", segment=keep, frames=frames)
+        return held
+
+
+def _first(spans: tuple[Span, ...], segments: int) -> tuple[Span, ...]:
+    """Return the spans of the first ``segments`` segments."""
+    kept = []
+    for span in spans:
+        count = min(span.segments, segments)
+        if count > 0:
+            kept.append(replace(span, segments=count))
+        segments -= count
+    return tuple(kept)
