@@ -75,8 +75,8 @@ class Resting:
     Args:
         client: Client for the region.
         scalable_target: Resource id of the service in Application Auto Scaling.
-        idle_seconds: Time without a job after which the minimum is lowered, and lowered again, since
-            a worker that raised it may have died.
+        idle_seconds: Time without a job after which the minimum is lowered; and again after as long
+            a time, since a worker that raised it may have died.
         protection: Scale-in protection of the task.
     """
 
