@@ -50,6 +50,13 @@ def configure_logging() -> None:
     )
 
 
+def processors() -> int:
+    """Return how many processors this process may use, which may be fewer than the machine has."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker:
     """Return the worker that ``environment`` describes.
 
@@ -90,7 +97,7 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker
                 max_pixels=environment.max_pixels,
                 max_duration_seconds=environment.max_duration_seconds,
                 max_frame_rate=environment.max_frame_rate,
-                threads=os.cpu_count() or 1,
+                threads=processors(),
                 chunk_seconds=environment.chunk_seconds,
                 chunks_in_flight=environment.chunks_in_flight,
                 old_run_seconds=environment.old_run_seconds,
