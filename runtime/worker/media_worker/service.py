@@ -52,9 +52,8 @@ def configure_logging() -> None:
 
 def processors() -> int:
     """Return how many processors this process may use, which may be fewer than the machine has."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker:
