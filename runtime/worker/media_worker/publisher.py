@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 
 import structlog
@@ -119,10 +119,11 @@ class Publisher:
         with self._lock:
             standing = self._ledger.standing(self._job)
             listing = self._listing(standing)
-            if self._is_due(standing.run, listing) and self._ledger.take_turn(
-                self._job, standing.run
-            ):
-                self._publish(standing, listing)
+            if self._is_due(standing.run, listing):
+                # Read after the parts: what stands in them has its init segments noted in the run.
+                run = self._ledger.take_turn(self._job, standing.run)
+                if run is not None:
+                    self._publish(replace(standing, run=run), listing)
             return standing
 
     def finish(self, run: Run, listing: Listing, master: str) -> None:
@@ -130,6 +131,10 @@ class Publisher:
         with self._lock:
             self._write_playlists(run, listing, ended=True)
             self._store.put(self._master(master, final=True))
+            if run.playable_at is None and self._ledger.note(
+                self._job, run, playable_at=timestamp()
+            ):
+                self._tell_playable()
 
     def renditions(self, run: Run, frames: int) -> tuple[Rendition, ...]:
         """Return the ladder with ``frames`` of each rung."""
@@ -170,7 +175,8 @@ class Publisher:
         """Return what can be listed while the run is not complete.
 
         Of the sound nothing is listed beyond the picture. And what ends with the picture waits
-        until it is known where that is: the number of frames is an estimate up to then.
+        until it is known where that is, the last segment of both: the number of frames is an
+        estimate up to then, and the sound is made to end with it.
         """
         grid = self._plan.grid
         picture = self._attempts_until(standing.joined)
@@ -178,7 +184,7 @@ class Publisher:
             picture = (*picture, *standing.partial.attempts)
         if standing.joined >= len(self._plan.chunks) - 1:
             picture = picture[:-1]
-        sound = standing.sound.attempts[: len(picture)] if standing.sound else ()
+        sound = standing.sound.attempts[:-1][: len(picture)] if standing.sound else ()
         return Listing(
             picture=picture,
             frames=len(picture) * grid.segment_frames,
@@ -220,12 +226,14 @@ class Publisher:
             with suppress(ObjectChangedError):  # somebody was faster
                 self._store.replace(self._master(text, final=False), None)
             values["playable_at"] = timestamp()
-        self._ledger.note(self._job, **values)
-        if run.playable_at is None:
-            structlog.get_logger().info(
-                "playable", video_id=self._job.video_id, run_id=self._job.run_id
-            )
-            self._playable()
+        if self._ledger.note(self._job, run, **values) and run.playable_at is None:
+            self._tell_playable()
+
+    def _tell_playable(self) -> None:
+        structlog.get_logger().info(
+            "playable", video_id=self._job.video_id, run_id=self._job.run_id
+        )
+        self._playable()
 
     def _percent(self, frames: int) -> int:
         """Per cent of the planned frames; 100 is for complete runs only."""
