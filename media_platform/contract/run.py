@@ -157,6 +157,7 @@ class Part:
         attempt: Number of the worker that holds it; every take-over raises it.
         lease_until: Unix seconds until which no other worker takes it over.
         failures: Transient failures so far; interruptions do not count.
+        forgiven: Id of the message for which failures were last forgotten.
         done: Whether nothing is left to do.
         spans: Its segments in order.
         samples: Frames in them, or samples of sound.
@@ -177,6 +178,7 @@ class Part:
     attempt: int = 1
     lease_until: int = 0
     failures: int = 0
+    forgiven: str | None = None
     done: bool = False
     spans: tuple[Span, ...] = ()
     samples: int = 0

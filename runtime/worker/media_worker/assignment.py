@@ -66,7 +66,7 @@ class Assignment:
         cancellation: Stops it.
         light: Set once what is left to do takes little of the machine, so that the worker may begin
             with something else.
-        forgive: Whether an operator sent it again: failures so far are forgotten.
+        forgive: Id of the message if an operator sent it again: failures so far are forgotten.
 
     Attributes:
         job: The job of the message.
@@ -80,7 +80,7 @@ class Assignment:
         cancellation: Cancellation,
         *,
         light: threading.Event,
-        forgive: bool,
+        forgive: str | None,
     ) -> None:
         self.job = job
         self.failing: HeldPart | None = None
@@ -147,12 +147,14 @@ class Assignment:
         if self.job.part != START and not (kind == "video" and number.isdecimal()):
             raise NothingToDoError(f"{self.job.part!r} is not a part that is known")
         self._take_slot()
-        opened = self._place.services.ledger.open(self.job, forgive=self._forgive)
+        redriven = self._forgive is not None
+        opened = self._place.services.ledger.open(self.job, forgive=redriven)
         if isinstance(opened, Settled):
             raise NothingToDoError(opened.why)
         if opened.run.plan is not None:
             self._plan = plans.from_text(opened.run.plan)
-        if opened.reopened:
+        if redriven:
+            # Each time that it comes: whoever opened the run again may have died before this.
             self._send_unfinished()
         if self.job.part == START:
             self._start()
@@ -170,24 +172,38 @@ class Assignment:
                     self._send_chunk(number)
                 # Two threads are about to use these.
                 _ = self._place.bench, self._maker, self._publisher
-        sound = None
-        if self._has_sound:
-            sound = threading.Thread(target=self._do_sound, name="sound", daemon=True)
-            sound.start()
-        if held is not None:
-            with self._holding(held):
-                self._maker.chunk(0, held)
-        self._send_chunk(self._place.services.settings.chunks_in_flight)
-        if held is not None:
-            self._advance()
-        self._light.set()
-        if sound is not None:
-            sound.join()
+        with self._sound_beside():
+            if held is not None:
+                with self._holding(held):
+                    self._maker.chunk(0, held)
+            self._send_chunk(self._place.services.settings.chunks_in_flight)
+            if held is not None:
+                self._advance()
+            self._light.set()
         self._place.cancellation.check()
         if self._sound_busy is not None:
             raise self._sound_busy
         if held is None:
             self._advance()
+
+    @contextmanager
+    def _sound_beside(self) -> Iterator[None]:
+        """Do the sound while the block runs, and until it is done or stopped.
+
+        It never goes on behind the block: what it holds is let go of by whoever settles the job.
+        """
+        if not self._has_sound:
+            yield
+            return
+        sound = threading.Thread(target=self._do_sound, name="sound", daemon=True)
+        sound.start()
+        try:
+            yield
+        except Exception as error:
+            self._place.cancellation.fail(error)
+            raise
+        finally:
+            sound.join()
 
     def _do_sound(self) -> None:
         """Do the sound in a thread of its own; an error stops the whole assignment."""

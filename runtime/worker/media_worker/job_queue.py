@@ -18,6 +18,7 @@ from media_worker.faults import StoppedError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
 
 POLL_SECONDS = 20
 """Longest wait of a receive call that SQS offers."""
@@ -35,12 +36,14 @@ class Message:
     Attributes:
         body: The body.
         receipt: Handle of this delivery.
-        redriven: Whether an operator took it back from the dead-letter queue.
+        message_id: Names the message; the same with every delivery.
+        reason: Why it failed before, if an operator took it back from the dead-letter queue.
     """
 
     body: str
     receipt: str
-    redriven: bool = False
+    message_id: str = ""
+    reason: str | None = None
 
 
 class NotAJobError(ValueError):
@@ -103,16 +106,22 @@ class JobQueue:
             MessageAttributeNames=[DEAD_LETTER_REASON],
         )
         for message in answer.get("Messages", []):
-            redriven = DEAD_LETTER_REASON in message.get("MessageAttributes", {})
-            return Message(message["Body"], message["ReceiptHandle"], redriven)
+            attribute = message.get("MessageAttributes", {}).get(DEAD_LETTER_REASON)
+            return Message(
+                body=message["Body"],
+                receipt=message["ReceiptHandle"],
+                message_id=message["MessageId"],
+                reason=None if attribute is None else attribute.get("StringValue", ""),
+            )
         return None
 
-    def send(self, job: TranscodeJob, *, delay_seconds: int = 0) -> None:
+    def send(self, job: TranscodeJob, *, delay_seconds: int = 0, reason: str | None = None) -> None:
         """Send a job; those of one tenant do not hold up those of others.
 
         Args:
             job: The job.
             delay_seconds: Time until it can be received.
+            reason: Why it failed before, of a job that an operator took back. Default: it did not.
 
         Source: Amazon SQS Developer Guide, "Amazon SQS fair queues".
         """
@@ -121,6 +130,7 @@ class JobQueue:
             MessageBody=job.to_json(),
             MessageGroupId=job.tenant,
             DelaySeconds=delay_seconds,
+            MessageAttributes={} if reason is None else _reason(reason),
         )
 
     def hide(self, message: Message, seconds: int) -> None:
@@ -140,13 +150,13 @@ class JobQueue:
         self._client.send_message(
             QueueUrl=self._dead_letter_queue_url,
             MessageBody=message.body,
-            MessageAttributes={
-                DEAD_LETTER_REASON: {
-                    "DataType": "String",
-                    "StringValue": _printable(reason)[:_REASON_CHARACTERS] or "unknown",
-                }
-            },
+            MessageAttributes=_reason(reason),
         )
+
+
+def _reason(text: str) -> dict[str, MessageAttributeValueTypeDef]:
+    value = _printable(text)[:_REASON_CHARACTERS] or "unknown"
+    return {DEAD_LETTER_REASON: {"DataType": "String", "StringValue": value}}
 
 
 def _printable(text: str) -> str:

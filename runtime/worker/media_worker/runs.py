@@ -95,11 +95,9 @@ class Opened:
 
     Attributes:
         run: The run.
-        reopened: Whether it had failed, and goes on because an operator wants it to.
     """
 
     run: Run
-    reopened: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +205,7 @@ class RunLedger:
             if why := _settled(video, job):
                 return Settled(why)
             assert video is not None  # noqa: S101 - it would be settled
-            run, reopened = self.run(job), False
+            run = self.run(job)
             if run is None:
                 run = Run(
                     video_id=job.video_id,
@@ -225,7 +223,7 @@ class RunLedger:
                     }
                 ]
             elif run.status is RunStatus.FAILED and forgive:
-                run, reopened = replace(run, status=RunStatus.RUNNING), True
+                run = replace(run, status=RunStatus.RUNNING)
                 writes = [self.run_update(job, RunStatus.FAILED, {"status": "RUNNING"})]
             elif run.status is not RunStatus.RUNNING:
                 return Settled(f"the run is {run.status}")
@@ -243,7 +241,7 @@ class RunLedger:
                 )
                 writes = [*begin.writes, *writes]
             if self.write(writes):
-                return Opened(run, reopened)
+                return Opened(run)
         raise TransientError(f"video {job.video_id} changed {_CONFLICT_TRIES} times in a row")
 
     def finished(self, job: TranscodeJob) -> Run | Settled:
@@ -258,14 +256,15 @@ class RunLedger:
         return run
 
     def claim(
-        self, job: TranscodeJob, name: str, *, forgive: bool = False
+        self, job: TranscodeJob, name: str, *, forgive: str | None = None
     ) -> HeldPart | Busy | Done:
         """Take a part of the run, if it is to be worked on.
 
         Args:
             job: The job that needs it.
             name: The part.
-            forgive: Whether its failures are forgotten.
+            forgive: Id of the message for which its failures are forgotten, once, however often
+                the message comes. Default: they count on.
         """
         for _ in range(_CONFLICT_TRIES):
             now = int(time.time())
@@ -332,23 +331,35 @@ class RunLedger:
             run = self.run(job)
         raise TransientError(f"the inits of run {job.run_id} kept changing")
 
-    def take_turn(self, job: TranscodeJob, run: Run) -> bool:
-        """Be the one who publishes now; tell whether it worked."""
-        now = int(time.time() * 1000)
-        update = self.run_update(job, RunStatus.RUNNING, {"published_at": now})["Update"]
-        update["ConditionExpression"] += " AND #published_at = :seen"
-        update["ExpressionAttributeValues"][":seen"] = to_wire(run.published_at)
-        return self.succeeds(self.client.update_item, _without_table(update))
+    def take_turn(self, job: TranscodeJob, run: Run) -> Run | None:
+        """Be the one who publishes now; return the run as it is then, ``None`` if another is."""
+        now = max(int(time.time() * 1000), run.published_at + 1)
+        update = self._in_turn(job, run, {"published_at": now})
+        try:
+            answer = self.client.update_item(
+                TableName=self.table_name, ReturnValues="ALL_NEW", **update
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return None
+        return Run.from_item(answer["Attributes"])
 
-    def note(self, job: TranscodeJob, **values: Any) -> None:
-        """Write progress into the run.
+    def note(self, job: TranscodeJob, run: Run, **values: Any) -> bool:
+        """Write down what was published; tell whether it was still our turn.
 
-        Raises:
-            StoppedError: If the run has ended.
+        Args:
+            job: A job of the run.
+            run: The run as :meth:`take_turn` returned it.
+            **values: Fields of the run.
         """
+        return self.succeeds(self.client.update_item, self._in_turn(job, run, values))
+
+    def _in_turn(self, job: TranscodeJob, run: Run, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an update of a run on the condition that nobody took a turn since it was read."""
         update = self.run_update(job, RunStatus.RUNNING, values)["Update"]
-        if not self.succeeds(self.client.update_item, _without_table(update)):
-            raise StoppedError(StopReason.SETTLED)
+        update["ConditionExpression"] += " AND #published_at = :seen"
+        update["ExpressionAttributeNames"]["#published_at"] = "published_at"
+        update["ExpressionAttributeValues"][":seen"] = to_wire(run.published_at)
+        return _without_table(update)
 
     def note_download(self, job: TranscodeJob, height: int) -> None:
         """Write down that a progressive MP4 exists."""
@@ -417,7 +428,7 @@ class RunLedger:
         return [Part.from_item(item) for item in answer["Items"]]
 
     def _take(
-        self, job: TranscodeJob, name: str, part: Part | None, now: int, *, forgive: bool
+        self, job: TranscodeJob, name: str, part: Part | None, now: int, *, forgive: str | None
     ) -> Part | None:
         """Hold the part; ``None`` if somebody else was faster."""
         if part is None:
@@ -426,12 +437,13 @@ class RunLedger:
                 run_id=job.run_id,
                 name=name,
                 lease_until=now + self.lease_seconds,
+                forgiven=forgive,
             )
             put = {"Item": part.to_item(), "ConditionExpression": "attribute_not_exists(pk)"}
             return part if self.succeeds(self.client.put_item, put) else None
         after = replace(part, attempt=part.attempt + 1, lease_until=now + self.lease_seconds)
-        if forgive:
-            after = replace(after, failures=0)
+        if forgive is not None and forgive != part.forgiven:
+            after = replace(after, failures=0, forgiven=forgive)
         write = _part_update(part, after)
         write["ConditionExpression"] += " AND lease_until = :seen_lease"
         write["ExpressionAttributeValues"][":seen_lease"] = to_wire(part.lease_until)

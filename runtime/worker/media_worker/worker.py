@@ -233,7 +233,7 @@ class Worker:
             self._services,
             hand.cancellation,
             light=hand.light,
-            forgive=message.redriven,
+            forgive=None if message.reason is None else message.message_id,
         )
         if self._stopping.is_set():
             hand.cancellation.cancel(StopReason.INTERRUPTED)
@@ -292,7 +292,9 @@ class Worker:
                 source.hide(message, verdict.seconds + 1)
             case PostponedError():
                 # A new message, since receives are counted, and this may go on for long.
-                self._services.jobs.send(assignment.job, delay_seconds=verdict.seconds)
+                self._services.jobs.send(
+                    assignment.job, delay_seconds=verdict.seconds, reason=message.reason
+                )
                 source.delete(message)
             case StoppedError(reason=StopReason.INTERRUPTED):
                 log.info("interrupted, the job goes back")
