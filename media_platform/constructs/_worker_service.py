@@ -266,8 +266,6 @@ class WorkerService(Construct):
         store.grant_use_table(
             role,
             actions=[
-                "dynamodb:BatchGetItem",
-                "dynamodb:ConditionCheckItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
                 "dynamodb:Query",
