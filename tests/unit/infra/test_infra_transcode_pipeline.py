@@ -278,8 +278,6 @@ def test_grants_of_the_worker(stages: Stages) -> None:
     }
     service_arn = f"arn:aws:ecs:us-east-1:ACCOUNT:service/<ApiCluster>/{service}"
     assert made.grants("TranscodeWorkersTaskTaskRole") == {
-        "dynamodb:BatchGetItem": {"<StoreTable.Arn>"},
-        "dynamodb:ConditionCheckItem": {"<StoreTable.Arn>"},
         "dynamodb:GetItem": {"<StoreTable.Arn>"},
         "dynamodb:PutItem": {"<StoreTable.Arn>"},
         "dynamodb:Query": {"<StoreTable.Arn>"},
