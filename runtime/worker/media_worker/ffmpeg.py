@@ -289,7 +289,10 @@ def sound(
             there.
     """
     source = plan.source
-    argv = [*_head(), "-max_error_rate", "1", "-discard:v", "all", *_input(url, max_pixels)]
+    argv = [*_head(), "-max_error_rate", "1", "-discard:v", "all"]
+    if source.texts:
+        argv += ["-bsf:s", f"noise=drop='gt(size,{_LONGEST_CUE})'"]
+    argv += _input(url, max_pixels)
     for stream in source.audio:
         argv += ["-map", f"0:{stream.index}", "-vn", *_CLEAN]
         argv += ["-af", f"asetpts=PTS-({float(source.origin):.6f})/TB,{DOWN_MIX},apad=pad_len=1"]
@@ -314,6 +317,9 @@ def sound(
         argv += ["-bsf:s", cues, "-f", "webvtt", f"pipe:{pipe}"]
     return argv
 
+
+_LONGEST_CUE = 65_536
+"""Bytes of a cue; ffmpeg takes minutes for one of megabytes, and then gives up altogether."""
 
 DOWN_MIX = f"aformat=sample_fmts=flt:sample_rates={AUDIO_RATE}:channel_layouts=stereo"
 """Makes two channels of any number; what comes out louder than full scale is not clipped here."""

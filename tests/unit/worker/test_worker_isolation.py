@@ -9,11 +9,13 @@ import json
 import os
 import platform
 import socket
+import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -285,6 +287,90 @@ def test_proxy_reads_each_block_once_and_only_what_is_asked_for() -> None:
             fetch(proxy.url, f"bytes={5 * BLOCK_BYTES}-{6 * BLOCK_BYTES - 1}")
     assert source.reads == [(5 * BLOCK_BYTES, 6 * BLOCK_BYTES)]
     assert max(end - start for start, end in source.reads) <= BLOCK_BYTES
+
+
+def test_proxy_reads_ahead_only_for_who_reads_on() -> None:
+    source = Source(40 * BLOCK_BYTES)
+    with SourceProxy(source, source.size()) as proxy:
+        for start in (0, 20 * BLOCK_BYTES):  # as ffmpeg seeks: open to the end, and soon closed
+            request = urllib.request.Request(  # noqa: S310
+                proxy.url, headers={"Range": f"bytes={start}-"}
+            )
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+                assert len(answer.read(1000)) == 1000
+    assert len(source.reads) <= 8
+    source.reads.clear()
+    with SourceProxy(source, source.size()) as proxy:
+        assert len(fetch(proxy.url)[1]) == source.size()
+    assert sorted(source.reads) == [
+        (n * BLOCK_BYTES, (n + 1) * BLOCK_BYTES) for n in range(source.size() // BLOCK_BYTES)
+    ]
+
+
+def test_proxy_turns_away_more_connections_than_children_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(source_proxy, "CONNECTIONS", 2)
+    source = Source(64 * BLOCK_BYTES)
+    with SourceProxy(source, source.size()) as proxy, ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(urllib.request.urlopen(proxy.url, timeout=10))  # noqa: S310
+        with pytest.raises((ConnectionError, http.client.HTTPException, urllib.error.URLError)):
+            fetch(proxy.url, "bytes=0-9")
+        stack.close()
+        while True:  # room is made once both have noticed
+            with suppress(ConnectionError, http.client.HTTPException, urllib.error.URLError):
+                assert fetch(proxy.url, "bytes=0-9")[0] == 206
+                break
+
+
+def test_proxy_serves_no_more_than_it_is_told_to() -> None:
+    source = Source(10 * BLOCK_BYTES)
+    with SourceProxy(source, source.size()) as proxy:
+        with proxy.serving_at_most(3 * BLOCK_BYTES) as served:
+            with pytest.raises(http.client.IncompleteRead):
+                fetch(proxy.url)
+            assert served.exhausted
+        assert proxy.failure is None
+        assert len(fetch(proxy.url)[1]) == source.size()
+
+
+READERS = """
+import resource, sys, threading, urllib.request
+import media_worker.worker
+from media_worker.source_proxy import SourceProxy
+
+class Reader:
+    def size(self): return 10 * 1024**3
+    def read(self, start, end): return bytes(end - start)
+
+def follow(url, start):
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"})
+    with urllib.request.urlopen(request) as answer:
+        for _ in range(1000): answer.read(100_000)
+
+with SourceProxy(Reader(), Reader().size()) as proxy:
+    threads = [threading.Thread(target=follow, args=(proxy.url, n * 1024**3)) for n in range(6)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+if sys.platform == "linux":  # where getrusage tells of the process that started this one as well
+    status = open("/proc/self/status").read()
+    print(int(status.partition("VmHWM:")[2].split()[0]) * 1024)
+else:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_worker_stays_small_however_large_the_source_is() -> None:
+    """Six children read 100 MB each of ten GiB; the modules of the worker are counted as well."""
+    done = subprocess.run(
+        [sys.executable, "-c", READERS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert int(done.stdout.split()[-1]) < 120 * 1024**2
 
 
 def test_proxy_keeps_a_bounded_number_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
