@@ -1,0 +1,13 @@
+"""What the benchmarks of the worker share: sources, a stage on the emulator, peers, figures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".local" / "bench"
+"""Where generated sources and measurements are kept between runs."""
+
+# The worker is no part of the installed package.
+sys.path[:0] = [str(ROOT), str(ROOT / "runtime" / "worker")]
