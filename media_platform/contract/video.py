@@ -108,6 +108,7 @@ class Video:
         uploaded_at: Time at which the upload was taken in.
         ready_at: Time at which it became READY.
         deleted_at: Time at which it was deleted.
+        traceparent: Trace of the request that created it, which its transcoding continues.
     """
 
     video_id: str
@@ -135,6 +136,7 @@ class Video:
     uploaded_at: str | None = None
     ready_at: str | None = None
     deleted_at: str | None = None
+    traceparent: str | None = None
 
     @classmethod
     def from_item(cls, item: Mapping[str, Mapping[str, Any]]) -> Self:
