@@ -61,8 +61,10 @@ def binary() -> Path:
     )
 
 
-def _head(level: str = "error") -> list[str]:
-    return [str(binary()), "-nostdin", "-hide_banner", "-nostats", "-v", level, "-copyts"]
+def _head(level: str = "error", *, restarts: bool = False) -> list[str]:
+    """Begin a command line; times stay those of the source, unless its clock starts anew."""
+    start = [str(binary()), "-nostdin", "-hide_banner", "-nostats", "-v", level]
+    return start if restarts else [*start, "-copyts"]
 
 
 def _input(url: str, max_pixels: int) -> list[str]:
@@ -78,16 +80,22 @@ def _input(url: str, max_pixels: int) -> list[str]:
 
 
 _CLEAN = ("-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1")
+_SAME_CLOCK = ("-map", "0:v:0", "-map", "0:a:0?", "-c", "copy", "-f", "null", "-")
+"""An output that makes all command lines see the same streams, and so mend the same times."""
+
 _FRAGMENTED = "+cmaf+empty_moov+frag_discont+skip_trailer"
 
 
-def first_frame(url: str, video_index: int, max_pixels: int) -> list[str]:
+def first_frame(
+    url: str, video_index: int, max_pixels: int, *, restarts: bool = False
+) -> list[str]:
     """Decode one frame, and let ``showinfo`` tell of it on standard error."""
     return [
-        *_head("info"),
+        *_head("info", restarts=restarts),
         *_input(url, max_pixels),
         *("-map", f"0:{video_index}", "-vf", "showinfo", "-frames:v", "1"),
         *("-fps_mode", "passthrough", "-f", "null", "-"),
+        *(("-frames:v", "1", "-frames:a", "1", *_SAME_CLOCK) if restarts else ()),
     ]
 
 
@@ -128,7 +136,12 @@ def video(
         threads: Threads of each encoder.
     """
     rate, grid = plan.frame_rate, plan.grid
-    argv = [*_head(), "-progress", "pipe:1", *_seek(plan, frames.start, pre_roll)]
+    argv = [
+        *_head(restarts=plan.source.restarts),
+        "-progress",
+        "pipe:1",
+        *_seek(plan, frames.start, pre_roll),
+    ]
     argv += [*_input(url, max_pixels), "-filter_complex", filters(plan, frames)]
     argv += ["-map", "[count]", "-c:v", "wrapped_avframe", "-fps_mode", "passthrough"]
     argv += ["-f", "null", "-"]
@@ -143,7 +156,7 @@ def video(
         argv += ["-video_track_timescale", str(grid.timescale), "-f", "mp4", "-write_btrt", "0"]
         argv += ["-movflags", f"{_FRAGMENTED}+frag_keyframe"]
         argv += ["-fragment_index", str(frames.start // grid.gop_frames + 1), f"pipe:{pipe}"]
-    return argv
+    return [*argv, *_SAME_CLOCK] if plan.source.restarts else argv
 
 
 def _seek(plan: Plan, start: int, pre_roll: Fraction) -> list[str]:
@@ -153,6 +166,8 @@ def _seek(plan: Plan, start: int, pre_roll: Fraction) -> list[str]:
     screen at the cut is known, and open GOPs have their references.
     """
     source = plan.source
+    if source.restarts:
+        return []
     time = source.origin + start / plan.frame_rate - source.format_start - pre_roll
     return ["-noaccurate_seek", "-ss", f"{float(time):.6f}"] if start and time > 0 else []
 
@@ -289,7 +304,8 @@ def sound(
             there.
     """
     source = plan.source
-    argv = [*_head(), "-max_error_rate", "1", "-discard:v", "all"]
+    argv = [*_head(restarts=source.restarts), "-max_error_rate", "1"]
+    argv += [] if source.restarts else ["-discard:v", "all"]
     if source.texts:
         argv += ["-bsf:s", f"noise=drop='gt(size,{_LONGEST_CUE})'"]
     argv += _input(url, max_pixels)
@@ -315,7 +331,7 @@ def sound(
     for text, pipe in zip(source.texts, text_pipes, strict=True):
         argv += ["-map", f"0:{text.index}", "-vn", "-an", *_CLEAN[1:], "-c:s", "webvtt"]
         argv += ["-bsf:s", cues, "-f", "webvtt", f"pipe:{pipe}"]
-    return argv
+    return [*argv, *_SAME_CLOCK] if source.restarts else argv
 
 
 _LONGEST_CUE = 65_536

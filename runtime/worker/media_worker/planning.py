@@ -137,6 +137,8 @@ class Source:
         decoder_time_base: Seconds of one such tick.
         interlaced: Whether this frame was interlaced.
         fast: Whether it has more than 60 frames a second, so that some have to be left out.
+        restarts: Whether its clock starts anew on the way, as in files that were joined; then times
+            do not say where in the file something is, and it can only be read from the start.
     """
 
     format_name: str
@@ -163,6 +165,7 @@ class Source:
     interlaced: bool
     primaries: int = UNSPECIFIED
     fast: bool = False
+    restarts: bool = False
 
     @property
     def origin(self) -> Fraction:
@@ -259,13 +262,14 @@ def make_plan(source: Source, chunk_seconds: int) -> Plan:
     # Where the end could not be found ahead, the result is held against what the header says.
     end = source.video_promise if source.video_end is None else source.video_end
     frames = None if end is None else max(1, round((end - source.origin) * rate))
+    chunks = choose_chunks(frames, grid.segment_frames, chunk_seconds // SEGMENT_SECONDS)
     return Plan(
         source=source,
         frame_rate=rate,
         frames=frames,
         grid=grid,
         rungs=choose_ladder(source.displayed_size, rate),
-        chunks=choose_chunks(frames, grid.segment_frames, chunk_seconds // SEGMENT_SECONDS),
+        chunks=(FrameRange(0, None),) if source.restarts else chunks,
     )
 
 

@@ -89,7 +89,9 @@ def probe(bench: Workbench, head: bytes) -> Source:
         raise BadInputError(*facts["fault"])
     if facts.get("oversize"):
         raise too_many_pixels(facts["width"], facts["height"], bench.max_pixels)
-    first_pts, time_base, interlaced = _first_frame(bench, facts["video_index"])
+    first_pts, time_base, interlaced = _first_frame(
+        bench, facts["video_index"], restarts=facts["restarts"]
+    )
     source = Source(
         format_name=facts["format_name"],
         format_start=Fraction(facts["format_start"]),
@@ -114,6 +116,7 @@ def probe(bench: Workbench, head: bytes) -> Source:
         first_pts=first_pts,
         decoder_time_base=time_base,
         interlaced=interlaced,
+        restarts=facts["restarts"],
     )
     return settle(source)
 
@@ -167,9 +170,11 @@ def _run(bench: Workbench, argv: list[str]) -> tuple[bytes, int, str]:
     return output, code, log
 
 
-def _first_frame(bench: Workbench, video_index: int) -> tuple[int, Fraction, bool]:
+def _first_frame(
+    bench: Workbench, video_index: int, *, restarts: bool
+) -> tuple[int, Fraction, bool]:
     """Ask the encoding binary for its first frame: another demuxer may begin elsewhere."""
-    argv = ffmpeg.first_frame(bench.source.url, video_index, bench.max_pixels)
+    argv = ffmpeg.first_frame(bench.source.url, video_index, bench.max_pixels, restarts=restarts)
     _, _, log = _run(bench, argv)
     frame = ffmpeg.read_first_frame(log)
     if frame is None:

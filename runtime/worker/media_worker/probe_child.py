@@ -27,6 +27,12 @@ START_SECONDS = 60
 """How far packets are looked at for the frame rate; a still picture may last as long as its sound.
 """
 
+PLACES = 10
+"""Places of a stream at which its clock is looked at."""
+
+_CLOCKED = frozenset({"mpegts", "mpeg"})
+"""Containers that can be joined by copying one behind the other."""
+
 LARGEST_PIXELS = 16_384 * 16_384
 """Pictures beyond are not decoded even to tell how large they are."""
 
@@ -104,9 +110,10 @@ def _facts(container: InputContainer, request: dict[str, Any]) -> dict[str, Any]
     if frame.width * frame.height > request["max_pixels"]:
         return {"width": frame.width, "height": frame.height, "oversize": True}
     start = container.start_time or 0
+    restarts = container.format.name in _CLOCKED and _restarts(container, video)
     header = _promise(container)
     own = None if header is None else _announced_end(video)
-    tail, video_tail = _tail(container, video, header)
+    tail, video_tail = (None, None) if restarts else _tail(container, video, header)
     if video_tail is None and own is not None:
         # The picture ends long before the sound.
         video_tail = _video_tail(container, video, own)
@@ -120,6 +127,7 @@ def _facts(container: InputContainer, request: dict[str, Any]) -> dict[str, Any]
         "packet_times": times,
         "average_rate": str(video.average_rate) if video.average_rate else None,
         "base_rate": str(video.base_rate) if video.base_rate else None,
+        "restarts": restarts,
         "width": frame.width,
         "height": frame.height,
         "rotation": _rotation(frame.rotation),
@@ -213,12 +221,31 @@ def _start(container: InputContainer, video: Any) -> tuple[list[int], Any]:
     return times, frame
 
 
+def _restarts(container: InputContainer, video: Any) -> bool:
+    """Tell whether times fall anywhere in the file, looking at a few places of it."""
+    latest: float | None = None
+    for number in range(PLACES):
+        try:
+            place = container.size * number // PLACES
+            container.seek(place, any_frame=True, unsupported_byte_offset=True)
+            packet = next((p for p in container.demux(video) if p.dts is not None), None)
+        except av.error.FFmpegError:
+            return False
+        if packet is None or packet.dts is None:
+            return False
+        time = float(packet.dts * video.time_base)
+        if latest is not None and time < latest - 1:
+            return True
+        latest = time
+    return False
+
+
 def _promise(container: InputContainer) -> int | None:
     """Return the end that the header claims for the longest stream, in microseconds.
 
     MPEG program and transport streams have no header that could claim one.
     """
-    if container.format.name in {"mpegts", "mpeg"}:
+    if container.format.name in _CLOCKED:
         return None
     streams = (*container.streams.video, *container.streams.audio)
     ends = [end for end in map(_announced_end, streams) if end is not None]
