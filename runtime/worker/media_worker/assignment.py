@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
+from structlog.contextvars import bound_contextvars
+
 from media_platform.contract import metrics
 from media_platform.contract.jobs import START, TranscodeJob
 from media_platform.contract.run import END, SOUND, Part, Run, video_part
+from media_platform.contract.tracing import TraceContext
 from media_worker import plans
 from media_worker.cancellation import Cancellation
 from media_worker.download import make_download
@@ -26,6 +29,7 @@ from media_worker.planning import Plan
 from media_worker.publisher import Publisher
 from media_worker.runs import Busy, Done, HeldPart, Settled
 from media_worker.tenants import RETRY_SECONDS, Slot
+from media_worker.threads import start_thread
 from media_worker.workplace import Services, Workplace
 
 
@@ -67,6 +71,8 @@ class Assignment:
         light: Set once what is left to do takes little of the machine, so that the worker may begin
             with something else.
         forgive: Id of the message if an operator sent it again: failures so far are forgotten.
+        waited: Seconds from the sending of the message to its receipt, if they are known.
+        trace: What the messages that it sends continue. Default: nothing.
 
     Attributes:
         job: The job of the message.
@@ -81,12 +87,17 @@ class Assignment:
         *,
         light: threading.Event,
         forgive: str | None,
+        waited: float | None = None,
+        trace: TraceContext | None = None,
     ) -> None:
         self.job = job
         self.failing: HeldPart | None = None
         self._place = Workplace(job, services, cancellation)
         self._light = light
         self._forgive = forgive
+        self._waited = waited
+        self._trace = trace
+        self._first_chunk_done = threading.Event()
         self._lock = threading.Lock()
         self._held: dict[str, HeldPart] = {}
         self._slot: Slot | None = None
@@ -165,17 +176,20 @@ class Assignment:
         """Plan the run; encode its first chunk, and its sound beside it."""
         held = self._claim(video_part(0))
         if held is not None:
+            self._tell_wait(held, {metrics.QUEUE_WAIT_SECONDS: seconds_since(self.job.queued_at)})
             with self._holding(held):
                 if self._plan is None:
-                    self._plan = plan_run(self._place)
+                    with self._place.span("plan"):
+                        self._plan = plan_run(self._place, held)
                 for number in range(1, self._place.services.settings.chunks_in_flight):
                     self._send_chunk(number)
                 # Two threads are about to use these.
                 _ = self._place.bench, self._maker, self._publisher
         with self._sound_beside():
             if held is not None:
-                with self._holding(held):
+                with self._doing("encode", held):
                     self._maker.chunk(0, held)
+            self._first_chunk_done.set()
             self._send_chunk(self._place.services.settings.chunks_in_flight)
             if held is not None:
                 self._advance()
@@ -211,7 +225,7 @@ class Assignment:
             held = self._claim(SOUND)
             if held is not None:
                 with self._holding(held):
-                    self._maker.sound(held)
+                    self._maker.sound(held, self._first_chunk_done)
                 self._advance()
         except BusyError as error:
             self._sound_busy = error
@@ -223,7 +237,9 @@ class Assignment:
             raise NothingToDoError(f"there is no chunk {number} in the plan of the run")
         held = self._claim(video_part(number))
         if held is not None:
-            with self._holding(held):
+            if self._waited is not None:
+                self._tell_wait(held, {metrics.CHUNK_WAIT_SECONDS: self._waited})
+            with self._doing("encode", held):
                 self._maker.chunk(number, held)
         self._send_chunk(number + self._place.services.settings.chunks_in_flight)
         self._advance()
@@ -239,7 +255,7 @@ class Assignment:
         held = self._claim(self.job.part)
         if held is None:
             return
-        with self._holding(held):
+        with self._doing("download", held):
             size = make_download(
                 plan=plans.from_text(run.plan),
                 run=run,
@@ -252,7 +268,9 @@ class Assignment:
                 cancellation=self._place.cancellation,
             )
             services.ledger.note_download(self.job, height)
-            held.note(done=True, lease_until=0, bytes_out=size)
+            held.spend(bytes_out=size)
+            held.note(done=True, lease_until=0)
+            self._place.wrote(size)
         self._place.log.info("download made", height=height, bytes=size)
 
     def _advance(self) -> None:
@@ -271,7 +289,7 @@ class Assignment:
                     return
                 held = self._claim(SOUND)
                 if held is not None:
-                    with self._holding(held):
+                    with self._doing("sound", held):
                         self._maker.sound(held)
             held = self._claim(END)
         except BusyError:
@@ -279,18 +297,24 @@ class Assignment:
                 raise
             return
         if held is not None:
-            with self._holding(held):
+            with self._doing("end", held):
                 self._end(held, standing.run)
 
     def _end(self, held: HeldPart, run: Run) -> None:
         """Verify the run and make the video READY."""
         plan, settings = self._known_plan, self._place.services.settings
-        ending = Ending(plan=plan, place=self._place, publisher=self._publisher)
+        ending = Ending(
+            plan=plan,
+            place=self._place,
+            publisher=self._publisher,
+            bench=self._place.bench_for(held),
+        )
         verified = ending.verify(self._mend_sound)
         renditions = ending.publish(verified)
         quality = ending.quality(verified) if settings.measure_quality else {}
         seconds = round(float(verified.frames / plan.frame_rate), 3)
-        cpu = sum(part.cpu_seconds for part in (*verified.chunks, verified.sound) if part)
+        parts = (*verified.chunks, verified.sound)
+        cpu = sum(part.cpu_seconds for part in parts if part) + held.cpu_seconds
         held.complete(
             duration_seconds=seconds,
             size=plan.source.displayed_size,
@@ -315,7 +339,7 @@ class Assignment:
 
     def _mend_sound(self, sound: Part, frames: int) -> Part:
         held = self._maker.reopen_sound(sound, frames)
-        with self._holding(held):
+        with self._doing("sound", held):
             self._maker.sound(held)
         return held.part
 
@@ -333,9 +357,23 @@ class Assignment:
                 self._was_done = True
                 return None
         self._place.log.info(
-            "part taken", held=name, attempt=claim.attempt, failures=claim.part.failures
+            "part taken", part=name, attempt=claim.attempt, failures=claim.part.failures
         )
         return claim
+
+    def _tell_wait(self, held: HeldPart, waited: dict[str, float]) -> None:
+        """Emit how long a part waited for its first worker."""
+        if held.attempt == 1:
+            self._place.emit(waited)
+
+    @contextmanager
+    def _doing(self, name: str, held: HeldPart) -> Iterator[None]:
+        """Hold a part while the block makes it, as a span of its own."""
+        with (
+            self._holding(held),
+            self._place.span(name, media__part=held.part.name, media__attempt=held.attempt),
+        ):
+            yield
 
     @contextmanager
     def _holding(self, held: HeldPart) -> Iterator[None]:
@@ -344,7 +382,8 @@ class Assignment:
             self._held[held.part.name] = held
         try:
             self._place.cancellation.check()
-            yield
+            with bound_contextvars(part=held.part.name, attempt=held.attempt):
+                yield
         except BaseException as error:
             if self.failing is None and not isinstance(error, StoppedError):
                 self.failing = held
@@ -369,7 +408,7 @@ class Assignment:
 
     def _send_chunk(self, number: int) -> None:
         if number < len(self._known_plan.chunks):
-            self._place.services.jobs.send(self.job.for_part(video_part(number)))
+            self._send(video_part(number))
 
     def _send_unfinished(self) -> None:
         """Send every part again that is to be done now and is not: their messages may be gone."""
@@ -383,7 +422,10 @@ class Assignment:
             if released and video_part(number) not in done:
                 self._send_chunk(number)
         if self.job.part != START:
-            self._place.services.jobs.send(self.job.for_part(START))
+            self._send(START)
+
+    def _send(self, part: str) -> None:
+        self._place.services.jobs.send(self.job.for_part(part), trace=self._trace)
 
     @property
     def _known_plan(self) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,24 +11,35 @@ from media_platform.contract import metrics
 from media_platform.contract.object_keys import text_track, video_track
 from media_platform.contract.run import Part, Span
 from media_worker import loudness, plans
-from media_worker.encode import encode_sound, encode_video, make_poster
+from media_worker.cancellation import Cancellation
+from media_worker.encode import TrackSink, encode_sound, encode_video, make_poster
 from media_worker.faults import StoppedError, StopReason, TransientError
 from media_worker.objects import FINISHED, Upload
 from media_worker.planning import FrameRange, Plan, check_source, make_plan
-from media_worker.probe import probe
+from media_worker.probe import Workbench, probe
 from media_worker.publisher import sounds
 from media_worker.recorder import Recorder
 from media_worker.runs import HeldPart
-from media_worker.segments import audio_segment_samples
+from media_worker.segments import Segment, audio_segment_samples
 from media_worker.uploads import Uploader
 from media_worker.workplace import Workplace
+
+_FIRST_SOUND = 2
+"""Segments of sound that are made at once: what the first chunk of the picture needs to be played.
+"""
+
+_LOOK_SECONDS = 0.2
 
 POSTER_TYPE = "image/jpeg"
 TEXT_TYPE = "text/vtt"
 
 
-def plan_run(place: Workplace) -> Plan:
+def plan_run(place: Workplace, held: HeldPart) -> Plan:
     """Look at the source, and write down how it becomes a ladder.
+
+    Args:
+        place: What the work needs.
+        held: The part for which it is done.
 
     Raises:
     BadInputError: If it cannot become a video.
@@ -36,7 +48,7 @@ def plan_run(place: Workplace) -> Plan:
     """
     settings = place.services.settings
     reader_head = place.source.head
-    source = probe(place.bench, reader_head)
+    source = probe(place.bench_for(held), reader_head)
     check_source(
         source,
         max_pixels=settings.max_pixels,
@@ -86,7 +98,7 @@ class Maker:
     def chunk(self, number: int, held: HeldPart) -> None:
         """Encode what is left of a chunk, and write it down."""
         plan, grid = self._plan, self._plan.grid
-        frames = plan.chunks[number]
+        frames, bench = plan.chunks[number], self._place.bench_for(held)
         begun = time.monotonic()
         with (
             self._place.uploader() as uploader,
@@ -103,62 +115,61 @@ class Maker:
             ) as recorder,
         ):
             left = FrameRange(frames.start + held.part.samples, frames.end)
-            encoded, cpu = 0, 0.0
+            encoded, took = 0, 0.0
             # After a segment that is not full nothing can follow.
             if left.start % grid.segment_frames == 0 and left.start != left.end:
-                result = encode_video(plan, left, self._place.bench, recorder)
-                encoded, cpu = result.decoded, result.cpu_seconds
+                encoded = encode_video(plan, left, bench, recorder).decoded
+                took = time.monotonic() - begun
             if number == 0:
-                self._make_poster(uploader)
-            recorder.finish(
-                cpu_seconds=held.part.cpu_seconds + cpu,
-                bytes_in=held.part.bytes_in + self._place.source.bytes_read,
-                bytes_out=held.part.bytes_out + recorder.bytes_out,
-            )
-        took = time.monotonic() - begun
+                self._make_poster(uploader, bench)
+            self._place.put_down_reading(held)
+            recorder.finish()
         self._place.log.info(
             "chunk done",
             chunk=number,
             frames=held.part.samples,
             encoded=encoded,
-            seconds=round(took, 3),
-            cpu_seconds=round(cpu, 3),
+            seconds=round(time.monotonic() - begun, 3),
+            cpu_seconds=round(held.part.cpu_seconds, 3),
         )
         self._place.emit(
             {
                 metrics.CHUNKS_COMPLETED: 1,
                 metrics.CHUNK_RETRIES: held.attempt - 1,
-                metrics.BYTES_IN: held.part.bytes_in,
-                metrics.BYTES_OUT: held.part.bytes_out,
                 **(
                     {metrics.ENCODE_SPEED_RATIO: float(encoded / plan.frame_rate) / took}
-                    if encoded
+                    if encoded and took
                     else {}
                 ),
             }
         )
 
-    def _make_poster(self, uploader: Uploader) -> None:
+    def _make_poster(self, uploader: Uploader, bench: Workbench) -> None:
         uploader.submit(
             Upload(
                 key=self._place.keys.poster,
-                body=make_poster(self._plan, self._place.bench),
+                body=make_poster(self._plan, bench),
                 content_type=POSTER_TYPE,
                 cache_control=FINISHED,
             ),
             lambda: None,
         )
 
-    def sound(self, held: HeldPart) -> None:
-        """Encode what is left of the sound, and write it down, with the subtitles."""
-        plan = self._plan
+    def sound(self, held: HeldPart, go_on: threading.Event | None = None) -> None:
+        """Encode what is left of the sound, and write it down, with the subtitles.
+
+        Args:
+            held: The sound.
+            go_on: If there is one, no more than the first segments are made until it is set.
+        """
+        plan, bench = self._plan, self._place.bench_for(held)
         frames = plan.frames if held.part.frames is None else held.part.frames
         gains = held.part.gains
         if gains is None:
             gains = tuple(
                 loudness.gain(
                     loudness.measure(
-                        self._place.bench,
+                        bench,
                         stream.index,
                         format_name=plan.source.format_name,
                         seek_origin=plan.source.origin - plan.source.format_start,
@@ -185,18 +196,16 @@ class Maker:
         ):
             encoded = encode_sound(
                 plan,
-                self._place.bench,
-                recorder,
+                bench,
+                _Waiting(recorder, go_on, self._place.cancellation) if go_on else recorder,
                 loudness=[
                     loudness.filters(gain, stream.channels)
                     for gain, stream in zip(gains, plan.source.audio, strict=True)
                 ],
                 frames=frames,
             )
-            recorder.finish(
-                texts=self._upload_texts(encoded.texts, held.attempt, uploader),
-                cpu_seconds=held.part.cpu_seconds + encoded.cpu_seconds,
-            )
+            self._place.put_down_reading(held)
+            recorder.finish(texts=self._upload_texts(encoded.texts, held.attempt, uploader))
         self._place.log.info("sound done", samples=held.part.samples, texts=len(held.part.texts))
 
     def _upload_texts(
@@ -236,6 +245,29 @@ class Maker:
             raise TransientError("the sound changed while it was verified")
         self._place.log.info("sound is made again from a segment on", segment=keep, frames=frames)
         return held
+
+
+class _Waiting:
+    """Hands the first segments on, and the others once it may; the encoder waits meanwhile.
+
+    The sound of an hour would else take its share of the processors from the first chunk, and a
+    long video be playable later than a short one.
+    """
+
+    def __init__(self, sink: TrackSink, go_on: threading.Event, cancellation: Cancellation) -> None:
+        self._sink = sink
+        self._go_on = go_on
+        self._cancellation = cancellation
+
+    def init(self, track: int, data: bytes) -> None:
+        """Hand the init segment of a track on."""
+        self._sink.init(track, data)
+
+    def segment(self, track: int, segment: Segment) -> None:
+        """Hand a segment of a track on."""
+        while segment.index >= _FIRST_SOUND and not self._go_on.wait(_LOOK_SECONDS):
+            self._cancellation.check()
+        self._sink.segment(track, segment)
 
 
 def _first(spans: tuple[Span, ...], segments: int) -> tuple[Span, ...]:
