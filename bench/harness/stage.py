@@ -367,7 +367,8 @@ class Stage:
 def _client(endpoint: str, service: str) -> Any:
     key = (endpoint, service)
     if key not in _clients:
-        _clients[key] = boto3.client(
+        make: Any = boto3.client
+        _clients[key] = make(
             service,
             region_name=REGION,
             endpoint_url=endpoint,
