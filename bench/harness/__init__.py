@@ -9,5 +9,5 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".local" / "bench"
 """Where generated sources and measurements are kept between runs."""
 
-# The worker is no part of the installed package.
-sys.path[:0] = [str(ROOT), str(ROOT / "runtime" / "worker")]
+# The worker is no part of the installed package; and what is measured is this checkout.
+sys.path[:0] = [str(ROOT / folder) for folder in (".", "cli", "runtime/worker")]
