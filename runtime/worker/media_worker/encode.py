@@ -19,11 +19,8 @@ from media_worker.boxes import BoxError, Fragment, read_fragments
 from media_worker.faults import BadInputError, StoppedError, TransientError
 from media_worker.planning import FrameRange, Plan, too_long
 from media_worker.probe import Workbench
-from media_worker.sandbox import Limits
+from media_worker.sandbox import Limits, child_memory, is_crash
 from media_worker.segments import AudioSegmenter, GridError, Segment, VideoSegmenter
-
-_MEMORY = 6 * 1024**3
-"""Well below what the task has (8 GiB), so that a child fails before the worker is killed."""
 
 _PRE_ROLL = Fraction(1)
 _LONG_PRE_ROLL = Fraction(10)
@@ -79,7 +76,9 @@ def _limits(seconds: Fraction | float) -> Limits:
     """Return generous limits: an hour of video may take ten on a slow machine, but not forever."""
     wall = 300 + 20 * float(seconds)
     return Limits(
-        wall_seconds=wall, cpu_seconds=int(wall * (os.cpu_count() or 1)), memory_bytes=_MEMORY
+        wall_seconds=wall,
+        cpu_seconds=int(wall * (os.cpu_count() or 1)),
+        memory_bytes=child_memory(),
     )
 
 
@@ -198,6 +197,10 @@ def _encode_video(
             "damaged",
             "Most of the pictures in the file are damaged and cannot be shown. Please upload it"
             " again.",
+        )
+    if is_crash(code):
+        raise BadInputError(
+            "damaged", "The file is damaged in a way that ends every attempt to show its pictures."
         )
     if code:
         raise TransientError(f"ffmpeg ended with {code}: {log[-500:]}")

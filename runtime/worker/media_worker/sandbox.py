@@ -36,7 +36,7 @@ class Limits:
     Attributes:
         wall_seconds: Time after which it is killed.
         cpu_seconds: Processor time of all its threads.
-        memory_bytes: Address space.
+        memory_bytes: Address space; never more than :func:`child_memory`.
         open_files: File descriptors.
         file_bytes: Largest file that it may write in its working directory; by default none at all.
         processes: Whether it may start processes.
@@ -57,7 +57,7 @@ class Limits:
             {
                 "limits": {
                     "CPU": self.cpu_seconds,
-                    "AS": self.memory_bytes,
+                    "AS": min(self.memory_bytes, child_memory()),
                     "NOFILE": self.open_files,
                     "FSIZE": self.file_bytes,
                     "CORE": 0,
