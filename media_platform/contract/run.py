@@ -156,6 +156,7 @@ class Part:
         name: Which part (``video_part``, ``SOUND``, ``END``, ``download_part``).
         attempt: Number of the worker that holds it; every take-over raises it.
         lease_until: Unix seconds until which no other worker takes it over.
+        holder: Random name of whoever took it last, by which he knows it for his own.
         failures: Transient failures so far; interruptions do not count.
         forgiven: Id of the message for which failures were last forgotten.
         done: Whether nothing is left to do.
@@ -177,6 +178,7 @@ class Part:
     name: str
     attempt: int = 1
     lease_until: int = 0
+    holder: str | None = None
     failures: int = 0
     forgiven: str | None = None
     done: bool = False

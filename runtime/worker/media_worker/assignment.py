@@ -188,9 +188,8 @@ class Assignment:
         with self._sound_beside():
             if held is not None:
                 with self._doing("encode", held):
-                    self._maker.chunk(0, held)
+                    self._make_chunk(0, held)
             self._first_chunk_done.set()
-            self._send_chunk(self._place.services.settings.chunks_in_flight)
             if held is not None:
                 self._advance()
             self._light.set()
@@ -240,9 +239,17 @@ class Assignment:
             if self._waited is not None:
                 self._tell_wait(held, {metrics.CHUNK_WAIT_SECONDS: self._waited})
             with self._doing("encode", held):
-                self._maker.chunk(number, held)
-        self._send_chunk(number + self._place.services.settings.chunks_in_flight)
+                self._make_chunk(number, held)
         self._advance()
+
+    def _make_chunk(self, number: int, held: HeldPart) -> None:
+        """Encode a chunk, and let the next one of the video into the queue.
+
+        That one is sent before it is written down that this one is done, and by nobody who finds it
+        done: it is not forgotten when a worker dies, and messages that come twice do not multiply.
+        """
+        following = number + self._place.services.settings.chunks_in_flight
+        self._maker.chunk(number, held, finishing=lambda: self._send_chunk(following))
 
     def _download(self, height: int) -> None:
         """Make the progressive MP4 of a rung."""

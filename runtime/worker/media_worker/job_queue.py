@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -143,7 +144,9 @@ class JobQueue:
 
     def delete(self, message: Message) -> None:
         """Remove a message for good."""
-        self._client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message.receipt)
+        # The handle is invalid if an earlier try did it already, though its answer was lost.
+        with suppress(self._client.exceptions.ReceiptHandleIsInvalid):
+            self._client.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message.receipt)
 
     def dead_letter(self, message: Message, reason: str) -> None:
         """Put a copy of a message, with the reason, where people look after it."""

@@ -95,8 +95,14 @@ class Maker:
         self._place = place
         self._advanced = advanced
 
-    def chunk(self, number: int, held: HeldPart) -> None:
-        """Encode what is left of a chunk, and write it down."""
+    def chunk(self, number: int, held: HeldPart, *, finishing: Callable[[], None]) -> None:
+        """Encode what is left of a chunk, and write it down.
+
+        Args:
+            number: The chunk.
+            held: Its part.
+            finishing: Called before it is written down that the chunk is complete.
+        """
         plan, grid = self._plan, self._plan.grid
         frames, bench = plan.chunks[number], self._place.bench_for(held)
         begun = time.monotonic()
@@ -123,6 +129,7 @@ class Maker:
             if number == 0:
                 self._make_poster(uploader, bench)
             self._place.put_down_reading(held)
+            finishing()
             recorder.finish()
         self._place.log.info(
             "chunk done",

@@ -24,7 +24,9 @@ GROWING = "public, max-age=1"
 FINISHED = "public, max-age=3600"
 """For what is complete, but stands under a key that a later attempt writes as well."""
 
-_CONFLICT_CODES = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+_CONFLICT_STATUS = frozenset({404, 409, 412})
+"""Status of refused conditional writes; the code beside it is lost with the body of an answer."""
+
 _MISSING_CODES = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 
 
@@ -122,14 +124,14 @@ class S3ObjectStore:
         try:
             return self._put(upload, condition)
         except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code not in _CONFLICT_CODES | _MISSING_CODES:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _CONFLICT_STATUS:
                 raise
         stored = self.get(upload.key)
         if stored is not None and stored.body == upload.body:
             return stored.etag  # an earlier try of ours arrived, though its answer did not
         raise ObjectChangedError(upload.key)
 
+    @stamina.retry(on=(BotoCoreError, OSError), attempts=_READ_ATTEMPTS)
     def get(self, key: str) -> StoredObject | None:
         """Return an object, or ``None`` if there is none."""
         try:

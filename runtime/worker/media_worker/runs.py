@@ -7,10 +7,11 @@ raises the number; every write to it is on the condition that the number is stil
 from __future__ import annotations
 
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -266,14 +267,18 @@ class RunLedger:
             forgive: Id of the message for which its failures are forgotten, once, however often
                 the message comes. Default: they count on.
         """
+        holder = secrets.token_hex(8)
         for _ in range(_CONFLICT_TRIES):
             now = int(time.time())
             part = self.part(job, name)
             if part is not None and part.done:
                 return Done(part)
+            if part is not None and part.holder == holder:
+                # It was taken, but the answer was lost, and the client's next try refused.
+                return HeldPart(self, job, part)
             if part is not None and part.lease_until > now:
                 return Busy(part.lease_until - now)
-            taken = self._take(job, name, part, now, forgive=forgive)
+            taken = self._take(job, name, part, now, holder=holder, forgive=forgive)
             if taken is not None:
                 return HeldPart(self, job, taken)
         raise TransientError(f"part {name} changed {_CONFLICT_TRIES} times in a row")
@@ -286,9 +291,9 @@ class RunLedger:
             done=False,
             attempt=part.attempt + 1,
             lease_until=int(time.time()) + self.lease_seconds,
+            holder=secrets.token_hex(8),
         )
-        write = _part_update(part, after)
-        return HeldPart(self, job, after) if self.succeeds(self.client.update_item, write) else None
+        return HeldPart(self, job, after) if self.write_part(part, after) else None
 
     def plan(self, job: TranscodeJob, **values: Any) -> None:
         """Write down what was planned, if nobody has yet: all plans of a source are equal."""
@@ -428,20 +433,33 @@ class RunLedger:
         return [Part.from_item(item) for item in answer["Items"]]
 
     def _take(
-        self, job: TranscodeJob, name: str, part: Part | None, now: int, *, forgive: str | None
+        self,
+        job: TranscodeJob,
+        name: str,
+        part: Part | None,
+        now: int,
+        *,
+        holder: str,
+        forgive: str | None,
     ) -> Part | None:
-        """Hold the part; ``None`` if somebody else was faster."""
+        """Hold the part; ``None`` if somebody else was faster, or an earlier try of ours."""
         if part is None:
             part = Part(
                 video_id=job.video_id,
                 run_id=job.run_id,
                 name=name,
                 lease_until=now + self.lease_seconds,
+                holder=holder,
                 forgiven=forgive,
             )
             put = {"Item": part.to_item(), "ConditionExpression": "attribute_not_exists(pk)"}
             return part if self.succeeds(self.client.put_item, put) else None
-        after = replace(part, attempt=part.attempt + 1, lease_until=now + self.lease_seconds)
+        after = replace(
+            part,
+            attempt=part.attempt + 1,
+            lease_until=now + self.lease_seconds,
+            holder=holder,
+        )
         if forgive is not None and forgive != part.forgiven:
             after = replace(after, failures=0, forgiven=forgive)
         write = _part_update(part, after)
@@ -469,6 +487,24 @@ class RunLedger:
                 },
             }
         }
+
+    def write_part(self, before: Part, after: Part) -> bool:
+        """Change a part, unless somebody took it since it was read; tell whether it worked.
+
+        When the answer is lost the client tries again, and is refused where the first try has
+        changed what the condition is about: then what stands in the table is what we wrote.
+        """
+        write = _part_update(before, after)
+        try:
+            self.client.update_item(
+                TableName=self.table_name,
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **write,
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as error:
+            item: Any = error.response.get("Item")
+            return item is not None and _is_written(Part.from_item(item), before, after)
+        return True
 
     def succeeds(self, operation: Any, write: dict[str, Any]) -> bool:
         """Do a conditional write of one item; tell whether its condition held."""
@@ -505,20 +541,35 @@ def _without_table(update: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part_update(before: Part, after: Part) -> dict[str, Any]:
-    """Return an update of a part on the condition that nobody took it since it was read."""
+    """Return an update of a part on the condition that nobody took it since it was read.
+
+    Segments are added to those that were there: a write that was given up for lost, and arrives
+    after later ones, takes none back.
+    """
     old, new = before.to_item(), after.to_item()
     changed = {name: value for name, value in new.items() if old.get(name) != value}
+    seen = {"attempt": before.attempt, "done": before.done}
+    if after.samples != before.samples:
+        seen["samples"] = before.samples
     return {
         "Key": table.part_key(after.video_id, after.run_id, after.name).to_wire(),
         "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in changed),
-        "ConditionExpression": "#attempt = :held_attempt AND #done = :held_done",
-        "ExpressionAttributeNames": {f"#{name}": name for name in {*changed, "attempt", "done"}},
+        "ConditionExpression": " AND ".join(f"#{name} = :seen_{name}" for name in seen),
+        "ExpressionAttributeNames": {f"#{name}": name for name in {*changed, *seen}},
         "ExpressionAttributeValues": {
             **{f":{name}": value for name, value in changed.items()},
-            ":held_attempt": to_wire(before.attempt),
-            ":held_done": to_wire(before.done),
+            **{f":seen_{name}": to_wire(value) for name, value in seen.items()},
         },
     }
+
+
+def _is_written(stored: Part, before: Part, after: Part) -> bool:
+    """Tell whether a change of a part is in the table."""
+    return stored.attempt == after.attempt and all(
+        getattr(stored, field.name) == getattr(after, field.name)
+        for field in fields(after)
+        if getattr(before, field.name) != getattr(after, field.name)
+    )
 
 
 def _ended(status: RunStatus) -> dict[str, Any]:
@@ -717,7 +768,6 @@ class HeldPart:
             after = replace(self.part, **values)
             if after == self.part:
                 return
-            write = _part_update(self.part, after)
-            if not self._ledger.succeeds(self._ledger.client.update_item, write):
+            if not self._ledger.write_part(self.part, after):
                 raise StoppedError(StopReason.FENCE_LOST)
             self.part = after
