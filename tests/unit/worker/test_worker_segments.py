@@ -38,7 +38,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, FolderSink,
     sink = FolderSink(folder)
     with bench(path, folder) as workbench:
         plan = plan_of(path, workbench)
-        encode_video(plan, plan.ranges[0], workbench, sink)
+        encode_video(plan, FrameRange(0, None), workbench, sink)
     return plan, sink, path
 
 
@@ -207,7 +207,7 @@ def test_endless_video_is_stopped(encoded: tuple[Plan, FolderSink, Path], tmp_pa
         bench(path, tmp_path, max_seconds=2) as workbench,
         pytest.raises(Exception, match="longer"),
     ):
-        encode_video(plan, plan.ranges[0], workbench, FolderSink(tmp_path))
+        encode_video(plan, FrameRange(0, None), workbench, FolderSink(tmp_path))
 
 
 def test_segments_are_handed_on_while_encoding(
@@ -224,4 +224,4 @@ def test_segments_are_handed_on_while_encoding(
         bench(path, tmp_path) as workbench,
         pytest.raises(OSError, match=r"no room for 000000\.m4s of 0"),
     ):
-        encode_video(plan, plan.ranges[0], workbench, Full(tmp_path))
+        encode_video(plan, FrameRange(0, None), workbench, Full(tmp_path))
