@@ -59,8 +59,14 @@ class TraceContext:
             return None
         if not trace_id.strip("0") or not span_id.strip("0"):
             return None
-        bits = int(flags, 16)
-        return cls(trace_id, span_id, bool(bits & _SAMPLED), bool(bits & _RANDOM))
+        return cls.of(int(trace_id, 16), int(span_id, 16), int(flags, 16))
+
+    @classmethod
+    def of(cls, trace_id: int, span_id: int, flags: int) -> Self:
+        """Return the context of a span whose ids and flags are numbers."""
+        return cls(
+            f"{trace_id:032x}", f"{span_id:016x}", bool(flags & _SAMPLED), bool(flags & _RANDOM)
+        )
 
     @classmethod
     def new(cls) -> Self:
@@ -73,8 +79,12 @@ class TraceContext:
 
     def __str__(self) -> str:
         """Return the ``traceparent``."""
-        flags = _SAMPLED * self.sampled | _RANDOM * self.random
-        return f"00-{self.trace_id}-{self.span_id}-{flags:02x}"
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
+
+    @property
+    def flags(self) -> int:
+        """The flags as one number."""
+        return _SAMPLED * self.sampled | _RANDOM * self.random
 
     @property
     def x_ray(self) -> str:

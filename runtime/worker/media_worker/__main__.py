@@ -20,7 +20,7 @@ def main() -> int:
         return EXIT_CONFIGURATION
     from media_worker.service import serve  # noqa: PLC0415 - a bad environment is told at once
 
-    return serve(environment, os.environ.get("ECS_AGENT_URI"))
+    return serve(environment, os.environ)
 
 
 if __name__ == "__main__":

@@ -208,8 +208,7 @@ class Assignment:
         if not self._has_sound:
             yield
             return
-        sound = threading.Thread(target=self._do_sound, name="sound", daemon=True)
-        sound.start()
+        sound = start_thread("sound", self._do_sound)
         try:
             yield
         except Exception as error:
@@ -223,7 +222,7 @@ class Assignment:
         try:
             held = self._claim(SOUND)
             if held is not None:
-                with self._holding(held):
+                with self._doing("sound", held):
                     self._maker.sound(held, self._first_chunk_done)
                 self._advance()
         except BusyError as error:

@@ -21,6 +21,7 @@ from media_worker.key_frames import KeyFrame, bandwidth, key_frame_playlist, on_
 from media_worker.objects import FINISHED, Upload
 from media_worker.planning import Plan, check_frames
 from media_worker.playlists import AUDIO_CODEC, PLAYLIST_TYPE, Alternative, master_playlist
+from media_worker.probe import Workbench
 from media_worker.publisher import Listing, Publisher, sounds, texts
 from media_worker.segments import AUDIO_RATE, segment_name
 from media_worker.storyboard import make_storyboard
@@ -97,10 +98,14 @@ class Ending:
         plan: The plan.
         place: What the work needs.
         publisher: Publishes the playlists.
+        bench: What children are given.
     """
 
-    def __init__(self, *, plan: Plan, place: Workplace, publisher: Publisher) -> None:
+    def __init__(
+        self, *, plan: Plan, place: Workplace, publisher: Publisher, bench: Workbench
+    ) -> None:
         self._plan = plan
+        self._bench = bench
         self._publisher = publisher
         self._place = place
         self._job = place.job
@@ -178,7 +183,7 @@ class Ending:
 
         try:
             return quality.measure(
-                self._place.bench,
+                self._bench,
                 self._plan,
                 frames=verified.frames,
                 inits=[
@@ -241,8 +246,9 @@ class Ending:
             init=init,
             size=(rendition.width, rendition.height),
             read=read,
-            cancellation=self._place.bench.cancellation,
-            scratch=self._place.bench.scratch,
+            cancellation=self._bench.cancellation,
+            scratch=self._bench.scratch,
+            spent=self._bench.spent,
         )
         for name, body in files.items():
             kind = _TYPES[name[name.rindex(".") :]]

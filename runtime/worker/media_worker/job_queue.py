@@ -7,19 +7,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from media_platform.contract.ids import is_id
 from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
+from media_platform.contract.tracing import TRACEPARENT, TraceContext
 from media_worker.cancellation import Cancellation
 from media_worker.faults import StoppedError
+from media_worker.threads import make_thread
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageAttributeValueTypeDef
+    from mypy_boto3_sqs.type_defs import (
+        MessageAttributeValueTypeDef,
+        MessageSystemAttributeValueTypeDef,
+    )
 
 POLL_SECONDS = 20
 """Longest wait of a receive call that SQS offers."""
@@ -28,6 +33,13 @@ MAX_HIDE_SECONDS = 43_200
 """Longest visibility timeout of SQS: 12 hours."""
 
 _REASON_CHARACTERS = 1000
+
+
+class _Attributes(TypedDict, total=False):
+    """Arguments of ``SendMessage``."""
+
+    MessageAttributes: dict[str, MessageAttributeValueTypeDef]
+    MessageSystemAttributes: dict[Literal["AWSTraceHeader"], MessageSystemAttributeValueTypeDef]
 
 
 @dataclass(frozen=True)
@@ -39,12 +51,16 @@ class Message:
         receipt: Handle of this delivery.
         message_id: Names the message; the same with every delivery.
         reason: Why it failed before, if an operator took it back from the dead-letter queue.
+        sent_at: Unix seconds at which it was sent, if the queue tells.
+        trace: The trace that it is part of, if it carries one.
     """
 
     body: str
     receipt: str
     message_id: str = ""
     reason: str | None = None
+    sent_at: float | None = None
+    trace: TraceContext | None = None
 
 
 class NotAJobError(ValueError):
@@ -104,25 +120,38 @@ class JobQueue:
             MaxNumberOfMessages=1,
             WaitTimeSeconds=wait_seconds,
             VisibilityTimeout=hide_seconds,
-            MessageAttributeNames=[DEAD_LETTER_REASON],
+            MessageAttributeNames=[DEAD_LETTER_REASON, TRACEPARENT],
+            MessageSystemAttributeNames=["SentTimestamp"],
         )
         for message in answer.get("Messages", []):
-            attribute = message.get("MessageAttributes", {}).get(DEAD_LETTER_REASON)
+            attributes = message.get("MessageAttributes", {})
+            reason, trace = attributes.get(DEAD_LETTER_REASON), attributes.get(TRACEPARENT)
+            sent = message.get("Attributes", {}).get("SentTimestamp", "")
             return Message(
                 body=message["Body"],
                 receipt=message["ReceiptHandle"],
                 message_id=message["MessageId"],
-                reason=None if attribute is None else attribute.get("StringValue", ""),
+                reason=None if reason is None else reason.get("StringValue", ""),
+                sent_at=int(sent) / 1000 if sent.isdecimal() else None,
+                trace=None if trace is None else TraceContext.parse(trace.get("StringValue")),
             )
         return None
 
-    def send(self, job: TranscodeJob, *, delay_seconds: int = 0, reason: str | None = None) -> None:
+    def send(
+        self,
+        job: TranscodeJob,
+        *,
+        delay_seconds: int = 0,
+        reason: str | None = None,
+        trace: TraceContext | None = None,
+    ) -> None:
         """Send a job; those of one tenant do not hold up those of others.
 
         Args:
             job: The job.
             delay_seconds: Time until it can be received.
             reason: Why it failed before, of a job that an operator took back. Default: it did not.
+            trace: What the work on it continues. Default: nothing.
 
         Source: Amazon SQS Developer Guide, "Amazon SQS fair queues".
         """
@@ -131,7 +160,7 @@ class JobQueue:
             MessageBody=job.to_json(),
             MessageGroupId=job.tenant,
             DelaySeconds=delay_seconds,
-            MessageAttributes={} if reason is None else _reason(reason),
+            **_attributes(reason, trace),
         )
 
     def hide(self, message: Message, seconds: int) -> None:
@@ -153,13 +182,20 @@ class JobQueue:
         self._client.send_message(
             QueueUrl=self._dead_letter_queue_url,
             MessageBody=message.body,
-            MessageAttributes=_reason(reason),
+            **_attributes(reason, message.trace),
         )
 
 
-def _reason(text: str) -> dict[str, MessageAttributeValueTypeDef]:
-    value = _printable(text)[:_REASON_CHARACTERS] or "unknown"
-    return {DEAD_LETTER_REASON: {"DataType": "String", "StringValue": value}}
+def _attributes(reason: str | None, trace: TraceContext | None) -> _Attributes:
+    """Return what is sent beside the body of a message."""
+    ours: dict[str, Any] = {} if trace is None else trace.message_attributes()
+    if reason is not None:
+        text = _printable(reason)[:_REASON_CHARACTERS] or "unknown"
+        ours[DEAD_LETTER_REASON] = {"DataType": "String", "StringValue": text}
+    if trace is None:
+        return {"MessageAttributes": ours}
+    system: dict[Any, Any] = trace.system_attributes()
+    return {"MessageAttributes": ours, "MessageSystemAttributes": system}
 
 
 def _printable(text: str) -> str:
@@ -189,7 +225,7 @@ class Heartbeat:
         self._interval = interval_seconds
         self._cancellation = cancellation
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread = make_thread("heartbeat", self._run)
 
     def __enter__(self) -> Self:
         self._thread.start()

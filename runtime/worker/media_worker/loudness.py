@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from math import log10
@@ -26,6 +25,7 @@ from media_worker.faults import TransientError
 from media_worker.probe import Workbench
 from media_worker.sandbox import Limits
 from media_worker.segments import AUDIO_RATE
+from media_worker.threads import make_pool
 
 TARGET_LUFS = -16.0
 
@@ -191,7 +191,7 @@ def measure(
         return blocks(output)
 
     parts = windows(None if format_name in _WITHOUT_INDEX else seconds)
-    with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="loudness") as pool:
+    with make_pool("loudness", _AT_A_TIME) as pool:
         found = [loudness for some in pool.map(of, parts) for loudness in some]
     bench.check_source()
     return integrated(found)

@@ -1,21 +1,39 @@
 """Metrics in the CloudWatch embedded metric format: log lines from which CloudWatch makes metrics.
 
+What is emitted tells of something that is written in the table by then, under a condition that one
+worker alone can meet; so repeats of a message add nothing. A worker that is killed in between takes
+one with it: the numbers in the table are the exact ones.
+
 Source: Amazon CloudWatch User Guide, "Specification: Embedded metric format".
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import structlog
+
 from media_platform.contract.metrics import NAMESPACE
 
 
 def emit(stage: str, values: Mapping[str, float], **properties: str) -> None:
-    """Write metrics of a stage, with properties that can be searched for but are no dimensions."""
+    """Write metrics of a stage, with properties that can be searched for but are no dimensions.
+
+    What is bound for the log (ids of video, run, part and trace) is a property, too.
+
+    Args:
+        stage: Name of the stage, the one dimension.
+        values: The metrics by name; one that is no finite number is left out.
+        **properties: What else is known.
+    """
+    values = {name: value for name, value in values.items() if math.isfinite(value)}
+    if not values:
+        return
     definition = {
         "Namespace": NAMESPACE,
         "Dimensions": [["Stage"]],
@@ -23,12 +41,13 @@ def emit(stage: str, values: Mapping[str, float], **properties: str) -> None:
     }
     line = {
         "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [definition]},
+        **structlog.contextvars.get_contextvars(),
+        **properties,
         "Stage": stage,
         **values,
-        **properties,
     }
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    # It shares the lock of the log, so that lines of two threads are never mixed.
+    structlog.WriteLogger(sys.stdout).msg(json.dumps(line))
 
 
 def seconds_since(stamp: str) -> float:

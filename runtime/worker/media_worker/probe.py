@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -44,6 +45,7 @@ class Workbench:
         max_pixels: Largest picture that is decoded.
         max_duration_seconds: Longest video that is accepted.
         threads: Threads of each encoder.
+        spent: Takes the processor time of each child, in seconds. Default: nobody is told.
     """
 
     source: SourceProxy
@@ -52,6 +54,7 @@ class Workbench:
     max_pixels: int
     max_duration_seconds: int
     threads: int
+    spent: Callable[[float], None] | None = None
 
     def child(self, argv: list[str], limits: Limits, pipes: tuple[int, ...] = ()) -> Child:
         """Start a child in the sandbox."""
@@ -61,6 +64,7 @@ class Workbench:
             cancellation=self.cancellation,
             scratch=self.scratch,
             pipes=pipes,
+            spent=self.spent,
         )
 
     def check_source(self) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -44,6 +43,7 @@ from media_worker.playlists import (
 )
 from media_worker.runs import RunLedger, Standing
 from media_worker.segments import AUDIO_RATE, audio_segment_samples, segment_name
+from media_worker.threads import make_pool
 
 _TRIES = 20
 
@@ -230,9 +230,7 @@ class Publisher:
             self._tell_playable()
 
     def _tell_playable(self) -> None:
-        structlog.get_logger().info(
-            "playable", video_id=self._job.video_id, run_id=self._job.run_id
-        )
+        structlog.get_logger().info("playable")
         self._playable()
 
     def _percent(self, frames: int) -> int:
@@ -257,7 +255,7 @@ class Publisher:
             )
             self._replace(track, text, len(entries), ended=ended)
 
-        with ThreadPoolExecutor(len(tracks), thread_name_prefix="playlist") as pool:
+        with make_pool("playlist", len(tracks)) as pool:
             for done in [pool.submit(write, *track) for track in tracks]:
                 done.result()
 

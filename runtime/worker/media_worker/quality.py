@@ -13,7 +13,6 @@ import csv
 import io
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
 
@@ -24,6 +23,7 @@ from media_worker.planning import FrameRange, Plan
 from media_worker.probe import Workbench
 from media_worker.sandbox import Limits
 from media_worker.source_proxy import SourceProxy
+from media_worker.threads import make_pool
 
 WINDOWS = 3
 """Windows that are compared, evenly spread; each is the first GOP of a segment."""
@@ -180,7 +180,7 @@ def _run(
             threads=bench.threads,
         )
         child = stack.enter_context(bench.child(argv, _LIMITS, tuple(write for _, write in ends)))
-        pool = stack.enter_context(ThreadPoolExecutor(len(readers), thread_name_prefix="vmaf"))
+        pool = stack.enter_context(make_pool("vmaf", len(readers)))
         texts = list(pool.map(lambda reader: reader.read().decode(), readers))
         child.output.read()
         code = child.wait()

@@ -21,6 +21,7 @@ from media_worker.objects import Upload
 from media_worker.playlists import AUDIO_CODEC
 from media_worker.runs import HeldPart, RunLedger
 from media_worker.segments import Segment
+from media_worker.threads import make_thread
 from media_worker.uploads import Uploader
 
 VIDEO_TYPE = "video/mp4"
@@ -83,8 +84,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._dirty = threading.Event()
         self._closing = threading.Event()
-        self.bytes_out = 0
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread = make_thread("recorder", self._run)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -122,11 +122,11 @@ class Recorder:
         target = self._tracks[track]
         if segment.index < self._next:
             return
-        self.bytes_out += len(segment.data)
 
         def done() -> None:
             with self._lock:
                 target.uploaded[segment.index] = replace(segment, data=b"")
+            self._held.spend(bytes_out=len(segment.data))
             self._dirty.set()
 
         self._uploader.submit(

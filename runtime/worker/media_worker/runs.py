@@ -590,6 +590,8 @@ class HeldPart:
     def __init__(self, ledger: RunLedger, job: TranscodeJob, part: Part) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._spent = {"cpu_seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
         self.job = job
         self.part = part
 
@@ -597,6 +599,25 @@ class HeldPart:
     def attempt(self) -> int:
         """The number that fences every write."""
         return self.part.attempt
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time that was spent on the part so far, over all attempts that told."""
+        with self._counting:
+            return self.part.cpu_seconds + self._spent["cpu_seconds"]
+
+    def spend(self, *, cpu_seconds: float = 0.0, bytes_in: int = 0, bytes_out: int = 0) -> None:
+        """Put something down to the part; the next write says so. Safe from any thread.
+
+        Args:
+            cpu_seconds: Processor time.
+            bytes_in: Bytes read.
+            bytes_out: Bytes written.
+        """
+        with self._counting:
+            self._spent["cpu_seconds"] += cpu_seconds
+            self._spent["bytes_in"] += bytes_in
+            self._spent["bytes_out"] += bytes_out
 
     def renew(self) -> None:
         """Hold the part for another lease."""
@@ -746,7 +767,7 @@ class HeldPart:
             if part is None or part.attempt != self.attempt:
                 raise StoppedError(StopReason.FENCE_LOST)
             decision, further = decide(video)
-            after = replace(self.part, done=done, lease_until=0)
+            after = self._after(done=done, lease_until=0)
             writes = [
                 *decision.writes,
                 *further,
@@ -759,15 +780,29 @@ class HeldPart:
                 },
             ]
             if ledger.write(writes):
-                self.part = after
+                self._written(after)
                 return decision.video
         raise TransientError(f"video {job.video_id} kept changing")
 
     def _write(self, **values: Any) -> None:
         with self._lock:
-            after = replace(self.part, **values)
+            after = self._after(**values)
             if after == self.part:
                 return
             if not self._ledger.write_part(self.part, after):
                 raise StoppedError(StopReason.FENCE_LOST)
+            self._written(after)
+
+    def _after(self, **values: Any) -> Part:
+        """Return the part with new values, and with what was spent on it."""
+        with self._counting:
+            for name, spent in self._spent.items():
+                values[name] = getattr(self.part, name) + spent
+        return replace(self.part, **values)
+
+    def _written(self, after: Part) -> None:
+        """Note what the table holds now; what was spent meanwhile is still to be told."""
+        with self._counting:
+            for name in self._spent:
+                self._spent[name] -= getattr(after, name) - getattr(self.part, name)
             self.part = after

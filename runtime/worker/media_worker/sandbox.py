@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,7 @@ class Limits:
 
 
 _LOOPBACK = re.compile(r"http://127\.0\.0\.1:(\d+)/")
+_LOOPBACK_URL = re.compile(r"http://127\.0\.0\.1:\d+[\w/.~-]*")
 
 _PROGRAMS = tuple(
     str(path)
@@ -126,6 +127,7 @@ class Child:
         cancellation: Stops it.
         scratch: Its working directory.
         pipes: Writing ends that it inherits; they are closed here once it has them.
+        spent: Takes the processor time that it used, in seconds, once it has ended.
 
     Attributes:
         timed_out: Whether it was killed because its time was over.
@@ -140,8 +142,10 @@ class Child:
         cancellation: Cancellation,
         scratch: Path,
         pipes: Iterable[int] = (),
+        spent: Callable[[float], None] | None = None,
     ) -> None:
         pipes = tuple(pipes)
+        self._spent = spent
         self._stack = ExitStack()
         self._cancellation = cancellation
         self._log = bytearray()
@@ -199,8 +203,8 @@ class Child:
 
     @property
     def log(self) -> str:
-        """The end of what it wrote to standard error."""
-        return self._log.decode(errors="replace")
+        """The end of what it wrote to standard error, without the address of the source."""
+        return _LOOPBACK_URL.sub("<source>", self._log.decode(errors="replace"))
 
     def kill(self) -> None:
         """Kill it with everything that it started."""
@@ -245,6 +249,8 @@ class Child:
             self.cpu_seconds = usage.ru_utime + usage.ru_stime
             self._code = self._process.returncode = os.waitstatus_to_exitcode(status)
             self._ended.set()
+        if self._spent is not None:
+            self._spent(self.cpu_seconds)
 
     def _read_log(self) -> None:
         assert self._process.stderr is not None  # noqa: S101 - opened above

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Mapping
 
 import boto3
 import structlog
@@ -22,6 +24,7 @@ from media_worker.metrics import emit
 from media_worker.objects import S3ObjectStore, S3RangeReader
 from media_worker.runs import RunLedger
 from media_worker.tenants import TenantSlots
+from media_worker.tracing import Tracer, make_tracer
 from media_worker.worker import Worker, WorkerSettings
 from media_worker.workplace import JobSettings, Services
 
@@ -56,12 +59,13 @@ def processors() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker:
+def make_worker(environment: WorkerEnvironment, agent_uri: str | None, tracer: Tracer) -> Worker:
     """Return the worker that ``environment`` describes.
 
     Args:
         environment: The variables of the service.
         agent_uri: The endpoint of the ECS agent, or ``None`` outside of ECS.
+        tracer: Makes the spans of its work.
     """
     session = boto3.session.Session(region_name=environment.home_region)
     config = Config(
@@ -103,6 +107,7 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None) -> Worker
                 measure_quality=bool(environment.measure_quality),
             ),
             emit=functools.partial(emit, environment.stage),
+            tracer=tracer,
         ),
         protection=protection,
         resting=Resting(
@@ -128,12 +133,18 @@ def keep_secrets_from_children() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def serve(environment: WorkerEnvironment, agent_uri: str | None) -> int:
-    """Work until SIGTERM or SIGINT; return the exit code of the process."""
+def serve(environment: WorkerEnvironment, variables: Mapping[str, str]) -> int:
+    """Work until SIGTERM or SIGINT; return the exit code of the process.
+
+    Args:
+        environment: The variables of the service.
+        variables: All variables of the process: what ECS and OpenTelemetry say is there, too.
+    """
     configure_logging()
     keep_secrets_from_children()
     ffmpeg.binary()  # its absence shows at the start, not with the first job
-    worker = make_worker(environment, agent_uri)
+    tracer = make_tracer(variables, stage=environment.stage, region=environment.home_region)
+    worker = make_worker(environment, variables.get("ECS_AGENT_URI"), tracer)
     # A signal may reach any thread, and Python's handlers run in the main thread only, once it
     # wakes up; the write to the wake-up descriptor is what wakes it, from whichever thread.
     wake, notify = os.pipe()
@@ -156,8 +167,10 @@ def serve(environment: WorkerEnvironment, agent_uri: str | None) -> int:
     thread = threading.Thread(target=work, name="worker", daemon=True)
     thread.start()
     os.read(wake, 1)
+    last = time.monotonic() + STOP_SECONDS
     worker.stop()
     thread.join(STOP_SECONDS)
     if thread.is_alive():
         structlog.get_logger().warning("the job could not be given back in time")
+    tracer.close(max(0.0, last - time.monotonic()))
     return int(failed and not thread.is_alive())

@@ -15,7 +15,7 @@ import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +23,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import structlog
+
+from media_worker.threads import as_here, make_pool
 
 BLOCK_BYTES = 1024 * 1024
 CACHED_BLOCKS = 12
@@ -63,7 +65,7 @@ class BlockCache:
         self._size = size
         self._lock = threading.Lock()
         self._blocks: OrderedDict[int, Future[bytes]] = OrderedDict()
-        self._ahead = ThreadPoolExecutor(_READ_AHEAD, "read-ahead")
+        self._ahead = make_pool("read-ahead", _READ_AHEAD)
         self.bytes_read = 0
 
     def block(self, number: int) -> bytes:
@@ -145,6 +147,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(address, handler)
         self._free = threading.BoundedSemaphore(CONNECTIONS)
+        self._answer = as_here(super().process_request_thread)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer in a thread of its own, of which there is a limited number."""
@@ -156,7 +159,7 @@ class _Server(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer, and make room for another connection."""
         try:
-            super().process_request_thread(request, client_address)
+            self._answer(request, client_address)
         finally:
             self._free.release()
 

@@ -10,7 +10,6 @@ as players with previews read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -25,6 +24,7 @@ from media_worker.faults import TransientError
 from media_worker.key_frames import KeyFrame
 from media_worker.sandbox import Child, Limits
 from media_worker.source_proxy import SourceProxy
+from media_worker.threads import make_pool
 from media_worker.webvtt import timestamp
 
 MOST_TILES = 100
@@ -116,6 +116,7 @@ def make_storyboard(
     read: Callable[[str, int, int], bytes],
     cancellation: Cancellation,
     scratch: Path,
+    spent: Callable[[float], None] | None = None,
 ) -> dict[str, bytes]:
     """Return the files of the storyboard by name: the index and its sheets.
 
@@ -127,6 +128,7 @@ def make_storyboard(
             many they are; called from several threads.
         cancellation: Stops it.
         scratch: Working directory of children, never written.
+        spent: Takes the processor time of each child, in seconds. Default: nobody is told.
 
     Raises:
         ValueError: If there are no key frames.
@@ -143,14 +145,16 @@ def make_storyboard(
         cancellation.check()
         return read(tile.frame.uri, tile.frame.offset, tile.frame.size)
 
-    with ThreadPoolExecutor(_READS_AT_A_TIME, thread_name_prefix="storyboard") as pool:
+    with make_pool("storyboard", _READS_AT_A_TIME) as pool:
         pictures = list(pool.map(picture, tiles))
     for number, some in enumerate(_sheets(pictures)):
         stream = [init, *(key_frame_alone(data, at) for at, data in enumerate(some))]
         reader = in_memory(stream)
         with SourceProxy(reader, reader.size()) as source:
             argv = _sheet(source.url, len(some), small)
-            with Child(argv, limits=_LIMITS, cancellation=cancellation, scratch=scratch) as child:
+            with Child(
+                argv, limits=_LIMITS, cancellation=cancellation, scratch=scratch, spent=spent
+            ) as child:
                 image = child.output.read()
                 code = child.wait()
         if code or not image:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from media_worker.cancellation import Cancellation
 from media_worker.objects import ObjectStore, Upload
+from media_worker.threads import start_thread
 
 _Task: TypeAlias = tuple[Upload, Callable[[], None]]
 
@@ -42,12 +43,7 @@ class Uploader:
         self._bytes = 0
         self._count = 0
         self.bytes_written = 0
-        self._threads = [
-            threading.Thread(target=self._work, name=f"upload-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads = [start_thread(f"upload-{number}", self._work) for number in range(threads)]
 
     def submit(self, upload: Upload, done: Callable[[], None]) -> None:
         """Write an object soon; ``done`` is called, from a thread of the uploader, once it is.
@@ -91,7 +87,8 @@ class Uploader:
             try:
                 if self._cancellation.reason is None:
                     self._store.put(upload)
-                    self.bytes_written += len(upload.body)
+                    with self._changed:
+                        self.bytes_written += len(upload.body)
                     done()
             except Exception as error:  # noqa: BLE001 - the job raises it
                 self._cancellation.fail(error)

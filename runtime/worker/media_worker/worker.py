@@ -5,15 +5,16 @@ from __future__ import annotations
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
+from structlog.contextvars import bound_contextvars
 
 from media_platform.contract import metrics
-from media_platform.contract.jobs import START
+from media_platform.contract.jobs import START, TranscodeJob
 from media_platform.contract.video import Failure
 from media_worker.assignment import Assignment, BusyError, NothingToDoError, PostponedError
 from media_worker.cancellation import Cancellation
@@ -29,6 +30,8 @@ from media_worker.job_queue import (
 )
 from media_worker.metrics import seconds_since
 from media_worker.runs import HeldPart
+from media_worker.threads import make_thread
+from media_worker.tracing import Span
 from media_worker.workplace import Services
 
 RECEIVE_HIDE_SECONDS = 10
@@ -76,7 +79,7 @@ class _Hand:
         self._received = received
         self.cancellation = Cancellation()
         self.light = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="assignment", daemon=True)
+        self._thread = make_thread("assignment", self._run)
 
     def start(self) -> None:
         """Begin."""
@@ -227,22 +230,53 @@ class Worker:
             self._log.exception("not a job")
             self._give_up(message, source, str(error))
             return
-        log = self._log.bind(video_id=job.video_id, run_id=job.run_id, part=job.part)
+        with (
+            self._services.tracer.message(
+                f"transcode {job.part}",
+                message.trace,
+                messaging__system="aws_sqs",
+                messaging__operation__name="process",
+                messaging__operation__type="process",
+                messaging__message__id=message.message_id,
+                media__video_id=job.video_id,
+                media__run_id=job.run_id,
+                media__part=job.part,
+                media__tenant=job.tenant,
+            ) as span,
+            # For this thread, and for those that are made for the job.
+            bound_contextvars(
+                video_id=job.video_id,
+                run_id=job.run_id,
+                tenant=job.tenant,
+                part=job.part,
+                trace_id=span.context.trace_id,
+            ),
+        ):
+            self._work(received, job, hand, span)
+
+    def _work(self, received: _Received, job: TranscodeJob, hand: _Hand, span: Span) -> None:
+        message = received.message
+        # All chunks of a run stand below the message that started it, however many they are.
+        trace = span.context if job.part == START else message.trace or span.context
         assignment = Assignment(
             job,
             self._services,
             hand.cancellation,
             light=hand.light,
             forgive=None if message.reason is None else message.message_id,
+            waited=None if message.sent_at is None else max(0.0, time.time() - message.sent_at),
+            trace=trace,
         )
         if self._stopping.is_set():
             hand.cancellation.cancel(StopReason.INTERRUPTED)
         try:
             verdict = self._do(received, assignment, hand.cancellation)
-            self._settle(received, assignment, verdict, log)
-        except Exception:
+            _tell(span, verdict)
+            self._settle(received, assignment, verdict, span)
+        except Exception as error:  # noqa: BLE001 - logged
             # Nothing is held, or it cannot be let go of; the message comes back by itself.
-            log.exception("the job is left to the queue")
+            span.fail(error)
+            self._log.error("the job is left to the queue", exc_info=error)
 
     def _do(
         self, received: _Received, assignment: Assignment, cancellation: Cancellation
@@ -250,14 +284,9 @@ class Worker:
         message, source, job = received.message, received.source, assignment.job
         visibility = self._settings.visibility_timeout_seconds
         source.hide(message, visibility)
-        wait = seconds_since(job.queued_at)
         if job.part == START:
-            self._log.info(
-                "job started",
-                video_id=job.video_id,
-                run_id=job.run_id,
-                queue_wait_seconds=round(wait, 3),
-            )
+            wait = seconds_since(job.queued_at)
+            self._log.info("job started", queue_wait_seconds=round(wait, 3))
 
         with Heartbeat(
             lambda: source.hide(message, visibility),
@@ -270,17 +299,13 @@ class Worker:
                 assignment.run()
             except Exception as error:  # noqa: BLE001 - every error gets its verdict in _settle
                 return error
-        if job.part == START:
-            self._services.emit(
-                {metrics.QUEUE_WAIT_SECONDS: wait}, video_id=job.video_id, run_id=job.run_id
-            )
         return None
 
     def _settle(
-        self, received: _Received, assignment: Assignment, verdict: Exception | None, log: Any
+        self, received: _Received, assignment: Assignment, verdict: Exception | None, span: Span
     ) -> None:
         """Write the verdict down, and then let the message go, come back later or at once."""
-        message, source = received.message, received.source
+        message, source, log = received.message, received.source, self._log
         match verdict:
             case None:
                 source.delete(message)
@@ -293,7 +318,10 @@ class Worker:
             case PostponedError():
                 # A new message, since receives are counted, and this may go on for long.
                 self._services.jobs.send(
-                    assignment.job, delay_seconds=verdict.seconds, reason=message.reason
+                    assignment.job,
+                    delay_seconds=verdict.seconds,
+                    reason=message.reason,
+                    trace=message.trace or span.context,
                 )
                 source.delete(message)
             case StoppedError(reason=StopReason.INTERRUPTED):
@@ -314,13 +342,11 @@ class Worker:
                 self._fail(assignment.failing, failure)
                 source.delete(message)
             case _:
-                self._retry(received, assignment, verdict, log)
+                self._retry(received, assignment, verdict)
 
-    def _retry(
-        self, received: _Received, assignment: Assignment, error: Exception, log: Any
-    ) -> None:
+    def _retry(self, received: _Received, assignment: Assignment, error: Exception) -> None:
         """Count a failure; try again later, or give the job up."""
-        message, source = received.message, received.source
+        message, source, log = received.message, received.source, self._log
         reason = f"{type(error).__name__}: {error}"
         failing = assignment.failing
         _each([held for held in assignment.held if held is not failing], HeldPart.release)
@@ -364,6 +390,28 @@ class Worker:
             source.delete(message)
         except (BotoCoreError, ClientError):
             self._log.exception("a message cannot be moved to the dead-letter queue")
+
+
+def _tell(span: Span, verdict: Exception | None) -> None:
+    """Let the span of a message say how the work on it ended."""
+    match verdict:
+        case None:
+            outcome = "done"
+        case NothingToDoError():
+            outcome = "nothing to do"
+        case BusyError():
+            outcome = "busy"
+        case PostponedError():
+            outcome = "postponed"
+        case StoppedError():
+            outcome = verdict.reason.value
+        case BadInputError():
+            outcome = verdict.failure.code
+            span.fail(verdict)
+        case _:
+            outcome = "failed"
+            span.fail(verdict)
+    span.note(media__outcome=outcome)
 
 
 def _each(parts: list[HeldPart], what: Callable[[HeldPart], None]) -> None:

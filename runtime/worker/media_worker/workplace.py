@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,9 +25,10 @@ from media_worker.objects import ObjectStore
 from media_worker.planning import Plan
 from media_worker.probe import Workbench
 from media_worker.publisher import Publisher
-from media_worker.runs import RunLedger
+from media_worker.runs import HeldPart, RunLedger
 from media_worker.source_proxy import RangeReader, SourceProxy
 from media_worker.tenants import TenantSlots
+from media_worker.tracing import Attribute, Span, Tracer
 from media_worker.uploads import Uploader
 
 _HEAD_BYTES = 16
@@ -75,6 +77,7 @@ class Services:
         open_source: Opens the source of a job.
         settings: How jobs are done.
         emit: Takes metrics and what they are about.
+        tracer: Makes spans. Default: they are not sent anywhere.
     """
 
     jobs: JobQueue
@@ -84,6 +87,7 @@ class Services:
     open_source: Callable[[TranscodeJob], RangeReader]
     settings: JobSettings
     emit: Callable[..., None]
+    tracer: Tracer = field(default_factory=Tracer)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class Workplace:
         cancellation: Stops the job.
         keys: Keys of the run.
         stack: What is closed at the end.
-        log: Log with the ids of the job.
+        log: The log.
     """
 
     def __init__(self, job: TranscodeJob, services: Services, cancellation: Cancellation) -> None:
@@ -127,9 +131,10 @@ class Workplace:
         self.cancellation = cancellation
         self.keys = RunKeys(services.ledger.region, job.tenant, job.video_id, job.run_id)
         self.stack = ExitStack()
-        self.log = structlog.get_logger().bind(
-            video_id=job.video_id, run_id=job.run_id, part=job.part
-        )
+        self.log = structlog.get_logger()
+        self._counting = threading.Lock()
+        self._bytes_told = 0
+        self._bytes_out = 0
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +146,7 @@ class Workplace:
         traceback: TracebackType | None,
     ) -> None:
         self.stack.close()
+        self._tell_bytes()
 
     @cached_property
     def source(self) -> Source:
@@ -205,9 +211,41 @@ class Workplace:
             yield uploader
         finally:
             uploader.close()
+            self.wrote(uploader.bytes_written)
+
+    def bench_for(self, held: HeldPart) -> Workbench:
+        """Return what children are given whose processor time is put down to a part."""
+        return replace(self.bench, spent=lambda seconds: held.spend(cpu_seconds=seconds))
+
+    def put_down_reading(self, held: HeldPart) -> None:
+        """Put down to a part what was read of the source and not put down to any yet.
+
+        Parts that are made at the same time read the same blocks, each of which counts once.
+        """
+        with self._counting:
+            read = self.source.bytes_read
+            held.spend(bytes_in=read - self._bytes_told)
+            self._bytes_told = read
+
+    def wrote(self, size: int) -> None:
+        """Note that ``size`` bytes of media were published."""
+        with self._counting:
+            self._bytes_out += size
+
+    def span(self, name: str, **attributes: Attribute) -> AbstractContextManager[Span]:
+        """Do a part of the work as a span of its own."""
+        return self.services.tracer.span(name, **attributes)
 
     def emit(self, values: Mapping[str, float]) -> None:
         """Emit metrics of the job."""
-        self.services.emit(
-            values, video_id=self.job.video_id, run_id=self.job.run_id, part=self.job.part
-        )
+        self.services.emit(values, video_id=self.job.video_id, run_id=self.job.run_id)
+
+    def _tell_bytes(self) -> None:
+        """Emit what was read and written, whether it was of use or not."""
+        source: Source | None = vars(self).get("source")
+        moved = {
+            metrics.BYTES_IN: source.bytes_read if source else 0,
+            metrics.BYTES_OUT: self._bytes_out,
+        }
+        if any(moved.values()):
+            self.emit(moved)
