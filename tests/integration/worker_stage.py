@@ -21,6 +21,7 @@ from typing import Any
 
 from emulator import ACCOUNT, REGION, Emulator, allow
 from waiting import eventually
+from worker_wire import Wire
 
 from media_platform.contract import table
 from media_platform.contract import video as videos
@@ -28,9 +29,9 @@ from media_platform.contract.environment import WorkerEnvironment
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import from_item
-from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
 from media_platform.contract.object_keys import RawKey, RunKeys
-from media_platform.contract.run import Part, Run, video_part
+from media_platform.contract.run import Part, Run, RunStatus
 from media_platform.contract.video import Video, VideoStatus
 from media_worker import ffmpeg
 
@@ -64,6 +65,11 @@ def decode(playlist: Path) -> int:
     return sum(1 for line in result.stdout.splitlines() if not line.startswith("#"))
 
 
+def segments_of(playlist: str) -> list[str]:
+    """Return the segments that a playlist lists."""
+    return [line for line in playlist.splitlines() if line.endswith(".m4s")]
+
+
 def moving_picture(seconds: float, size: str = "320x180", rate: int = 25) -> list[str]:
     """Return arguments of a clip with motion and sound."""
     return [
@@ -82,14 +88,19 @@ class Stage:
     folder: Path
     environment: WorkerEnvironment = field(repr=False)
 
-    def with_own_queue(self) -> Stage:
+    def with_own_queues(self) -> Stage:
         """Return the stage with new queues, to which no poll of a killed worker listens yet."""
         sqs, suffix = self.emulator.client("sqs"), secrets.token_hex(4)
-        express, jobs = (
+        express, jobs, dead = (
             sqs.create_queue(QueueName=f"{name}-{suffix}")["QueueUrl"]
-            for name in (EXPRESS_QUEUE, QUEUE)
+            for name in (EXPRESS_QUEUE, QUEUE, DEAD_LETTERS)
         )
-        environment = replace(self.environment, queue_url=jobs, express_queue_url=express)
+        environment = replace(
+            self.environment,
+            queue_url=jobs,
+            express_queue_url=express,
+            dead_letter_queue_url=dead,
+        )
         return replace(self, environment=environment)
 
     @property
@@ -131,10 +142,31 @@ class Stage:
             queued_at=now,
         )
 
-    def send(self, job: TranscodeJob) -> None:
-        """Send a job as the upload intake does."""
+    def transcode_again(self, job: TranscodeJob) -> TranscodeJob:
+        """Let a READY video wait for another run; return its job."""
+        again = replace(job, run_id=new_id(), queued_at=videos.timestamp())
+        self.edit(job, next_run=again.run_id)
+        return again
+
+    def edit(self, job: TranscodeJob, **changes: Any) -> Video:
+        """Change a video as the API does."""
+        made = videos.change(TABLE, self.video(job), region=REGION, **changes)
+        self.emulator.client("dynamodb").transact_write_items(TransactItems=made.writes)
+        return made.video
+
+    def send(self, job: TranscodeJob, *, reason: str | None = None) -> None:
+        """Send a job: one that starts a run as the intake does, any other as workers do.
+
+        Args:
+            job: The job.
+            reason: Why it failed before, of a job that an operator takes back. Default: it did not.
+        """
+        express, jobs = self.queue_urls
+        attribute = {"DataType": "String", "StringValue": str(reason)}
         self.emulator.client("sqs").send_message(
-            QueueUrl=self.environment.express_queue_url, MessageBody=job.to_json()
+            QueueUrl=express if job.part == START and reason is None else jobs,
+            MessageBody=job.to_json(),
+            MessageAttributes={} if reason is None else {DEAD_LETTER_REASON: attribute},
         )
 
     def video(self, job: TranscodeJob) -> Video:
@@ -143,15 +175,15 @@ class Stage:
         )
         return Video.from_item(answer["Item"])
 
-    def hold(self, job: TranscodeJob, *, lease_seconds: int) -> Part:
-        """Hold the first chunk of a job as another worker would."""
-        part = Part(
-            video_id=job.video_id,
-            run_id=job.run_id,
-            name=video_part(0),
-            lease_until=int(time.time()) + lease_seconds,
-        )
-        self.emulator.client("dynamodb").put_item(TableName=TABLE, Item=part.to_item())
+    def put(self, item: Run | Part) -> None:
+        """Write a run or a part as it is given."""
+        self.emulator.client("dynamodb").put_item(TableName=TABLE, Item=item.to_item())
+
+    def hold(self, job: TranscodeJob, name: str, *, lease_seconds: int) -> Part:
+        """Hold a part of a run as a worker would from which nobody hears again."""
+        until = int(time.time()) + lease_seconds
+        part = Part(video_id=job.video_id, run_id=job.run_id, name=name, lease_until=until)
+        self.put(part)
         return part
 
     def run(self, job: TranscodeJob) -> Run | None:
@@ -188,15 +220,42 @@ class Stage:
         return [DomainEvent.from_json(from_item(item)[OUTBOX_BODY]) for item in answer["Items"]]
 
     def finished(self, job: TranscodeJob) -> Video:
-        """Return the video once its job has ended and no message is left."""
+        """Return the video once the run has ended and no message is left."""
 
-        def look() -> Video | None:
-            video = self.video(job)
-            return video if video.status in {VideoStatus.READY, VideoStatus.FAILED} else None
+        def look() -> bool:
+            run = self.run(job)
+            return run is not None and run.status in {RunStatus.COMPLETE, RunStatus.FAILED}
 
-        video = eventually(look, "the video is finished")
-        eventually(lambda: not self.left(), "the message is deleted")
-        return video
+        eventually(look, "the run has ended")
+        eventually(lambda: not self.left(), "every message is deleted")
+        return self.video(job)
+
+    def playlist(self, job: TranscodeJob, track: str) -> str:
+        """Return a playlist as it is now, nothing if there is none."""
+        s3 = self.emulator.client("s3")
+        try:
+            answer = s3.get_object(Bucket=MEDIA, Key=self.keys(job).playlist(track))
+        except s3.exceptions.NoSuchKey:
+            return ""
+        return str(answer["Body"].read().decode())
+
+    def tags(self, job: TranscodeJob, name: str) -> dict[str, str]:
+        """Return the tags of an object of a run."""
+        answer = self.emulator.client("s3").get_object_tagging(
+            Bucket=MEDIA, Key=f"{self.keys(job).prefix}{name}"
+        )
+        return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+
+    def letters(self) -> list[tuple[TranscodeJob | str, str]]:
+        """Take the dead letters: the job of each, or its text, and why it failed."""
+        found: list[tuple[TranscodeJob | str, str]] = []
+        for letter in self.emulator.messages(self.environment.dead_letter_queue_url):
+            reason = letter["MessageAttributes"][DEAD_LETTER_REASON]["StringValue"]
+            try:
+                found.append((TranscodeJob.from_json(letter["Body"]), reason))
+            except ValueError:
+                found.append((letter["Body"], reason))
+        return found
 
     def keys(self, job: TranscodeJob) -> RunKeys:
         return RunKeys(REGION, job.tenant, job.video_id, job.run_id)
@@ -232,15 +291,11 @@ class Stage:
 
     def entries(self, job: TranscodeJob, track: str) -> list[str]:
         """Return the segments that the playlist of a track lists now, none if there is none."""
-        s3 = self.emulator.client("s3")
-        try:
-            answer = s3.get_object(Bucket=MEDIA, Key=self.keys(job).playlist(track))
-        except s3.exceptions.NoSuchKey:
-            return []
-        lines = answer["Body"].read().decode().splitlines()
-        return [line for line in lines if line.endswith(".m4s")]
+        return segments_of(self.playlist(job, track))
 
-    def start(self, variables: Mapping[str, str], log_file: Path) -> WorkerProcess:
+    def start(
+        self, variables: Mapping[str, str], log_file: Path, wire: Wire | None = None
+    ) -> WorkerProcess:
         """Start a worker process with the variables of its service."""
         with log_file.open("wb") as output:
             process = subprocess.Popen(
@@ -251,7 +306,7 @@ class Stage:
                     **self.credentials,
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": f"{ROOT}:{ROOT / 'runtime/worker'}",
-                    "AWS_ENDPOINT_URL": self.emulator.endpoint,
+                    "AWS_ENDPOINT_URL": wire.url if wire else self.emulator.endpoint,
                     "AWS_EC2_METADATA_DISABLED": "true",
                     "TMPDIR": str(self.folder),
                 },
@@ -261,11 +316,16 @@ class Stage:
         return WorkerProcess(process, log_file)
 
     @contextmanager
-    def worker(self, **changes: Any) -> Iterator[WorkerProcess]:
-        """Run a worker process; whatever it is at the end of the block, it is killed."""
+    def worker(self, *, wire: Wire | None = None, **changes: Any) -> Iterator[WorkerProcess]:
+        """Run a worker process; whatever it is at the end of the block, it is killed.
+
+        Args:
+            wire: What it takes for AWS. Default: the emulator itself.
+            **changes: Variables of its environment.
+        """
         variables = replace(self.environment, **changes).to_variables()
         log_file = Path(tempfile.mkstemp(dir=self.folder, suffix=".log")[1])
-        worker = self.start(variables, log_file)
+        worker = self.start(variables, log_file, wire)
         try:
             yield worker
         finally:
@@ -316,7 +376,10 @@ def make_stage(
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     table_arn = emulator.table(TABLE)
-    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, EXPRESS_QUEUE, DEAD_LETTERS)}
+    queues = {
+        name: sqs.create_queue(QueueName=name)["QueueUrl"]
+        for name in (QUEUE, EXPRESS_QUEUE, DEAD_LETTERS)
+    }
     role = emulator.role(
         "worker",
         "ecs-tasks.amazonaws.com",
