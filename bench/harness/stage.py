@@ -98,9 +98,9 @@ class WorkerProcess:
     def events(self, job: TranscodeJob, name: str) -> list[dict[str, Any]]:
         """Return the lines of a job that tell of an event; ``time`` is in Unix seconds."""
         return [
-            {**line, "time": datetime.fromisoformat(line["timestamp"]).timestamp()}
+            {**line, "time": datetime.fromisoformat(line["time"]).timestamp()}
             for line in self.log()
-            if line.get("event") == name and line.get("run_id") == job.run_id
+            if line.get("message") == name and line.get("run_id") == job.run_id
         ]
 
     def peak_resident(self) -> int:
@@ -331,7 +331,7 @@ class Stage:
             for worker in started:
                 wait_for(
                     lambda worker=worker: [  # type: ignore[misc]
-                        line for line in worker.log() if line.get("event") == "worker started"
+                        line for line in worker.log() if line.get("message") == "worker started"
                     ],
                     "a worker starts",
                     seconds=60,

@@ -442,7 +442,7 @@ class Soak:
         reasons: Counter[str] = Counter()
         for path in sorted(self._folder.glob("worker-*.log")):
             for line in WorkerProcess(None, path).log():  # type: ignore[arg-type]
-                event = line.get("event", "")
+                event = line.get("message", "")
                 if event in _TROUBLE:
                     trouble[event if event != "gave up" else f"gave up: {line['why']}"] += 1
                 if "reason" in line:

@@ -379,7 +379,7 @@ def test_a_duplicate_waits_while_another_worker_holds_the_part(
     stage.send(job)
     eventually(
         lambda: any(
-            line.get("event") == "another worker holds the part" and line["run_id"] == job.run_id
+            line.get("message") == "another worker holds the part" and line["run_id"] == job.run_id
             for line in worker.log()
         ),
         "the worker sees the lease",
@@ -485,7 +485,7 @@ def test_another_run_that_fails_leaves_viewers_what_they_have(
 
 def test_log_lines_carry_the_ids(worker: WorkerProcess, done: TranscodeJob) -> None:
     lines = [line for line in worker.log() if line.get("run_id") == done.run_id]
-    chunks = [line["chunk"] for line in lines if line.get("event") == "chunk done"]
+    chunks = [line["chunk"] for line in lines if line.get("message") == "chunk done"]
     assert chunks == list(range(CHUNKS))
     assert all(line["video_id"] == done.video_id for line in lines)
     assert json.dumps(lines).count("X-Amz-Security-Token") == 0

@@ -346,7 +346,7 @@ class WorkerProcess:
 
     def said(self, event: str) -> dict[str, Any] | None:
         """Return the first line that tells of ``event``, if there is one."""
-        return next((line for line in self.log() if line.get("event") == event), None)
+        return next((line for line in self.log() if line.get("message") == event), None)
 
     def wait_for(self, event: str) -> dict[str, Any]:
         return eventually(lambda: self.said(event), f"{event!r} in the log")

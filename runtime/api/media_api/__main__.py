@@ -11,6 +11,7 @@ from typing import NoReturn
 from media_api import logs
 from media_api.server import serve
 from media_api.settings import Settings
+from media_api.tracing import make_provider, send_rest
 from media_platform.contract.environment import InvalidEnvironmentError
 
 _BAD_CONFIGURATION = 78
@@ -25,7 +26,11 @@ def main() -> int:
         sys.stderr.write(f"media_api cannot start: {error}\n")
         return _BAD_CONFIGURATION
     logs.configure()
-    asyncio.run(serve(settings))
+    environment = settings.environment
+    spans = make_provider(os.environ, stage=environment.stage, region=environment.home_region)
+    asyncio.run(serve(settings, spans))
+    if spans is not None:
+        send_rest(spans)
     return 0
 
 

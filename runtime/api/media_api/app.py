@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 
-from media_api import openapi, problems
+from media_api import openapi, problems, tracing
 from media_api.access import ANYONE, RuledRoute, allow
 from media_api.lifecycle import Lifecycle
 from media_api.middleware import Envelope
@@ -16,6 +17,9 @@ from media_api.routes import health, playback, videos
 from media_api.tokens import TokenVerifier
 from media_api.videos import Videos
 from media_platform import __version__
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 MAX_BODY_BYTES = 16 * 1024
 """Largest request body: metadata only, the files go to S3."""
@@ -38,8 +42,12 @@ class Services:
     lifecycle: Lifecycle
 
 
-def create_app(services: Services) -> FastAPI:
+def create_app(services: Services, spans: TracerProvider | None = None) -> FastAPI:
     """Return the application.
+
+    Args:
+        services: The logic behind the handlers.
+        spans: Records spans of requests. Default: nothing does.
 
     Raises:
         TypeError: If a route has no access rule.
@@ -52,6 +60,7 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=tracing.telemetry(spans),
     )
     app.router.route_class = RuledRoute
     app.state.tokens = services.tokens

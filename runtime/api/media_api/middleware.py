@@ -15,6 +15,7 @@ from media_api import problems
 from media_api.aws import error_code, is_passing
 from media_api.lifecycle import Lifecycle
 from media_api.logs import access_log, log
+from media_api.tracing import QUIET_PATHS, context_of
 from media_platform.contract.ids import new_id
 
 _REQUEST_ID = b"x-request-id"
@@ -34,8 +35,6 @@ _DEFAULT_HEADERS: Mapping[bytes, bytes] = {
 
 Source: OWASP REST Security Cheat Sheet, "Security Headers".
 """
-
-_QUIET_PATHS = frozenset({"/health/live", "/health/ready"})
 
 
 class Envelope:
@@ -61,6 +60,7 @@ class Envelope:
         headers = dict(scope["headers"])
         request_id = _request_id(headers)
         scope["request_id"] = request_id
+        scope["trace"] = context_of(headers)
         status = 0
         received = 0
 
@@ -88,7 +88,7 @@ class Envelope:
         except Exception as error:
             if status:
                 raise
-            problem = _problem_of(error, request_id)
+            problem = _problem_of(error, scope)
             answer = problems.render(problem, path=scope["path"], request_id=request_id)
             await answer(scope, receive, send_wrapped)
         finally:
@@ -115,18 +115,19 @@ def _request_id(given: Mapping[bytes, bytes]) -> str:
     return root.group(1).decode() if root else new_id()
 
 
-def _problem_of(error: Exception, request_id: str) -> problems.Problem:
+def _problem_of(error: Exception, scope: Scope) -> problems.Problem:
     if isinstance(error, problems.Problem):
         return error
+    ids = {"request_id": scope["request_id"], "trace_id": scope["trace"].trace_id}
     if isinstance(error, ClientError):
-        log.error("aws_refused", request_id=request_id, code=error_code(error), error=str(error))
+        log.error("aws_refused", **ids, code=error_code(error), error=str(error))
         if is_passing(error):
             return _try_again()
     elif isinstance(error, BotoCoreError | TimeoutError):
-        log.error("aws_unreachable", request_id=request_id, error=repr(error))
+        log.error("aws_unreachable", **ids, error=repr(error))
         return _try_again()
     else:
-        log.error("unexpected_error", request_id=request_id, exc_info=error)
+        log.error("unexpected_error", **ids, exc_info=error)
     return problems.Problem(
         problems.Kind.INTERNAL,
         "the request failed through no fault of yours; "
@@ -144,7 +145,7 @@ _SERVER_ERROR = 500
 
 
 def _log_access(scope: Scope, status: int, seconds: float) -> None:
-    if scope["path"] in _QUIET_PATHS:
+    if scope["path"] in QUIET_PATHS:
         return
     caller = scope.get("caller")
     route = scope.get("route")
@@ -152,6 +153,7 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
     write(
         "request",
         request_id=scope["request_id"],
+        trace_id=scope["trace"].trace_id,
         method=scope["method"],
         path=scope["path"],
         route=getattr(route, "path", None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import TYPE_CHECKING
 
 import aiohttp
 from granian.constants import HTTPModes, Interfaces
@@ -22,6 +23,9 @@ from media_api.tokens import KeySet, TokenVerifier, fetch_with
 from media_api.uploads import UploadSigner
 from media_api.videos import Videos
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 DRAIN_SECONDS = 20
 """Longest wait for requests in flight; Fargate kills a task 30 s after SIGTERM by default."""
 
@@ -38,10 +42,14 @@ Source: Application Load Balancers guide, "HTTP 502: Bad gateway".
 """
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, spans: TracerProvider | None = None) -> None:
     """Serve requests until SIGTERM or SIGINT, then finish those in flight.
 
     One process, one core: more tasks, not more processes, are how the service grows.
+
+    Args:
+        settings: The settings.
+        spans: Records spans of requests. Default: nothing does.
     """
     environment = settings.environment
     async with open_clients(environment.home_region) as clients, aiohttp.ClientSession() as http:
@@ -74,7 +82,7 @@ async def serve(settings: Settings) -> None:
             lifecycle=lifecycle,
         )
         server = Server(
-            create_app(services),
+            create_app(services, spans),
             address=settings.host,
             port=settings.port,
             interface=Interfaces.ASGINL,

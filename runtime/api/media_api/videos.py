@@ -70,8 +70,15 @@ class Videos:
         self._region = region
         self._upload_max_bytes = min(upload_max_bytes, SINGLE_PUT_MAX_BYTES)
 
-    async def create(self, caller: Caller, new: NewVideo) -> tuple[Video, Upload]:
+    async def create(
+        self, caller: Caller, new: NewVideo, *, traceparent: str
+    ) -> tuple[Video, Upload]:
         """Create a video and sign the upload of its file.
+
+        Args:
+            caller: Who creates it.
+            new: What is known of it.
+            traceparent: Trace of the request, which the transcoding continues.
 
         Raises:
             Problem: If the file is too large.
@@ -98,6 +105,7 @@ class Videos:
             created_at=now,
             updated_at=now,
             visibility=new.visibility,
+            traceparent=traceparent,
         )
         # Signed first: a failure then leaves nothing behind.
         upload = await self._uploads.sign(video)

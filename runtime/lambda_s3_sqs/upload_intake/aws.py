@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from media_platform.contract import table
 from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.tracing import TraceContext
 from media_platform.contract.video import Change, Video
 from upload_intake.decision import StoredObject
 from upload_intake.s3_event import UploadedObject
@@ -103,16 +104,23 @@ class Jobs:
         self._client: SQSClient = boto3.client("sqs", config=CLIENT_CONFIG)
         self._queue_url = queue_url
 
-    def send(self, job: TranscodeJob) -> None:
-        """Put a job into the queue.
+    def send(self, job: TranscodeJob, trace: TraceContext | None) -> None:
+        """Put a job into the queue, with the trace that the work on it continues.
 
         The tenant is the message group: SQS then hands out the messages of a tenant who has many in
         flight behind those of the others. A standard queue keeps no order within a group.
 
         Source: Amazon SQS Developer Guide, "Amazon SQS fair queues".
         """
+        attributes: dict[str, Any] = {}
+        if trace is not None:
+            attributes["MessageAttributes"] = trace.message_attributes()
+            attributes["MessageSystemAttributes"] = trace.system_attributes()
         self._client.send_message(
-            QueueUrl=self._queue_url, MessageBody=job.to_json(), MessageGroupId=job.tenant
+            QueueUrl=self._queue_url,
+            MessageBody=job.to_json(),
+            MessageGroupId=job.tenant,
+            **attributes,
         )
 
 

@@ -11,6 +11,7 @@ from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.object_keys import RawKey
+from media_platform.contract.tracing import TraceContext
 from media_platform.contract.video import Change, Failure, Video, VideoStatus
 from upload_intake.aws import Jobs, Uploads, Videos, Workers
 from upload_intake.decision import Step, StoredObject, fault, job_of, next_step
@@ -72,6 +73,9 @@ class Intake:
     def _attempt(self, key: RawKey, uploaded: UploadedObject, fields: dict[str, Any]) -> str | None:
         """Decide once; ``None`` if the video changed meanwhile."""
         video = self.videos.read(key.video_id)
+        trace = TraceContext.parse(video.traceparent) if video is not None else None
+        if trace is not None:
+            fields["trace_id"] = trace.trace_id
         step = next_step(
             video, key=key, uploaded=uploaded, home_region=self.environment.home_region
         )
@@ -141,5 +145,5 @@ class Intake:
         event wakes again, and the second copy of the job is dropped by the worker. To swallow it
         would leave the job lying until somebody else's upload wakes the service.
         """
-        self.jobs.send(job_of(video, bucket))
+        self.jobs.send(job_of(video, bucket), TraceContext.parse(video.traceparent))
         self.workers.wake()

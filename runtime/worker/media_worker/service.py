@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from media_platform.contract.environment import WorkerEnvironment
 from media_worker import ffmpeg
 from media_worker.ecs_service import Resting, TaskProtection
 from media_worker.job_queue import JobQueue
+from media_worker.logs import configure_logging
 from media_worker.metrics import emit
 from media_worker.objects import S3ObjectStore, S3RangeReader
 from media_worker.runs import RunLedger
@@ -33,24 +33,6 @@ STOP_SECONDS = 4.5
 
 
 _PR_SET_DUMPABLE = 4
-
-
-def configure_logging() -> None:
-    """Log JSON lines to standard output, where the log driver of ECS takes them."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Without local variables: they may hold what has no place in a log.
-            structlog.processors.ExceptionRenderer(
-                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-            ),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=True,
-    )
 
 
 def processors() -> int:

@@ -38,7 +38,9 @@ _REVALIDATED = {"Cache-Control": "private, no-cache"}
 async def create_video(request: Request, new: NewVideo) -> Response:
     """Create a video and get the URL to which its file is to be PUT."""
     videos: Videos = request.app.state.videos
-    video, upload = await videos.create(caller_of(request), new)
+    video, upload = await videos.create(
+        caller_of(request), new, traceparent=str(request.scope["trace"])
+    )
     body = CreatedBody(
         video=video_body(video, None),
         upload=UploadBody(
