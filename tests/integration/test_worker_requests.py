@@ -1,0 +1,157 @@
+"""What is done on request: downloads, another transcoding, a VMAF sample, a bound per tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+from emulator import REGION, running_emulator
+from waiting import eventually
+from worker_outcome import decode, stored_run
+from worker_stage import MEDIA, TABLE, Stage, make_clip, make_stage, moving_picture
+
+from media_platform.contract import table
+from media_platform.contract import video as videos
+from media_platform.contract.purge import Purge
+from media_platform.contract.run import RunStatus, download_part
+from media_platform.contract.video import VideoStatus
+
+SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("emulator")
+    with running_emulator(folder) as emulator:
+        yield make_stage(emulator, tmp_path_factory.mktemp("worker"))
+        assert emulator.denied() == []
+
+
+@pytest.fixture
+def stage(shared_stage: Stage) -> Stage:
+    return shared_stage.with_own_queues()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return make_clip(path, *moving_picture(SECONDS)).read_bytes()
+
+
+def test_download_has_every_frame_and_its_index_first(
+    stage: Stage, clip: bytes, tmp_path: Path
+) -> None:
+    with stage.worker() as worker:
+        job = stage.upload(clip)
+        stage.send(job)
+        stage.finished(job)
+        stage.send(job.for_part(download_part(180)))
+        stage.send(job.for_part(download_part(180)))
+        eventually(lambda: stored_run(stage, job).downloads == (180,), "the download is noted")
+        eventually(lambda: not stage.left(), "the messages are deleted")
+        assert sum(line.get("message") == "download made" for line in worker.log()) == 1
+    stored = stage.emulator.client("s3").get_object(Bucket=MEDIA, Key=stage.keys(job).download(180))
+    assert stored["ContentType"] == "video/mp4"
+    file = tmp_path / "download.mp4"
+    file.write_bytes(stored["Body"].read())
+    assert file.read_bytes().index(b"moov") < file.read_bytes().index(b"mdat")
+    with av.open(file) as container:
+        video, sound = container.streams.video[0], container.streams.audio[0]
+        frames = list(container.decode(video))
+        assert len(frames) == SECONDS * 25
+        assert frames[0].pts == 0
+        assert sound.duration is not None
+        assert sound.time_base is not None
+        assert abs(float(sound.duration * sound.time_base) - SECONDS) < 0.05
+
+
+def test_download_of_what_is_not_there_is_dropped(stage: Stage, clip: bytes) -> None:
+    with stage.worker() as worker:
+        job = stage.upload(clip)
+        stage.send(job.for_part(download_part(180)))
+        eventually(lambda: not stage.left(), "the message is deleted")
+        assert "not ready" in worker.wait_for("nothing to do")["why"]
+        stage.send(job)
+        stage.finished(job)
+        stage.send(job.for_part(download_part(1080)))
+        eventually(lambda: not stage.left(), "the message is deleted")
+    assert stored_run(stage, job).downloads == ()
+
+
+def test_another_transcoding_disturbs_no_viewer(stage: Stage, clip: bytes) -> None:
+    with stage.worker():
+        job = stage.upload(clip)
+        stage.send(job)
+        stage.finished(job)
+        before = set(stage.objects(job))
+        again = stage.transcode_again(job)
+        stage.send(again)
+        eventually(lambda: stage.run(again) is not None, "the second run has begun")
+        video = stage.video(job)
+        if stored_run(stage, again).status is RunStatus.RUNNING:
+            assert (video.status, video.current_run) == (VideoStatus.READY, job.run_id)
+        eventually(lambda: stage.video(job).current_run == again.run_id, "the runs are switched")
+        eventually(lambda: not stage.left(), "the messages are deleted")
+    video = stage.video(job)
+    assert (video.status, video.next_run) == (VideoStatus.READY, None)
+    assert set(stage.objects(job)) == before
+    assert decode(stage.download(again) / "v180/playlist.m3u8") == SECONDS * 25
+    note = stage.emulator.client("dynamodb").get_item(
+        TableName=TABLE, Key=table.purge_key(job.video_id, job.run_id).to_wire()
+    )
+    purge = Purge.from_item(note["Item"])
+    assert (purge.run_id, purge.tenant, purge.region) == (job.run_id, "acme", REGION)
+    assert purge.due_at > videos.timestamp()
+
+
+def test_another_transcoding_that_fails_leaves_what_viewers_have(stage: Stage, clip: bytes) -> None:
+    with stage.worker():
+        job = stage.upload(clip)
+        stage.send(job)
+        stage.finished(job)
+    with stage.worker(max_duration_seconds=SECONDS // 2):
+        again = stage.transcode_again(job)
+        stage.send(again)
+        eventually(
+            lambda: (run := stage.run(again)) and run.status is RunStatus.FAILED, "the run fails"
+        )
+    video = stage.video(job)
+    assert (video.status, video.current_run) == (VideoStatus.READY, job.run_id)
+    assert (video.next_run, video.failure) == (None, None)
+    last = stage.events(job)[-1]
+    assert (last.event_type.value, last.data["code"]) == ("VideoUpdated", "too_long")
+
+
+def test_quality_is_measured_if_asked_for(stage: Stage, clip: bytes) -> None:
+    with stage.worker(measure_quality=1):
+        job = stage.upload(clip)
+        stage.send(job)
+        assert stage.finished(job).status is VideoStatus.READY
+    quality = stored_run(stage, job).quality
+    assert quality is not None
+    assert set(quality) == {"180"}
+    assert 60 < quality["180"] <= 100
+
+
+def test_tenant_gets_no_more_than_its_slots(stage: Stage, clip: bytes) -> None:
+    with stage.worker(max_tenant_parts=1), stage.worker(max_tenant_parts=1):
+        jobs = [stage.upload(clip) for _ in range(2)]
+        for job in jobs:
+            stage.send(job)
+        most = 0
+
+        def all_ready() -> bool:
+            nonlocal most
+            held = [
+                part
+                for job in jobs
+                for part in stage.parts(job).values()
+                if part.lease_until and not part.done and part.name.startswith("video#")
+            ]
+            most = max(most, len(held))
+            return all(stage.video(job).status is VideoStatus.READY for job in jobs)
+
+        eventually(all_ready, "both videos are ready")
+        assert most == 1
