@@ -95,6 +95,16 @@ class WorkerProcess:
         lines = self.log_file.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
+    def has_started(self) -> bool:
+        """Tell whether it takes messages.
+
+        Raises:
+            SystemExit: If it has ended instead; the text is the end of its log.
+        """
+        if self.process.poll() is not None:
+            raise SystemExit(f"the worker ended:\n{self.log_file.read_text()[-2000:]}")
+        return any(line.get("event") == "worker started" for line in self.log())
+
     def events(self, job: TranscodeJob, name: str) -> list[dict[str, Any]]:
         """Return the lines of a job that tell of an event; ``time`` is in Unix seconds."""
         return [
@@ -329,13 +339,7 @@ class Stage:
             for worker in started:
                 stack.callback(worker.stop)
             for worker in started:
-                wait_for(
-                    lambda worker=worker: [  # type: ignore[misc]
-                        line for line in worker.log() if line.get("message") == "worker started"
-                    ],
-                    "a worker starts",
-                    seconds=60,
-                )
+                wait_for(worker.has_started, "a worker starts", seconds=60)
             time.sleep(0.5)  # both are in their first poll
             yield started
 
