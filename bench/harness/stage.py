@@ -103,7 +103,7 @@ class WorkerProcess:
         """
         if self.process.poll() is not None:
             raise SystemExit(f"the worker ended:\n{self.log_file.read_text()[-2000:]}")
-        return any(line.get("event") == "worker started" for line in self.log())
+        return any(line.get("message") == "worker started" for line in self.log())
 
     def events(self, job: TranscodeJob, name: str) -> list[dict[str, Any]]:
         """Return the lines of a job that tell of an event; ``time`` is in Unix seconds."""
