@@ -181,7 +181,7 @@ class Assignment:
                 if self._plan is None:
                     with self._place.span("plan"):
                         self._plan = plan_run(self._place, held)
-                for number in range(1, self._place.services.settings.chunks_in_flight):
+                for number in range(1, self._plan.chunks_in_flight):
                     self._send_chunk(number)
                 # Two threads are about to use these.
                 _ = self._place.bench, self._maker, self._publisher
@@ -247,7 +247,7 @@ class Assignment:
         That one is sent before it is written down that this one is done, and by nobody who finds it
         done: it is not forgotten when a worker dies, and messages that come twice do not multiply.
         """
-        following = number + self._place.services.settings.chunks_in_flight
+        following = number + self._known_plan.chunks_in_flight
         self._maker.chunk(number, held, finishing=lambda: self._send_chunk(following))
 
     def _download(self, height: int) -> None:
@@ -420,7 +420,7 @@ class Assignment:
         """Send every part again that is to be done now and is not: their messages may be gone."""
         if self._plan is None:
             return
-        count, window = len(self._plan.chunks), self._place.services.settings.chunks_in_flight
+        count, window = len(self._plan.chunks), self._plan.chunks_in_flight
         chunks = self._place.services.ledger.chunks(self.job, 0, count)
         done = {part.name for part in chunks if part.done}
         for number in range(1, count):

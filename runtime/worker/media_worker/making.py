@@ -55,7 +55,7 @@ def plan_run(place: Workplace, held: HeldPart) -> Plan:
         max_duration_seconds=settings.max_duration_seconds,
         max_frame_rate=settings.max_frame_rate,
     )
-    plan = make_plan(source, settings.chunk_seconds)
+    plan = make_plan(source, settings.chunk_seconds, settings.chunks_in_flight)
     place.log.info(
         "planned",
         format=source.format_name,

@@ -226,6 +226,9 @@ class Plan:
         rungs: The ladder, highest first.
         chunks: The picture in parts, each encoded by one worker, in order; the last has no end,
             since the number of frames is an estimate.
+        chunks_in_flight: Most of them in the queue at a time. Part of the plan, since whoever
+            finishes one sends the one that lies as many ahead: workers with other settings would
+            leave some out.
     """
 
     source: Source
@@ -234,6 +237,7 @@ class Plan:
     grid: VideoGrid
     rungs: tuple[Rung, ...]
     chunks: tuple[FrameRange, ...]
+    chunks_in_flight: int
 
     @property
     def seconds(self) -> Fraction | None:
@@ -241,7 +245,7 @@ class Plan:
         return None if self.frames is None else self.frames / self.frame_rate
 
 
-def make_plan(source: Source, chunk_seconds: int) -> Plan:
+def make_plan(source: Source, chunk_seconds: int, chunks_in_flight: int = 2) -> Plan:
     """Plan the encoding of ``source`` in chunks of ``chunk_seconds``, the first one shorter.
 
     The first chunk is a single segment, so that a video can be played after the same time whatever
@@ -270,6 +274,7 @@ def make_plan(source: Source, chunk_seconds: int) -> Plan:
         grid=grid,
         rungs=choose_ladder(source.displayed_size, rate),
         chunks=(FrameRange(0, None),) if source.restarts else chunks,
+        chunks_in_flight=chunks_in_flight,
     )
 
 
