@@ -255,6 +255,8 @@ class FaultyAws:
         finally:
             for task in (passing, gone):
                 task.cancel()
+            # Only one may read at a time, and there may be more to wait for.
+            await asyncio.gather(passing, gone, return_exceptions=True)
 
     async def _again(self, request: _Request, pause: float) -> None:
         await asyncio.sleep(pause)
