@@ -55,7 +55,7 @@ class Fault(StrEnum):
 BRIEF = {Fault.REFUSED: 3, Fault.BROKEN: 2, Fault.LOST: 3, Fault.CUT: 2, Fault.SLOW: 2}
 """Weights of the faults, without those that take as long as a client is patient."""
 
-PATIENT = {**BRIEF, Fault.STALLED: 0.15, Fault.LATE: 0.15}
+PATIENT = {**BRIEF, Fault.STALLED: 0.5, Fault.LATE: 0.5}
 """Weights of all faults."""
 
 _REFUSALS: Mapping[str, list[tuple[str, str, str]]] = {

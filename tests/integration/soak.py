@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator import running_emulator
-from faulty_aws import BRIEF, PATIENT, FaultPlan, FaultyAws, faulty_aws
+from faulty_aws import BRIEF, PATIENT, Fault, FaultPlan, FaultyAws, faulty_aws
 from worker_stage import MEDIA, Stage, WorkerProcess, decode, make_clip, make_stage
 
 from media_platform.contract.events import EventType
@@ -53,6 +53,20 @@ EXIT_SECONDS = 5
 
 _SHAPES = (("320x180", 25), ("256x144", 30), ("640x480", 25))
 _SEGMENT = re.compile(r"([a-z0-9]+)/(\d+)/(\d{6})\.m4s")
+_FAULTS = (
+    "ClientError",
+    "ConnectTimeoutError",
+    "ConnectionClosedError",
+    "EndpointConnectionError",
+    "IncompleteReadError",
+    "OSError",
+    "ReadTimeoutError",
+    "ResponseParserError",
+    "ResponseStreamingError",
+    "TransientError: the source could not be read",
+)
+"""What parts may fail of: to be killed, asked to go or overtaken is no failure."""
+
 _TROUBLE = {
     "failed, will be tried again",
     "gave up",
@@ -137,7 +151,8 @@ class Result:
         seconds: Time from the first job to the end of the last.
         calls: Calls by service.
         faults: Faults by service and kind.
-        repeated_messages: Messages that were sent twice.
+        messages: Messages that workers sent.
+        repeated_messages: Those that were delivered twice.
         repeated_seconds: Seconds of picture that were stored and are not listed, in a rung.
         repeated_sound_seconds: The same of the sound.
         failures: Failures that were counted in parts.
@@ -154,6 +169,7 @@ class Result:
     seconds: float = 0.0
     calls: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
+    messages: int = 0
     repeated_messages: int = 0
     repeated_seconds: float = 0.0
     repeated_sound_seconds: float = 0.0
@@ -269,6 +285,8 @@ class Soak:
         self._jobs: dict[str, tuple[TranscodeJob, Clip]] = {}
         self._open: set[str] = set()
         self._result = Result()
+        self._needed = 0
+        self._window = stage.environment.chunks_in_flight
 
     def run(self) -> Result:
         """Do it."""
@@ -295,11 +313,28 @@ class Soak:
             f"{service} {fault}": count
             for (service, fault), count in sorted(self._proxy.faults.items())
         }
+        result.messages = self._proxy.sent
         result.repeated_messages = self._proxy.repeated
-        allowed = (result.kills + result.stops + result.freezes) * CHUNK_SECONDS
-        if result.repeated_seconds > allowed:
-            result.wrong.append(f"{result.repeated_seconds} s of {allowed} s were repeated")
+        self._hold_costs()
         return result
+
+    def _hold_costs(self) -> None:
+        """See that a blow costs no more than a chunk, and that messages do not multiply.
+
+        A call that outlasts a lease is a blow, too.
+        """
+        result, faults = self._result, self._proxy.faults
+        waits = {Fault.STALLED, Fault.LATE}
+        blows = result.kills + result.stops + result.freezes
+        blows += sum(count for (_, fault), count in faults.items() if fault in waits)
+        repeated = result.repeated_seconds + result.repeated_sound_seconds
+        if repeated > blows * CHUNK_SECONDS:
+            result.wrong.append(f"{repeated} s were repeated after {blows} blows")
+        again = waits | {Fault.LOST, Fault.CUT}
+        unheard = sum(faults["sqs", fault] for fault in again)
+        allowed = self._needed + result.attempts * self._window + unheard
+        if result.messages > allowed:
+            result.wrong.append(f"{result.messages} messages were sent, not {allowed} at most")
 
     def _strike(self, workers: Workers, deadline: float) -> None:
         """Send jobs, and hit workers, until none of either is left."""
@@ -374,6 +409,7 @@ class Soak:
         hold([name for name, part in parts.items() if not part.done], [], "list of parts in work")
         self._result.failures += sum(part.failures for part in parts.values())
         self._result.attempts += sum(part.attempt - 1 for part in parts.values())
+        self._needed += sum(name.startswith("video#") for name in parts) - 1
         if run is None or run.status is not RunStatus.COMPLETE:
             return
         hold([one.frames for one in run.renditions], [clip.frames] * clip.rungs, "frames of rungs")
@@ -447,6 +483,8 @@ class Soak:
                     trouble[event if event != "gave up" else f"gave up: {line['why']}"] += 1
                 if "reason" in line:
                     reasons[line["reason"][:160]] += 1
+        strange = [text for text in reasons if not text.startswith(_FAULTS)]
+        self._result.wrong += [f"a part failed without a fault of AWS: {text}" for text in strange]
         self._result.trouble = dict(trouble.most_common())
         self._result.reasons = dict(reasons.most_common())
 
