@@ -17,12 +17,16 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 SEGMENT_SECONDS = 4
 PAGE = 16
 """Chunks that a look at a run reads at a time."""
 
 MEBIBYTE = 1024 * 1024
+_SOUND_RECORDS = 3
+"""Writes in which a second's segments of a sound are recorded."""
+
 _WRITE_BYTES, _READ_BYTES = 1024, 4096
 """What one unit of DynamoDB writes, or reads consistently."""
 
@@ -36,11 +40,12 @@ class Costs:
         plan: From there to the plan.
         encode_start: What a chunk takes whatever its length.
         encode: What a second of the picture takes.
+        first_extra: What the first chunk takes besides, up to playable: the loudness and the first
+            segments of the sound, and the first playlists.
+        poster: From playable to the end of the first chunk.
         between: From the end of a chunk to the receipt of the next message.
-        sound_first: From the plan to the first segment of the sound.
-        sound: What a second of the sound takes of a processor.
-        sound_weight: Share that one sound gets, by what the picture beside it gets.
-        publish: From the last record to the playlists.
+        sound: What a second of the sound takes of a processor, behind the first chunk.
+        sound_weight: What one sound gets of a worker, by what the picture beside it gets.
         end: From the last part to READY.
         run_bytes: Bytes of the item of a run.
         run_bytes_per_chunk: Further ones for each chunk of its plan.
@@ -55,11 +60,11 @@ class Costs:
     plan: float = 0.5
     encode_start: float = 0.3
     encode: float = 1.0
+    first_extra: float = 1.0
+    poster: float = 0.3
     between: float = 0.1
-    sound_first: float = 1.0
     sound: float = 0.015
     sound_weight: float = 0.3
-    publish: float = 0.1
     end: float = 1.0
     run_bytes: float = 2500.0
     run_bytes_per_chunk: float = 18.0
@@ -162,7 +167,7 @@ class Outcome:
         encoded: Seconds of picture that were encoded.
         repeated: Seconds of picture that were encoded again after a kill.
         kills: Workers that were killed in the middle of a chunk.
-        calls: Calls by kind, over all.
+        calls: Calls by service and kind, over all.
         most_sounds: Most sounds that one worker had beside it.
     """
 
@@ -177,7 +182,7 @@ class Outcome:
     most_sounds: int = 0
 
 
-def chunk_segments(seconds: float, chunk_seconds: int) -> list[float]:
+def chunk_lengths(seconds: float, chunk_seconds: int) -> list[float]:
     """Return the lengths in seconds of the chunks of a picture, as the planner cuts it."""
     if seconds <= 2 * SEGMENT_SECONDS:
         return [seconds]
@@ -200,6 +205,7 @@ class _Video:
         self.recorded = [0.0] * len(chunks)
         self.sound_done = False
         self.ended = False
+        self.planned = False
         self.turns: set[int] = set()
         self.writes: Counter[int] = Counter()
         self.reads: Counter[int] = Counter()
@@ -217,7 +223,6 @@ class _Worker:
         self.heavy = False
         self.since = 0.0
         self.version = 0
-        self.alive = True
         self.busy = 0.0
 
 
@@ -285,10 +290,10 @@ class Simulation:
         self._now = 0.0
         self._express: deque[_Message] = deque()
         self._jobs = _FairQueue()
-        self._idle: deque[_Worker] = deque(_Worker() for _ in range(setup.workers))
-        self._workers = list(self._idle)
+        self._workers = [_Worker() for _ in range(setup.workers)]
+        self._idle = deque(self._workers)
         self._videos = [
-            _Video(number, upload, chunk_segments(upload.seconds, setup.chunk_seconds))
+            _Video(number, upload, chunk_lengths(upload.seconds, setup.chunk_seconds))
             for number, upload in enumerate(uploads)
         ]
         self._outcome = Outcome([Result(upload) for upload in uploads], Demand())
@@ -296,14 +301,14 @@ class Simulation:
     def run(self) -> Outcome:
         """Run to the end of all videos."""
         for video in self._videos:
-            self._at(video.upload.at, lambda video=video: self._arrive(video))  # type: ignore[misc]
+            self._at(video.upload.at, partial(self._arrive, video))
         while self._events:
             self._now, _, act = heapq.heappop(self._events)
             act()
         out = self._outcome
         out.seconds = max((r.upload.at + r.ready for r in out.results), default=0.0)
-        total = sum(worker.busy for worker in self._workers)
-        out.busy = total / (out.seconds * len(self._workers)) if out.seconds else 0.0
+        busy = sum(worker.busy for worker in self._workers)
+        out.busy = busy / (out.seconds * self._setup.workers) if out.seconds else 0.0
         return out
 
     def _at(self, time: float, act: Callable[[], None]) -> None:
@@ -325,8 +330,7 @@ class Simulation:
 
     def _hand_out(self) -> None:
         while self._idle and (self._express or self._jobs.size):
-            worker = self._idle.popleft()
-            self._receive(worker)
+            self._receive(self._idle.popleft())
 
     def _receive(self, worker: _Worker) -> None:
         """Give a worker that is free its next message, or let it wait."""
@@ -334,112 +338,103 @@ class Simulation:
         if message is None:
             self._idle.append(worker)
             return
-        # Looks at the express queue, receive, hide, delete.
+        # It looks at the express queue, receives, hides and deletes.
         self._queue_calls(4)
         self._change(worker, heavy=True)
-        self._run_calls(message.video, self._now, open_=True)
+        # The video, the run, the part; the part is taken; the init segments are compared.
+        item = self._run_item(message.video)
+        self._use(message.video, self._now, writes=[1], reads=[1, item, 1, item])
         start = self._now + self._costs.receive
-        if message.chunk == 0 and message.video.recorded[0] == 0:
-            planned = start + self._costs.plan
-            self._at(planned, lambda: self._planned(worker, message))
+        if message.chunk == 0 and not message.video.planned:
+            self._at(start + self._costs.plan, partial(self._planned, worker, message))
         else:
-            self._at(start, lambda: self._encode(worker, message))
+            self._at(start, partial(self._encode, worker, message))
 
     def _planned(self, worker: _Worker, message: _Message) -> None:
         video = message.video
-        self._use(video, self._now, writes=self._run_writes(video))
+        video.planned = True
+        # The plan is written and read again; the sound is claimed, its gain noted.
+        item = self._run_item(video)
+        self._use(video, self._now, writes=[item, 1, 1, item], reads=[item, 1])
+        # Index and tail of the source are read by a few ranges.
+        self._outcome.demand.gets[int(self._now)] += 8
         for chunk in range(1, self._setup.window):
             self._send(video, chunk)
-        # Uploads have an index and a tail to be read, by a few ranges.
-        self._outcome.demand.gets[int(self._now)] += 8
-        self._add_sound(worker, video)
         self._encode(worker, message)
 
     # -- the picture -------------------------------------------------------------------------------
 
     def _encode(self, worker: _Worker, message: _Message) -> None:
-        video, costs, speed = message.video, self._costs, self._setup.speed
+        video, begun = message.video, self._now
         length = video.chunks[message.chunk] - video.recorded[message.chunk]
-        slower = 1 + costs.sound_weight * len(worker.sounds)
-        begun = self._now
-
-        def when(seconds: float) -> float:
-            work = costs.encode_start + seconds * costs.encode / speed
-            return begun + self._stretched(worker, work, slower)
-
-        end = when(length)
-        killed = self._kill_time()
-        if begun + killed < end:
-            self._at(begun + killed, lambda: self._kill(worker, message, begun, when))
+        when = partial(self._encoded_at, worker, message, begun)
+        end, killed = when(length), begun + self._kill_after()
+        if killed < end:
+            self._at(killed, partial(self._kill, worker, message, begun, when))
             return
-        times = self._segment_times(length, when)
-        self._record(video, message.chunk, times, length)
+        self._record(video, _segment_times(length, when), length)
         worker.busy += end - begun
         self._outcome.encoded += length
-        self._at(end, lambda: self._encoded(worker, message))
+        self._at(end, partial(self._encoded, worker, message))
 
-    def _stretched(self, worker: _Worker, work: float, slower: float) -> float:
-        """Return how long heavy work takes beside the sounds of its worker."""
+    def _encoded_at(
+        self, worker: _Worker, message: _Message, begun: float, seconds: float
+    ) -> float:
+        """Return when ``seconds`` of a chunk are encoded that was begun at a time."""
+        costs = self._costs
+        work = costs.encode_start + seconds * costs.encode / self._setup.speed
+        if message.chunk == 0:
+            work += costs.first_extra
         sound = sum(one.left for one in worker.sounds)
         if not sound:
-            return work
-        # While sounds last, the heavy task gets a share of 1 / slower.
-        lasts = sound * slower / (slower - 1)
-        done = lasts / slower
-        return work * slower if work <= done else lasts + work - done
+            return begun + work
+        # Beside sounds, the picture gets a share of 1 / slower, until they are done.
+        slower = 1 + costs.sound_weight * len(worker.sounds)
+        done_beside = sound / (slower - 1)
+        if work <= done_beside:
+            return begun + work * slower
+        return begun + work + done_beside * (slower - 1)
 
-    def _segment_times(self, length: float, when: Callable[[float], float]) -> list[float]:
-        count = max(1, math.ceil(length / SEGMENT_SECONDS - 1e-9))
-        return [when(min(length, (n + 1) * SEGMENT_SECONDS)) for n in range(count)]
-
-    def _record(self, video: _Video, chunk: int, times: Sequence[float], length: float) -> None:
+    def _record(self, video: _Video, times: Sequence[float], length: float) -> None:
         """Count what recording segments at ``times`` asks for."""
-        costs = self._costs
-        out = self._outcome
-        item = costs.part_bytes
-        page = min(PAGE, len(video.chunks))
-        full = costs.part_bytes + costs.part_bytes_per_segment * (
-            self._setup.chunk_seconds / SEGMENT_SECONDS
-        )
-        read = math.ceil(costs.source_bits / 8 * length / MEBIBYTE) + 2
-        for number, time in enumerate(times):
+        costs, item = self._costs, self._costs.part_bytes
+        ranges = math.ceil(costs.source_bits / 8 * length / MEBIBYTE) + 2
+        for time in times:
             item += costs.part_bytes_per_segment
-            self._use(
-                video,
-                time,
-                writes=math.ceil(item / _WRITE_BYTES),
-                # A look at how far the run is: the run, a page of chunks, the sound.
-                reads=self._run_reads(video) + math.ceil(page * full / _READ_BYTES) + 1,
-            )
-            out.calls.update({"record": 1, "look": 1, "segment put": costs.rungs})
-            out.demand.puts[int(time)] += costs.rungs
-            out.demand.gets[int(time)] += math.ceil(read / len(times))
-            turn = int(time / self._setup.playlist_interval)
-            if turn not in video.turns:
-                video.turns.add(turn)
-                self._use(video, time, writes=2 * self._run_writes(video))
-                out.demand.puts[int(time)] += costs.tracks
-                out.calls.update({"turn": 1, "playlist put": costs.tracks})
-        del chunk
+            self._use(video, time, writes=[item], reads=self._look(video))
+            self._put(time, "segment", costs.rungs)
+            self._outcome.demand.gets[int(time)] += math.ceil(ranges / len(times))
+            self._take_turn(video, time)
+
+    def _take_turn(self, video: _Video, time: float) -> None:
+        """Count new playlists, unless there were some a moment ago."""
+        turn = int(time / self._setup.playlist_interval)
+        if turn not in video.turns:
+            video.turns.add(turn)
+            item = self._run_item(video)
+            self._use(video, time, writes=[item, item])
+            self._put(time, "playlist", self._costs.tracks)
 
     def _encoded(self, worker: _Worker, message: _Message) -> None:
-        video, result = message.video, self._outcome.results[message.video.number]
+        video, window = message.video, self._setup.window
         video.recorded[message.chunk] = video.chunks[message.chunk]
         video.left -= 1
         # It is noted that the chunk is done, and looked once more.
-        self._run_calls(video, self._now, open_=False)
+        self._use(video, self._now, writes=[self._costs.part_bytes], reads=self._look(video))
+        pause = self._costs.between
         if message.chunk == 0:
-            first_sound = video.upload.at + 0.0
-            result.playable = max(self._now, first_sound) + self._costs.publish - video.upload.at
+            self._outcome.results[video.number].playable = self._now - video.upload.at
+            pause += self._costs.poster
+            self._put(self._now, "init", self._costs.tracks)
+            self._put(self._now, "other", 2)  # the poster, and the multivariant playlist
+            self._add_sound(worker, video)
         else:
             self._jobs.done(message)
-            self._send(video, message.chunk + self._setup.window)
-        end = self._finish(video)
-        self._at(self._now + end + self._costs.between, lambda: self._free(worker))
+        self._send(video, message.chunk + window)
+        pause += self._finish(video)
+        self._at(self._now + pause, partial(self._free, worker))
 
     def _free(self, worker: _Worker) -> None:
-        if not worker.alive:
-            return
         self._change(worker, heavy=False)
         self._receive(worker)
 
@@ -448,17 +443,18 @@ class Simulation:
         if video.left or not video.sound_done or video.ended:
             return 0.0
         video.ended = True
-        out, costs = self._outcome, self._costs
-        pages = math.ceil(len(video.chunks) / PAGE)
-        full = costs.part_bytes + costs.part_bytes_per_segment * 4
+        costs = self._costs
+        item = self._run_item(video)
+        pages = [self._page(video)] * math.ceil(len(video.chunks) / PAGE)
         self._use(
             video,
             self._now,
-            writes=self._run_writes(video) + 12,
-            reads=3 * self._run_reads(video) + pages * math.ceil(PAGE * full / _READ_BYTES),
+            writes=[1, 1024, 1024, item, costs.part_bytes],
+            reads=[1, item, 1, 1, item, 1, 1, *pages],
         )
-        out.demand.puts[int(self._now)] += 2 * costs.rungs + costs.tracks + 5
-        result = out.results[video.number]
+        self._put(self._now, "playlist", costs.rungs + costs.tracks)
+        self._put(self._now, "other", 5)
+        result = self._outcome.results[video.number]
         result.ready = self._now + costs.end - video.upload.at
         result.peak_writes = max(video.writes.values())
         result.peak_reads = max(video.reads.values())
@@ -470,9 +466,8 @@ class Simulation:
 
     def _add_sound(self, worker: _Worker, video: _Video) -> None:
         self._advance_sounds(worker)
-        # One thread of it works at a time, however many processors there are.
-        work = self._costs.sound_first + self._costs.sound * video.upload.seconds
-        worker.sounds.append(_Sound(video, work))
+        # One thread works on it at a time, however many processors there are.
+        worker.sounds.append(_Sound(video, self._costs.sound * video.upload.seconds))
         self._outcome.most_sounds = max(self._outcome.most_sounds, len(worker.sounds))
         self._plan_sound(worker)
 
@@ -482,50 +477,52 @@ class Simulation:
         self._plan_sound(worker)
 
     def _sound_rate(self, worker: _Worker) -> float:
+        """Return how fast the first sound of a worker gets on; the others wait for it."""
         if not worker.heavy:
             return 1.0
         weight = self._costs.sound_weight * len(worker.sounds)
         return weight / (1 + weight)
 
     def _advance_sounds(self, worker: _Worker) -> None:
-        done = (self._now - worker.since) * self._sound_rate(worker) if worker.sounds else 0.0
-        worker.since = self._now
         if worker.sounds:
+            done = (self._now - worker.since) * self._sound_rate(worker)
             worker.sounds[0].left = max(0.0, worker.sounds[0].left - done)
+        worker.since = self._now
 
     def _plan_sound(self, worker: _Worker) -> None:
         worker.version += 1
-        if not worker.sounds:
-            return
-        version = worker.version
-        due = self._now + worker.sounds[0].left / self._sound_rate(worker)
-        self._at(due, lambda: self._sound_due(worker, version))
+        if worker.sounds:
+            due = self._now + worker.sounds[0].left / self._sound_rate(worker)
+            self._at(due, partial(self._sound_due, worker, worker.version))
 
     def _sound_due(self, worker: _Worker, version: int) -> None:
-        if worker.version != version or not worker.alive:
+        if worker.version != version:
             return
         self._advance_sounds(worker)
         sound = worker.sounds.popleft()
+        self._count_sound(sound.video)
         sound.video.sound_done = True
-        segments = math.ceil(sound.video.upload.seconds / SEGMENT_SECONDS)
-        out, took = self._outcome, max(1, int(self._costs.sound * sound.video.upload.seconds))
-        ranges = self._costs.source_bits / 8 * sound.video.upload.seconds / MEBIBYTE
-        for second in range(took):
-            at = max(0, int(self._now) - second)
-            out.demand.puts[at] += math.ceil(segments / took)
-            out.demand.gets[at] += math.ceil(ranges / took)
-            self._use(
-                sound.video,
-                at,
-                writes=math.ceil(segments / took),
-                reads=math.ceil(segments / took) * (self._run_reads(sound.video) + 2),
-            )
         self._finish(sound.video)
         self._plan_sound(worker)
 
+    def _count_sound(self, video: _Video) -> None:
+        """Count what a sound that is done now asked for on the way."""
+        seconds = video.upload.seconds
+        took = max(1, int(self._costs.sound * seconds))
+        segments = math.ceil(math.ceil(seconds / SEGMENT_SECONDS) / took)
+        ranges = math.ceil(self._costs.source_bits / 8 * seconds / MEBIBYTE / took)
+        # Segments that are ready at the same time are recorded by one write.
+        writes = min(segments, _SOUND_RECORDS)
+        for second in range(took):
+            at = max(0, int(self._now) - second)
+            self._put(at, "segment", segments)
+            self._outcome.demand.gets[at] += ranges
+            size = self._costs.part_bytes
+            self._use(video, at, writes=[size] * writes, reads=self._look(video) * writes)
+
     # -- kills -------------------------------------------------------------------------------------
 
-    def _kill_time(self) -> float:
+    def _kill_after(self) -> float:
         if not self._setup.kills_per_hour:
             return math.inf
         return self._random.expovariate(self._setup.kills_per_hour / 3600)
@@ -534,91 +531,87 @@ class Simulation:
         self, worker: _Worker, message: _Message, begun: float, when: Callable[[float], float]
     ) -> None:
         """Lose what was not recorded; the next worker goes on behind it once the lease is over."""
-        video = message.video
+        video, out = message.video, self._outcome
         left = video.chunks[message.chunk] - video.recorded[message.chunk]
-        kept = 0.0
-        times = []
-        while kept + SEGMENT_SECONDS < left and when(kept + SEGMENT_SECONDS) <= self._now:
-            kept += SEGMENT_SECONDS
-            times.append(when(kept))
-        self._record(video, message.chunk, times, kept)
+        times = [time for time in _segment_times(left, when) if time <= self._now]
+        kept = float(SEGMENT_SECONDS * len(times))
+        self._record(video, times, kept)
         video.recorded[message.chunk] += kept
         worker.busy += self._now - begun
-        worker.alive = False
-        out = self._outcome
         out.kills += 1
         out.encoded += kept
-        out.repeated += min(
-            SEGMENT_SECONDS, (self._now - begun) * self._setup.speed / self._costs.encode - kept
-        )
+        out.repeated += min(SEGMENT_SECONDS, left - kept)
+        self._change(worker, heavy=False)
+        worker.version += 1
         lost = [sound.video for sound in worker.sounds]
+        worker.sounds.clear()
         again = self._now + self._setup.lease_seconds
-        if message.chunk:
-            self._at(again, lambda: self._again(message))
-        else:
-            self._at(again, lambda: self._restart(message))
+        self._at(again, partial(self._again, message))
         for one in lost:
-            if one is not video or message.chunk:
-                self._at(again, lambda one=one: self._sound_again(one))  # type: ignore[misc]
-        self._at(self._now + self._setup.restart_seconds, self._replace_worker)
+            self._at(again, partial(self._sound_again, one))
+        self._at(self._now + self._setup.restart_seconds, partial(self._receive, worker))
 
     def _again(self, message: _Message) -> None:
-        self._jobs.done(message)
-        self._jobs.put(message)
-        self._hand_out()
-
-    def _restart(self, message: _Message) -> None:
-        self._express.append(message)
+        if message.chunk:
+            self._jobs.done(message)
+            self._jobs.put(message)
+        else:
+            self._express.append(message)
         self._hand_out()
 
     def _sound_again(self, video: _Video) -> None:
-        worker = self._random.choice(self._workers)
-        while not worker.alive:
-            worker = self._random.choice(self._workers)
-        self._add_sound(worker, video)
-
-    def _replace_worker(self) -> None:
-        worker = _Worker()
-        worker.since = self._now
-        self._workers.append(worker)
-        self._idle.append(worker)
-        self._hand_out()
+        """Let another worker begin anew with a sound."""
+        self._add_sound(self._random.choice(self._workers), video)
 
     # -- what is asked for -------------------------------------------------------------------------
 
-    def _use(self, video: _Video, time: float, *, writes: float = 0, reads: float = 0) -> None:
-        second, demand = int(time), self._outcome.demand
-        if writes:
-            video.writes[second] += math.ceil(writes)
-            demand.table_writes[second] += math.ceil(writes)
-        if reads:
-            video.reads[second] += math.ceil(reads)
-            demand.table_reads[second] += math.ceil(reads)
+    def _use(
+        self,
+        video: _Video,
+        time: float,
+        *,
+        writes: Sequence[float] = (),
+        reads: Sequence[float] = (),
+    ) -> None:
+        """Count calls of the table, given the bytes that each is about."""
+        second, out = int(time), self._outcome
+        units = sum(math.ceil(size / _WRITE_BYTES) for size in writes)
+        if units:
+            video.writes[second] += units
+            out.demand.table_writes[second] += units
+            out.calls["table write"] += len(writes)
+        units = sum(math.ceil(size / _READ_BYTES) for size in reads)
+        if units:
+            video.reads[second] += units
+            out.demand.table_reads[second] += units
+            out.calls["table read"] += len(reads)
 
     def _run_item(self, video: _Video) -> float:
         return self._costs.run_bytes + self._costs.run_bytes_per_chunk * len(video.chunks)
 
-    def _run_writes(self, video: _Video) -> int:
-        return math.ceil(self._run_item(video) / _WRITE_BYTES)
+    def _page(self, video: _Video) -> float:
+        """Return the bytes of a page of chunks."""
+        segments = self._setup.chunk_seconds / SEGMENT_SECONDS
+        full = self._costs.part_bytes + self._costs.part_bytes_per_segment * segments
+        return full * min(PAGE, len(video.chunks))
 
-    def _run_reads(self, video: _Video) -> int:
-        return math.ceil(self._run_item(video) / _READ_BYTES)
+    def _look(self, video: _Video) -> list[float]:
+        """Return what a look at how far a run is reads: the run, a page of chunks, the sound."""
+        return [self._run_item(video), self._page(video), 1]
 
-    def _run_calls(self, video: _Video, time: float, *, open_: bool) -> None:
-        """Count what opens a message and claims its part, or what its end asks for."""
-        run = self._run_reads(video)
-        if open_:
-            # The video, the run, the part; the part is taken; the inits are compared.
-            self._use(video, time, writes=1, reads=3 + 2 * run)
-        else:
-            page = min(PAGE, len(video.chunks))
-            full = self._costs.part_bytes + self._costs.part_bytes_per_segment * 4
-            self._use(
-                video, time, writes=2, reads=run + math.ceil(page * full / _READ_BYTES) + 1
-            )
+    def _put(self, time: float, kind: str, count: int) -> None:
+        self._outcome.demand.puts[int(time)] += count
+        self._outcome.calls[f"{kind} put"] += count
 
     def _queue_calls(self, count: int) -> None:
         self._outcome.demand.queue_calls[int(self._now)] += count
+        self._outcome.calls["queue"] += count
+
+
+def _segment_times(length: float, when: Callable[[float], float]) -> list[float]:
+    """Return when each segment of a chunk of ``length`` is encoded."""
+    count = max(1, math.ceil(length / SEGMENT_SECONDS - 1e-9))
+    return [when(min(length, (number + 1) * SEGMENT_SECONDS)) for number in range(count)]
 
 
 def simulate(costs: Costs, setup: Setup, uploads: Sequence[Upload]) -> Outcome:

@@ -175,6 +175,16 @@ class Stage:
     folder: Path
     emulator_pid: int
 
+    def with_own_queues(self) -> Stage:
+        """Return the stage with new queues, to which no worker that has gone still listens."""
+        sqs, suffix = self.client("sqs"), new_id()
+        express, jobs = (
+            sqs.create_queue(QueueName=f"{name}-{suffix}")["QueueUrl"]
+            for name in ("express", "jobs")
+        )
+        environment = replace(self.environment, express_queue_url=express, queue_url=jobs)
+        return replace(self, environment=environment)
+
     def client(self, service: str) -> Any:
         """Return a client with every right."""
         return _client(self.endpoint, service)
