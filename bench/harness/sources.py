@@ -90,6 +90,24 @@ def minute(*, seconds: int = 60, lines: int = 1080, kilobits: int = 12_000) -> F
     return Film.at(path)
 
 
+def easy(*, seconds: int) -> Film:
+    """Return a 1080p film that takes little to encode: for counting calls, not for time."""
+    path = CACHE / f"easy-{seconds}s.mp4"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            [
+                *(ffmpeg.binary(), "-nostdin", "-v", "error", "-y"),
+                *("-f", "lavfi", "-i", f"color=c=gray:s=1920x1080:r=10:d={seconds}"),
+                *("-f", "lavfi", "-i", f"sine=f=440:r=48000:d={seconds}"),
+                *("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"),
+                *("-c:a", "aac", path),
+            ],
+            check=True,
+        )
+    return Film.at(path)
+
+
 def remuxed(source: Path) -> Film:
     """Return ``source`` as an MP4 that can be repeated, its streams copied."""
     CACHE.mkdir(parents=True, exist_ok=True)
