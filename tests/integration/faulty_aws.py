@@ -157,8 +157,8 @@ class FaultyAws:
         assert task is not None
         self._tasks.add(task)
         try:
-            # Clients are killed, and hang up when they lose patience.
-            with suppress(OSError, asyncio.IncompleteReadError):
+            # Clients are killed, and hang up when they lose patience; and the test ends.
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._answer(reader, writer)
         finally:
             writer.close()

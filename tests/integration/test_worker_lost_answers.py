@@ -220,3 +220,23 @@ def test_messages_that_come_twice_do_not_multiply(
             eventually(lambda: proxy.repeated == proxy.sent, "the last message has come twice")
             eventually(lambda: not stage.left(), "the messages are deleted")
         assert proxy.sent == chunks - 1
+
+
+def test_queue_that_does_not_answer_costs_no_lease(
+    stage: Stage, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The message comes back meanwhile: whoever gets it leaves the part to the one who has it."""
+    clip = make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", *moving_picture(40, "1280x720"))
+    with faulty_aws(stage.emulator.endpoint, FaultPlan(), seed=1) as proxy:
+        cut_off = replace(stage, emulator=replace(stage.emulator, endpoint=proxy.endpoint))
+        settings = {"visibility_timeout_seconds": 6, "chunk_seconds": 600}
+        job = stage.upload(clip.read_bytes())
+        stage.send(job)
+        with cut_off.worker(**settings) as first:
+            eventually(lambda: CHUNK in stage.parts(job), "the long chunk is taken")
+            for _ in range(2):
+                proxy.strike("ChangeMessageVisibility", Fault.STALLED)
+            with stage.worker(**settings):
+                assert stage.finished(job).status is VideoStatus.READY
+            assert first.said("gave up") is None
+    assert {part.attempt for part in stage.parts(job).values()} == {1}

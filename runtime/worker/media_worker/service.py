@@ -60,7 +60,8 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None, tracer: T
     )
     s3 = session.client("s3", config=config)
     sqs = session.client("sqs", config=config)
-    dynamodb = session.client("dynamodb", config=config)
+    # Below the shortest lease: a call whose answer is lost is tried again while it still holds.
+    dynamodb = session.client("dynamodb", config=config.merge(Config(read_timeout=4)))
     visibility = environment.visibility_timeout_seconds
     protection = TaskProtection(agent_uri)
     express, jobs = (

@@ -288,12 +288,16 @@ class Worker:
             wait = seconds_since(job.queued_at)
             self._log.info("job started", queue_wait_seconds=round(wait, 3))
 
-        with Heartbeat(
-            lambda: source.hide(message, visibility),
-            assignment.renew,
-            self._protection.protect,
-            interval_seconds=visibility / 3,
-            cancellation=cancellation,
+        # Apart, so that a call to the queue which takes its time costs no part its lease. A message
+        # that comes back too early finds the part held.
+        with (
+            Heartbeat(assignment.renew, interval_seconds=visibility / 3, cancellation=cancellation),
+            Heartbeat(
+                lambda: source.hide(message, visibility),
+                self._protection.protect,
+                interval_seconds=visibility / 3,
+                cancellation=cancellation,
+            ),
         ):
             try:
                 assignment.run()
