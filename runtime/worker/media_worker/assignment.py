@@ -383,7 +383,11 @@ class Assignment:
 
     @contextmanager
     def _holding(self, held: HeldPart) -> Iterator[None]:
-        """Renew the lease of a part while the block runs; remember it if an error arises there."""
+        """Renew the lease of a part while the block runs; remember it if an error arises there.
+
+        Errors of uploads and records arise in threads of their own and stop the block: they count
+        for the part whose block notices first.
+        """
         with self._lock:
             self._held[held.part.name] = held
         try:
@@ -391,7 +395,8 @@ class Assignment:
             with bound_contextvars(part=held.part.name, attempt=held.attempt):
                 yield
         except BaseException as error:
-            if self.failing is None and not isinstance(error, StoppedError):
+            ours = not isinstance(error, StoppedError) or error.reason is StopReason.SIBLING_FAILED
+            if self.failing is None and ours:
                 self.failing = held
             raise
         with self._lock:
