@@ -186,14 +186,12 @@ def chunk_lengths(seconds: float, chunk_seconds: int) -> list[float]:
     """Return the lengths in seconds of the chunks of a picture, as the planner cuts it."""
     if seconds <= 2 * SEGMENT_SECONDS:
         return [seconds]
-    length = max(1, chunk_seconds // SEGMENT_SECONDS) * SEGMENT_SECONDS
-    last = seconds - max(length // 2, SEGMENT_SECONDS / 2)
-    cuts = [0.0]
-    at = float(SEGMENT_SECONDS)
-    while at < max(SEGMENT_SECONDS + 1e-9, last):
-        cuts.append(at)
-        at += length
-    return [after - before for before, after in zip(cuts, [*cuts[1:], seconds], strict=True)]
+    segments = int((seconds - SEGMENT_SECONDS + SEGMENT_SECONDS / 2) // SEGMENT_SECONDS)
+    count = -(-segments // max(1, chunk_seconds // SEGMENT_SECONDS))
+    each, longer = divmod(segments, count)
+    lengths = [float(SEGMENT_SECONDS)]
+    lengths += [float((each + (number < longer)) * SEGMENT_SECONDS) for number in range(count - 1)]
+    return [*lengths, seconds - sum(lengths)]
 
 
 class _Video:

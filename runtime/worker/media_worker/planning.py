@@ -286,17 +286,22 @@ def choose_chunks(
     Args:
         frames: Estimated length, or ``None`` if nothing tells; then there are two.
         segment_frames: Frames of a segment.
-        segments_per_chunk: Length of all chunks but the first and the last.
+        segments_per_chunk: Most segments of a chunk. Chunks are as equal as they can be, longer
+            ones first: what would be left over for a long last one, all workers but one would wait
+            for.
     """
     if frames is None:
         cuts = [0, segment_frames]
     elif frames <= 2 * segment_frames:
         cuts = [0]
     else:
-        # The last chunk is from one half to one and a half times as long as others.
-        length = max(1, segments_per_chunk) * segment_frames
-        last = frames - max(length // 2, segment_frames // 2)
-        cuts = [0, *range(segment_frames, max(segment_frames + 1, last), length)]
+        # What is less than half a segment at the end goes with the one before.
+        segments = (frames - segment_frames + segment_frames // 2) // segment_frames
+        count = -(-segments // max(1, segments_per_chunk))
+        each, longer = divmod(segments, count)
+        cuts = [0, segment_frames]
+        for number in range(count - 1):
+            cuts.append(cuts[-1] + (each + (number < longer)) * segment_frames)
     return tuple(FrameRange(start, end) for start, end in zip(cuts, [*cuts[1:], None], strict=True))
 
 

@@ -177,15 +177,26 @@ def test_a_frame_is_a_whole_number_of_ticks(rate: str) -> None:
         (1, [0]),
         (200, [0]),
         (201, [0, 100]),
-        (1500, [0, 100, 500, 900]),
+        (249, [0, 100]),
+        (1500, [0, 100, 500, 900, 1200]),
         (1150, [0, 100, 500, 900]),
-        (1100, [0, 100, 500]),
+        (1149, [0, 100, 500, 800]),
+        (1100, [0, 100, 500, 800]),
     ],
 )
 def test_chunks_follow_each_other_and_none_is_a_stub(frames: int | None, starts: list[int]) -> None:
     chunks = choose_chunks(frames, 100, 4)
     assert [chunk.start for chunk in chunks] == starts
     assert [chunk.end for chunk in chunks] == [*starts[1:], None]
+
+
+def test_chunks_are_equal_to_a_segment() -> None:
+    for frames in range(201, 5000, 7):
+        cuts = [*(chunk.start for chunk in choose_chunks(frames, 100, 4)), frames]
+        lengths = [after - before for before, after in pairwise(cuts)][1:]
+        assert max(lengths) < 450
+        assert max(lengths) - min(lengths) <= 150
+        assert lengths[-1] >= 50
 
 
 def test_sound_is_as_long_as_the_video_and_levelled_on_the_way() -> None:
