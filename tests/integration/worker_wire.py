@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
@@ -26,16 +27,30 @@ class Call:
     Attributes:
         operation: ``UpdateItem``, ``SendMessage``, ...; the HTTP method of calls to S3.
         text: The body of a call with an operation, the path of a call to S3.
+        body: The body, as bytes.
         answer: The body of the answer; empty before it was sent on.
     """
 
     operation: str
     text: str
+    body: bytes = field(default=b"", repr=False)
     answer: str = field(default="", repr=False)
 
-    def says(self, *words: str) -> bool:
-        """Tell whether all ``words`` stand in the call."""
-        return all(word in self.text for word in words)
+    def puts(self, ending: str, *words: bytes) -> bool:
+        """Tell whether it writes an object whose key ends so, and that holds ``words``."""
+        return (
+            self.operation == "PUT"
+            and self.text.endswith(ending)
+            and all(word in self.body for word in words)
+        )
+
+    def updates(self, item: str, *fields: str) -> bool:
+        """Tell whether it updates ``fields`` of an item whose sort key ends so."""
+        return (
+            self.operation == "UpdateItem"
+            and f'{item}"' in self.text
+            and all(f'":{name}"' in self.text for name in fields)
+        )
 
 
 @dataclass
@@ -79,10 +94,12 @@ class Wire:
     Attributes:
         url: What the worker takes for the endpoint of AWS.
         calls: Every call that was answered, in this order.
+        refuse: Says which calls are denied, as if a right were missing.
     """
 
     url: str
     calls: list[Call] = field(default_factory=list)
+    refuse: Callable[[Call], bool] = lambda _: False
     _traps: list[Trap] = field(default_factory=list)
 
     def before(self, look: Callable[[Call], bool]) -> Trap:
@@ -139,11 +156,14 @@ def wire_to(endpoint: str) -> Iterator[Wire]:
             operation = self.headers.get("X-Amz-Target", self.command).rpartition(".")[2]
             is_s3 = operation == self.command
             text = unquote(self.path) if is_s3 else body.decode()
-            if wire.loses(Call(operation, text), behind=False):
+            if wire.loses(Call(operation, text, body), behind=False):
                 self.close_connection = True
                 return
+            if wire.refuse(Call(operation, text, body)):
+                self.send_error(HTTPStatus.FORBIDDEN)
+                return
             answer, content = _ask(target.hostname, target.port, self, body)
-            call = Call(operation, text, "" if is_s3 else content.decode())
+            call = Call(operation, text, body, "" if is_s3 else content.decode())
             if wire.loses(call, behind=True):
                 self.close_connection = True
                 return
