@@ -23,7 +23,7 @@ import scale
 from harness import peers, sources
 from harness.figures import Figure, arguments, console, median, report, say, show
 from harness.measured import FILE, Measured
-from harness.protocol import Costs, Outcome, Setup, Upload, percentile, simulate
+from harness.protocol import Costs, Outcome, Setup, Upload, peak, percentile, simulate
 from harness.stage import cores, running_stage
 
 ERROR_AIM = 1.15
@@ -61,9 +61,6 @@ NEW_TABLE_WRITES, NEW_TABLE_READS = 4_000, 12_000
 PREFIX_PUTS, PREFIX_GETS = 3_500, 5_500
 """Requests a second of an S3 prefix, which S3 splits further under load. Source: Amazon S3 User
 Guide, "Best practices design patterns: optimizing Amazon S3 performance"."""
-
-WINDOW_SECONDS = 10
-"""Peaks are means over this time; services allow for shorter bursts."""
 
 
 @dataclass(frozen=True)
@@ -279,14 +276,6 @@ def by_length(outcome: Outcome) -> dict[str, tuple[float, float]]:
         if some:
             found[name] = (percentile(some, 0.5), percentile(some, 0.95))
     return found
-
-
-def peak(demand: Counter[int]) -> float:
-    """Return the highest mean over some seconds."""
-    slots: Counter[int] = Counter()
-    for second, units in demand.items():
-        slots[second // WINDOW_SECONDS] += units
-    return max(slots.values(), default=0) / WINDOW_SECONDS
 
 
 def limits(outcome: Outcome, setup: Setup) -> None:

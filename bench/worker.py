@@ -16,6 +16,7 @@ source of 10 GB, encodes a chunk from its middle, and makes its sound.
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -65,10 +66,13 @@ def whole_job(stage: Stage, options: Options) -> list[Figure]:
     """Measure whole jobs, beside one decode and beside one run per rendition."""
     film, threads = options.film, len(cores())
     body = film.path.read_bytes()
-    ours, bare, steps = [], [], []
+    ours, bare, bare_cpu, steps = [], [], [], []
     with stage.workers([None]) as (worker,):
         for number in range(options.runs):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             bare.append(peers.whole(film, threads=threads))
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            bare_cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
             job = stage.upload(body)
             own, behind = worker.cpu_seconds(), stage.cpu_seconds()
             sent = stage.send(job)
@@ -87,6 +91,7 @@ def whole_job(stage: Stage, options: Options) -> list[Figure]:
         ("step", "seconds"),
         [(name, f"{median(step[name] for step in steps):.2f}") for name in names],
     )
+    say(f"bare ffmpeg's cpu: {median(bare_cpu):.1f} s")
     each = peers.one_by_one(film, threads=threads)
     value, peer = median(ours), median(bare)
     say(f"one ffmpeg run per rendition: {each:.1f} s, {each / peer:.2f} x one decode for all")
