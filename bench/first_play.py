@@ -4,7 +4,7 @@ The platform does the whole way: S3 event, intake, queue, a worker woken from ze
 publishing to S3, verification. The peer is one ffmpeg process that encodes the same ladder with
 the same encoder settings in one decode, from and to the local disk, in the same run.
 
-    python bench/first_play.py [--json] [--video FILE] [--runs N]
+    python bench/first_play.py [--json] [--quick] [--video FILE] [--runs N]
 """
 
 from __future__ import annotations
@@ -69,12 +69,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     parser.add_argument("--video", type=Path, help="file to use; default: the 20 s sample")
     parser.add_argument("--runs", type=int, default=3, help="runs of each; medians are compared")
+    parser.add_argument("--quick", action="store_true", help="one run: shows that it works")
     options = parser.parse_args()
     ours: list[dict[str, float]] = []
     peers: list[dict[str, float]] = []
     with running_platform() as (platform, state_dir):
         video = (options.video or demo.sample_video(state_dir)).resolve()
-        for _ in range(options.runs):
+        for _ in range(1 if options.quick else options.runs):
             ours.append(demo.run(platform, video, Console(stderr=True)).seconds)
             with tempfile.TemporaryDirectory() as folder:
                 peers.append(bare_ffmpeg(video, Path(folder)))
