@@ -234,7 +234,9 @@ class Workers:
             if worker.process.poll() is None and now < until:
                 continue
             self._leaving.remove((worker, until))
-            if worker.process.poll() != 0:
+            # One that has just been started has no handler yet, and holds nothing either.
+            starting = worker.process.poll() == -signal.SIGTERM and not worker.log()
+            if worker.process.poll() != 0 and not starting:
                 self.wrong.append(f"{worker.log_file.name} left with {worker.process.poll()}")
                 worker.kill()
         for worker in list(self._running):
