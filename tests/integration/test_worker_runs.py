@@ -168,8 +168,10 @@ def test_parts_are_held_apart(stage: Stage, job: TranscodeJob) -> None:
 
 
 def test_take_over_fences_the_first_worker(stage: Stage, job: TranscodeJob) -> None:
-    opened(stage, job)
-    first = hold(stage, job)
+    found = opened(stage, job)
+    first = found.claim(job, FIRST)
+    assert isinstance(first, HeldPart)
+    found.lease_seconds += 1  # so that a renewal writes
     stage.put(replace(first.part, lease_until=1))  # time passes
     second = hold(stage, job)
     assert second.attempt == 2
