@@ -402,19 +402,21 @@ class Simulation:
         ranges = math.ceil(costs.source_bits / 8 * length / MEBIBYTE) + 2
         for time in times:
             item += costs.part_bytes_per_segment
-            self._use(video, time, writes=[item], reads=self._look(video))
+            self._use(video, time, writes=[item])
             self._put(time, "segment", costs.rungs)
             self._outcome.demand.gets[int(time)] += math.ceil(ranges / len(times))
-            self._take_turn(video, time)
+            self._recorded(video, time)
 
-    def _take_turn(self, video: _Video, time: float) -> None:
-        """Count new playlists, unless there were some a moment ago."""
+    def _recorded(self, video: _Video, time: float) -> None:
+        """Count new playlists; or, if there were some a moment ago, a look at the run alone."""
+        item = self._run_item(video)
         turn = int(time / self._setup.playlist_interval)
-        if turn not in video.turns:
-            video.turns.add(turn)
-            item = self._run_item(video)
-            self._use(video, time, writes=[item, item])
-            self._put(time, "playlist", self._costs.tracks)
+        if turn in video.turns:
+            self._use(video, time, reads=[item])
+            return
+        video.turns.add(turn)
+        self._use(video, time, writes=[item, item], reads=self._look(video))
+        self._put(time, "playlist", self._costs.tracks)
 
     def _encoded(self, worker: _Worker, message: _Message) -> None:
         video, window = message.video, self._setup.window
@@ -519,7 +521,8 @@ class Simulation:
             self._put(at, "segment", segments)
             self._outcome.demand.gets[at] += ranges
             size = self._costs.part_bytes
-            self._use(video, at, writes=[size] * writes, reads=self._look(video) * writes)
+            reads = [self._run_item(video)] * writes
+            self._use(video, at, writes=[size] * writes, reads=reads)
 
     # -- kills -------------------------------------------------------------------------------------
 

@@ -458,4 +458,4 @@ class Assignment:
         return Maker(self._known_plan, self._place, self._publish)
 
     def _publish(self) -> None:
-        self._publisher.advance()
+        self._publisher.recorded()

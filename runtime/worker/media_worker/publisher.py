@@ -117,14 +117,31 @@ class Publisher:
             StoppedError: If the run has ended.
         """
         with self._lock:
-            standing = self._ledger.standing(self._job)
-            listing = self._listing(standing)
-            if self._is_due(standing.run, listing):
-                # Read after the parts: what stands in them has its init segments noted in the run.
-                run = self._ledger.take_turn(self._job, standing.run)
-                if run is not None:
-                    self._publish(replace(standing, run=run), listing)
-            return standing
+            return self._advance(self._ledger.running(self._job))
+
+    def recorded(self) -> None:
+        """Bring the playlists up to date if it is time, now that more was written down.
+
+        Mostly somebody did a moment ago; then the run alone is read, and not its parts. A thousand
+        workers on one video would else read more than its partition of the table gives.
+
+        Raises:
+            StoppedError: If the run has ended.
+        """
+        with self._lock:
+            run = self._ledger.running(self._job)
+            if self._is_time(run):
+                self._advance(run)
+
+    def _advance(self, run: Run) -> Standing:
+        standing = self._ledger.standing(self._job, run)
+        listing = self._listing(standing)
+        if self._is_due(run, listing):
+            # Read after the parts: what stands in them has its init segments noted in the run.
+            turn = self._ledger.take_turn(self._job, run)
+            if turn is not None:
+                self._publish(replace(standing, run=turn), listing)
+        return standing
 
     def finish(self, run: Run, listing: Listing, master: str) -> None:
         """End every playlist, and replace the multivariant one by ``master``."""
@@ -205,6 +222,9 @@ class Publisher:
     def _is_due(self, run: Run, listing: Listing) -> bool:
         if not listing.picture or (self._plan.source.audio and not listing.sound):
             return False
+        return self._is_time(run)
+
+    def _is_time(self, run: Run) -> bool:
         now = time.time() * 1000
         return run.published_at == 0 or now - run.published_at >= self._interval * 1000
 

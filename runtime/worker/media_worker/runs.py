@@ -167,8 +167,8 @@ class RunLedger:
             start = int(page[-1].name.rpartition("#")[2]) + 1
         return found
 
-    def standing(self, job: TranscodeJob) -> Standing:
-        """Return how far the run is; reads on from where it was known to be.
+    def running(self, job: TranscodeJob) -> Run:
+        """Return the run of a job that is planned and goes on.
 
         Raises:
             StoppedError: If the run has ended.
@@ -176,6 +176,20 @@ class RunLedger:
         run = self.run(job)
         if run is None or run.status is not RunStatus.RUNNING or run.chunks is None:
             raise StoppedError(StopReason.SETTLED)
+        return run
+
+    def standing(self, job: TranscodeJob, run: Run | None = None) -> Standing:
+        """Return how far the run is; reads on from where it was known to be.
+
+        Args:
+            job: A job of the run.
+            run: The run as it was read just now. By default, it is read.
+
+        Raises:
+            StoppedError: If the run has ended.
+        """
+        run = run or self.running(job)
+        assert run.chunks is not None  # noqa: S101 - it is planned
         joined, partial = run.joined, None
         while joined < run.chunks:
             page = {part.name: part for part in self._chunk_page(job, joined, run.chunks)}
