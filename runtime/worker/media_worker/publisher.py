@@ -195,12 +195,14 @@ class Publisher:
         until it is known where that is, the last segment of both: the number of frames is an
         estimate up to then, and the sound is made to end with it.
         """
-        grid = self._plan.grid
+        grid, last = self._plan.grid, len(self._plan.chunks) - 1
         picture = self._attempts_until(standing.joined)
-        if standing.partial is not None:
-            picture = (*picture, *standing.partial.attempts)
-        if standing.joined >= len(self._plan.chunks) - 1:
+        partial = standing.partial.attempts if standing.partial else ()
+        if standing.joined > last:
             picture = picture[:-1]
+        elif standing.joined == last:
+            partial = partial[:-1]
+        picture = (*picture, *partial)
         sound = standing.sound.attempts[:-1][: len(picture)] if standing.sound else ()
         return Listing(
             picture=picture,
