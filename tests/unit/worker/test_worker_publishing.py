@@ -1,269 +1,485 @@
-"""What players see while a run is published, in which order, and after another attempt."""
+"""What players see while a run is published: by whom, in which order, and never less again."""
 
 from __future__ import annotations
 
 import hashlib
-import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
+import boto3
 import pytest
 from test_worker_planning import SOURCE
 
+from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RunKeys
-from media_platform.contract.run import Rendition
+from media_platform.contract.run import SOUND, Part, Rendition, Run, RunStatus, Span, video_part
 from media_worker.cancellation import Cancellation
-from media_worker.faults import StoppedError, StopReason, TransientError
-from media_worker.objects import ObjectChangedError, StoredObject, Upload
-from media_worker.planning import Plan, make_plan
-from media_worker.playlists import Entry, master_playlist, media_playlist, read_entries
-from media_worker.publisher import Progress, Publisher
-from media_worker.segments import Segment
+from media_worker.faults import StoppedError, StopReason
+from media_worker.objects import FINISHED, GROWING, ObjectChangedError, StoredObject, Upload
+from media_worker.planning import make_plan
+from media_worker.playlists import (
+    Alternative,
+    Entry,
+    count_entries,
+    master_playlist,
+    media_playlist,
+)
+from media_worker.publisher import Listing, Publisher
+from media_worker.runs import RunLedger
 from media_worker.uploads import Uploader
 
 KEYS = RunKeys("eu-central-1", "acme", "video", "run")
-PATIENCE = 10
-
-
-def box(kind: bytes, *content: bytes) -> bytes:
-    body = b"".join(content)
-    return struct.pack(">I4s", len(body) + 8, kind) + body
-
-
-INIT = box(b"ftyp") + box(
-    b"moov",
-    box(
-        b"trak",
-        box(
-            b"mdia",
-            box(b"minf", box(b"stbl", box(b"stsd", b"avcC\x01\x64\x00\x1f\xff"))),
-        ),
-    ),
+JOB = TranscodeJob(
+    video_id="video",
+    run_id="run",
+    tenant="acme",
+    bucket="raw",
+    key="raw/acme/ada/film.mp4",
+    version_id="1",
+    size_bytes=1,
+    queued_at="2026-01-01T00:00:00.000Z",
 )
+PLAN = make_plan(replace(SOURCE, width=854, height=480), 8)
+"""A minute at 25 frames a second, in chunks of two segments after a first one of one."""
+
+CHUNKS = len(PLAN.chunks)
+LENGTHS = [
+    -(-((chunk.end or 1500) - chunk.start) // PLAN.grid.segment_frames) for chunk in PLAN.chunks
+]
+SEGMENTS = sum(LENGTHS)
+VIDEO_LISTS = ("v480/playlist.m3u8", "v360/playlist.m3u8")
+LISTS = (*VIDEO_LISTS, "audio/playlist.m3u8")
+PATIENCE = 10
 
 
 class MemoryStore:
     """A bucket in memory that keeps every write, and can hold writes back."""
 
     def __init__(self) -> None:
-        self._written = threading.Condition()
-        self.objects: dict[str, bytes] = {}
-        self.writes: list[str] = []
-        self.versions: dict[str, list[bytes]] = {}
+        self._lock = threading.Lock()
+        self.objects: dict[str, Upload] = {}
+        self.writes: list[tuple[str, Upload]] = []
         self.before_put: Callable[[str], object] = lambda _: None
 
     def put(self, upload: Upload) -> None:
         name = upload.key.removeprefix(KEYS.prefix)
         self.before_put(name)
-        with self._written:
-            self.writes.append(name)
-            self.versions.setdefault(name, []).append(upload.body)
-            self.objects[upload.key] = upload.body
-            self._written.notify_all()
-
-    def wait_for(self, look: Callable[[], bool]) -> None:
-        with self._written:
-            assert self._written.wait_for(look, PATIENCE)
+        with self._lock:
+            self._put(name, upload)
 
     def replace(self, upload: Upload, etag: str | None) -> str:
-        stored = self.get(upload.key)
-        if (stored.etag if stored else None) != etag:
-            raise ObjectChangedError(upload.key)
-        self.put(upload)
+        name = upload.key.removeprefix(KEYS.prefix)
+        self.before_put(name)
+        with self._lock:
+            stored = self.get(upload.key)
+            if (stored.etag if stored else None) != etag:
+                raise ObjectChangedError(upload.key)
+            self._put(name, upload)
         return hashlib.sha256(upload.body).hexdigest()
 
     def get(self, key: str) -> StoredObject | None:
-        body = self.objects.get(key)
-        return None if body is None else StoredObject(body, hashlib.sha256(body).hexdigest())
+        upload = self.objects.get(key)
+        if upload is None:
+            return None
+        return StoredObject(upload.body, hashlib.sha256(upload.body).hexdigest())
+
+    def read(self, key: str, start: int, end: int) -> bytes:
+        return self.objects[key].body[start:end]
 
     def text(self, name: str) -> str:
-        return self.objects[f"{KEYS.prefix}{name}"].decode()
+        upload = self.objects.get(f"{KEYS.prefix}{name}")
+        return upload.body.decode() if upload else ""
+
+    def versions(self, name: str) -> list[str]:
+        return [upload.body.decode() for written, upload in self.writes if written == name]
+
+    def listed(self, name: str) -> list[str]:
+        return [line for line in self.text(name).splitlines() if line.endswith(".m4s")]
+
+    def _put(self, name: str, upload: Upload) -> None:
+        self.writes.append((name, upload))
+        self.objects[upload.key] = upload
 
 
-class Attempt:
-    """A publisher with what it needs."""
+class MemoryLedger(RunLedger):
+    """A run and its parts in memory; what they mean is decided by the real ledger."""
 
-    def __init__(self, store: MemoryStore, number: int = 1, plan: Plan | None = None) -> None:
-        self.plan = plan or make_plan(replace(SOURCE, width=854, height=480))
-        self.cancellation = Cancellation()
-        self.uploader = Uploader(store, self.cancellation, threads=2, max_bytes=1000)
-        self.reports: list[Progress] = []
-        self.asked = threading.Event()
-        self.publisher = Publisher(
-            plan=self.plan,
-            keys=KEYS,
-            attempt=number,
-            store=store,
-            uploader=self.uploader,
-            cancellation=self.cancellation,
-            report=self.reports.append,
-            still_ours=self.asked.set,
-            interval_seconds=0.01,
+    def __init__(self) -> None:
+        client = boto3.client(
+            "dynamodb", "eu-central-1", aws_access_key_id="a", aws_secret_access_key="b"
         )
-        self.publisher.start()
+        super().__init__(client, "table", "eu-central-1", 60)
+        self.stored = Run(
+            video_id="video",
+            run_id="run",
+            status=RunStatus.RUNNING,
+            started_at="now",
+            plan="{}",
+            chunks=CHUNKS,
+            inits={track: f"init-{track}.mp4" for track in ("v480", "v360", "audio")},
+            codecs={"v480": "avc1.64001f", "v360": "avc1.64001e", "audio": "mp4a.40.2"},
+        )
+        self.parts: dict[str, Part] = {}
+        self.before_turn: Callable[[], object] = lambda: None
 
-    @property
-    def tracks(self) -> list[int | None]:
-        return [*range(len(self.plan.rungs)), None]
+    def run(self, job: TranscodeJob) -> Run | None:  # noqa: ARG002
+        return self.stored
 
-    def init(self) -> None:
-        for track in self.tracks:
-            self.publisher.init(track, INIT)
+    def part(self, job: TranscodeJob, name: str) -> Part | None:  # noqa: ARG002
+        return self.parts.get(name)
 
-    def segments(self, *indexes: int) -> None:
-        for index in indexes:
-            for track in self.tracks:
-                self.publisher.segment(track, segment(index))
+    def _chunk_page(self, job: TranscodeJob, start: int, end: int) -> list[Part]:  # noqa: ARG002
+        names = [video_part(number) for number in range(start, end)]
+        return [self.parts[name] for name in names if name in self.parts][:16]
 
-    def finish(self) -> tuple[Rendition, ...]:
-        self.uploader.drain()
-        try:
-            return self.publisher.finish()
-        finally:
-            self.uploader.close()
+    def take_turn(self, job: TranscodeJob, run: Run) -> Run | None:  # noqa: ARG002
+        self.before_turn()
+        if self.stored.published_at != run.published_at:
+            return None
+        self.stored = replace(self.stored, published_at=run.published_at + 1)
+        return self.stored
+
+    def note(self, job: TranscodeJob, run: Run, **values: Any) -> bool:  # noqa: ARG002
+        if self.stored.published_at != run.published_at:
+            return False
+        values["renditions"] = (
+            tuple(Rendition(**one) for one in values.get("renditions", ()))
+            or self.stored.renditions
+        )
+        self.stored = replace(self.stored, **values)
+        return True
+
+    def chunk(self, number: int, *attempts: int, done: bool = True) -> None:
+        """Write down a chunk, whose segments were made by ``attempts``."""
+        self._set(video_part(number), attempts, done=done)
+
+    def sound(self, *attempts: int, done: bool = False) -> None:
+        self._set(SOUND, attempts, done=done)
+
+    def _set(self, name: str, attempts: tuple[int, ...], *, done: bool) -> None:
+        spans = tuple(Span(attempt=attempt, segments=1) for attempt in attempts)
+        self.parts[name] = Part(video_id="video", run_id="run", name=name, spans=spans, done=done)
 
 
-def segment(index: int, seconds: int = 4) -> Segment:
-    return Segment(index, Fraction(seconds), 25 * seconds, b"s" * 10)
+class Stand:
+    """A run that is published, and as many publishers as there are workers."""
+
+    def __init__(self, publishers: int = 1) -> None:
+        self.store, self.ledger = MemoryStore(), MemoryLedger()
+        self.playable: list[str] = []
+        self.publishers = [
+            Publisher(
+                plan=PLAN,
+                job=JOB,
+                keys=KEYS,
+                store=self.store,
+                ledger=self.ledger,
+                interval_seconds=0,
+                playable=lambda: self.playable.append("yes"),
+            )
+            for _ in range(publishers)
+        ]
+
+    def advance(self, publisher: int = 0) -> None:
+        self.publishers[publisher].advance()
+
+    def lengths(self, name: str = VIDEO_LISTS[0]) -> list[int]:
+        return [count_entries(text) for text in self.store.versions(name)]
+
+
+def uris(*attempts: int) -> list[str]:
+    return [f"{attempt}/{index:06d}.m4s" for index, attempt in enumerate(attempts)]
+
+
+# -- what is listed --------------------------------------------------------------------------------
+
+
+def test_nothing_is_published_before_every_track_has_a_segment() -> None:
+    stand = Stand()
+    stand.advance()
+    stand.ledger.chunk(0, 1)
+    stand.advance()
+    stand.ledger.sound()
+    stand.advance()
+    assert stand.store.writes == []
+    assert stand.ledger.stored.playable_at is None
 
 
 def test_order_lets_players_start_only_with_what_is_there() -> None:
-    store = MemoryStore()
-    attempt = Attempt(store)
-    attempt.init()
-    attempt.segments(0)
-    assert attempt.publisher.playable.wait(PATIENCE)
-    first = {name: store.writes.index(name) for name in store.writes}
-    for track in ("v480", "v360", "audio"):
-        assert first[f"{track}/1/init.mp4"] < first[f"{track}/playlist.m3u8"]
-        assert first[f"{track}/1/000000.m4s"] < first[f"{track}/playlist.m3u8"]
-        assert first[f"{track}/playlist.m3u8"] < first["master.m3u8"]
-    attempt.segments(1, 2)
-    renditions = attempt.finish()
-    assert store.writes.count("master.m3u8") == 1
-    assert [(r.height, r.frames, r.codecs) for r in renditions] == [
-        (480, 300, "avc1.64001f"),
-        (360, 300, "avc1.64001f"),
+    stand = Stand()
+    stand.ledger.chunk(0, 1, done=False)
+    stand.ledger.sound(1, 1)
+    stand.advance()
+    names = [name for name, _ in stand.store.writes]
+    assert sorted(names[:-1]) == sorted(LISTS)
+    assert names[-1] == "master.m3u8"
+    for name in LISTS:
+        assert stand.store.listed(name) == uris(1)
+        assert f'URI="init-{name.partition("/")[0]}.mp4"' in stand.store.text(name)
+    assert "SUBTITLES" not in stand.store.text("master.m3u8")
+    run = stand.ledger.stored
+    assert run.playable_at is not None
+    assert stand.playable == ["yes"]
+    assert [(r.height, r.frames, r.codecs) for r in run.renditions] == [
+        (480, 100, "avc1.64001f"),
+        (360, 100, "avc1.64001e"),
     ]
-    assert attempt.reports[-1] == Progress(100, renditions, playable=True)
-    percents = [report.percent for report in attempt.reports]
+
+
+def test_what_grows_is_not_final() -> None:
+    stand = Stand()
+    stand.ledger.chunk(0, 1)
+    stand.ledger.sound(1, 1)
+    stand.advance()
+    assert {(u.cache_control, u.final) for _, u in stand.store.writes} == {(GROWING, False)}
+
+
+def test_chunks_that_overtake_wait_for_those_before() -> None:
+    stand = Stand()
+    stand.ledger.sound(*[1] * SEGMENTS)
+    stand.ledger.chunk(0, 1)
+    stand.ledger.chunk(2, 1, 1)
+    stand.ledger.chunk(3, 1, 1)
+    stand.advance()
+    assert stand.store.listed(VIDEO_LISTS[0]) == uris(1)
+    stand.ledger.chunk(1, 1, done=False)
+    stand.advance()
+    assert stand.store.listed(VIDEO_LISTS[0]) == uris(1, 1)
+    stand.ledger.chunk(1, 1, 3)
+    stand.advance()
+    assert stand.store.listed(VIDEO_LISTS[0]) == uris(1, 1, 3, 1, 1, 1, 1)
+    assert stand.ledger.stored.joined == 4
+
+
+def test_sound_is_listed_up_to_the_picture_and_not_to_its_end() -> None:
+    stand = Stand()
+    stand.ledger.chunk(0, 1)
+    stand.ledger.chunk(1, 1, 1)
+    listed = []
+    for count in range(1, 6):
+        stand.ledger.sound(*[1] * count, done=count == 5)
+        stand.advance()
+        listed.append(len(stand.store.listed("audio/playlist.m3u8")))
+    assert listed == [0, 1, 2, 3, 3]
+
+
+def test_last_segment_waits_for_the_end() -> None:
+    """Its length is an estimate until then, and so is the end of the sound."""
+    stand = Stand()
+    stand.ledger.sound(*[1] * SEGMENTS, done=True)
+    for number, length in enumerate(LENGTHS):
+        stand.ledger.chunk(number, *[1] * length, done=number < CHUNKS - 1)
+    stand.advance()
+    assert [len(stand.store.listed(name)) for name in LISTS] == [SEGMENTS - 1] * 3
+    stand.ledger.chunk(CHUNKS - 1, *[1] * LENGTHS[-1])
+    stand.advance()
+    assert [len(stand.store.listed(name)) for name in LISTS] == [SEGMENTS - 1] * 3
+    assert stand.ledger.stored.progress < 100
+
+
+def test_every_step_only_adds() -> None:
+    stand = Stand()
+    stand.ledger.sound(*[1] * SEGMENTS, done=True)
+    progress = []
+    for number, length in enumerate(LENGTHS):
+        for count in range(1, length + 1):
+            for done in (False, True):
+                stand.ledger.chunk(number, *[1] * count, done=done and count == length)
+                stand.advance()
+                progress.append((stand.ledger.stored.progress, stand.ledger.stored.renditions))
+    for name in LISTS:
+        for before, after in pairwise(stand.store.versions(name)):
+            assert after.startswith(before)
+            assert after != before
+            assert "ENDLIST" not in after
+    percents = [percent for percent, _ in progress]
     assert percents == sorted(percents)
+    frames = [renditions[0].frames for _, renditions in progress]
+    assert frames == sorted(frames)
+    assert stand.playable == ["yes"]
 
 
-def test_playlist_grows_and_never_changes_what_it_said() -> None:
-    store = MemoryStore()
-    attempt = Attempt(store)
-    attempt.init()
-    for index in range(5):
-        attempt.segments(index)
-        attempt.uploader.drain()
-    attempt.finish()
-    texts = [body.decode() for body in store.versions["v480/playlist.m3u8"]]
-    for before, after in pairwise(texts):
-        assert after.startswith(before)
-    assert [text.count("#EXT-X-ENDLIST") for text in texts] == [0] * (len(texts) - 1) + [1]
-    assert all("#EXT-X-PLAYLIST-TYPE:EVENT" in text for text in texts)
-    assert len(read_entries(texts[-1])) == 5
+# -- who lists it ----------------------------------------------------------------------------------
 
 
-def test_segments_that_overtake_wait_for_those_before() -> None:
-    store = MemoryStore()
-    slow = threading.Event()
-
-    def hold(name: str) -> None:
-        if name == "v480/1/000001.m4s":
-            assert slow.wait(PATIENCE)
-
-    store.before_put = hold
-    attempt = Attempt(store)
-    attempt.init()
-    attempt.segments(0, 1, 2)
-    assert attempt.publisher.playable.wait(PATIENCE)
-    assert [e.uri for e in read_entries(store.text("v480/playlist.m3u8"))] == ["1/000000.m4s"]
-    slow.set()
-    attempt.finish()
-    assert len(read_entries(store.text("v480/playlist.m3u8"))) == 3
+def test_many_publishers_write_one_list() -> None:
+    stand = Stand(publishers=3)
+    stand.ledger.sound(*[1] * SEGMENTS, done=True)
+    turn = 0
+    for number, length in enumerate(LENGTHS):
+        for count in range(1, length + 1):
+            stand.ledger.chunk(number, *[1] * count, done=count == length)
+            stand.advance(turn % 3)
+            turn += 1
+    for name in LISTS:
+        texts = stand.store.versions(name)
+        assert all(after.startswith(before) for before, after in pairwise(texts))
+        assert count_entries(texts[-1]) == SEGMENTS - 1
+    assert stand.playable == ["yes"]
 
 
-def test_not_playable_before_every_track_is() -> None:
-    attempt = Attempt(MemoryStore())
-    attempt.init()
-    for track in (0, 1):
-        attempt.publisher.segment(track, segment(0))
-    attempt.uploader.drain()
-    assert attempt.reports == []
-    assert not attempt.publisher.playable.is_set()
-    attempt.publisher.no_audio()
-    assert attempt.publisher.playable.wait(PATIENCE)
-    attempt.finish()
+def test_nobody_publishes_out_of_turn() -> None:
+    stand = Stand(publishers=2)
+    stand.ledger.sound(1, 1)
+    stand.ledger.chunk(0, 1)
+    stand.ledger.before_turn = once(lambda: stand.advance(1))
+    stand.advance(0)
+    assert len(stand.store.writes) == len(LISTS) + 1
+    assert stand.playable == ["yes"]
 
 
-def test_gap_is_not_published() -> None:
-    attempt = Attempt(MemoryStore())
-    attempt.init()
-    attempt.segments(0, 2)
-    with pytest.raises(TransientError, match="gap after 1 segments"):
-        attempt.finish()
+def once(action: Callable[[], object]) -> Callable[[], None]:
+    left = [action]
+
+    def act() -> None:
+        while left:
+            left.pop()()
+
+    return act
 
 
-def test_later_attempt_never_shortens_what_viewers_have() -> None:
-    store = MemoryStore()
-    first = Attempt(store)
-    first.init()
-    first.segments(0, 1, 2)
-    first.uploader.drain()
-    assert first.publisher.playable.wait(PATIENCE)
-    name = "v480/playlist.m3u8"
-    store.wait_for(lambda: len(read_entries(store.text(name))) == 3)
-    first.publisher.close()
+def test_late_publisher_takes_nothing_back() -> None:
+    """It has its turn, and is overtaken before it writes."""
+    stand = Stand(publishers=2)
+    stand.ledger.sound(*[1] * SEGMENTS, done=True)
+    stand.ledger.chunk(0, 1)
+    behind = threading.Event()
+    reached = threading.Event()
 
-    second = Attempt(store, number=2)
-    second.init()
-    for index in range(4):
-        second.segments(index)
-        second.uploader.drain()
-    second.finish()
-    lengths = [len(read_entries(body.decode())) for body in store.versions[name]]
-    assert lengths == sorted(lengths)
-    assert lengths[-1] == 4
-    uris = [entry.uri for entry in read_entries(store.text(name))]
-    assert uris == [f"2/{number:06d}.m4s" for number in range(4)]
-    assert "2/init.mp4" in store.text(name)
+    def hold(_: str) -> None:
+        if threading.current_thread() is not threading.main_thread() and not overtaking.is_set():
+            reached.set()
+            assert behind.wait(PATIENCE)
 
-
-def test_complete_playlist_of_another_attempt_is_not_reopened() -> None:
-    store = MemoryStore()
-    for number in (1, 2):
-        attempt = Attempt(store, number)
-        attempt.init()
-        attempt.segments(0, 1)
-        attempt.finish()
-    ends = ["#EXT-X-ENDLIST" in body.decode() for body in store.versions["v480/playlist.m3u8"]]
-    assert ends == sorted(ends)
-    assert "2/000001.m4s" in store.text("v480/playlist.m3u8")
+    overtaking = threading.Event()
+    stand.store.before_put = hold
+    late = threading.Thread(target=stand.advance, args=(0,))
+    late.start()
+    assert reached.wait(PATIENCE)
+    overtaking.set()
+    stand.ledger.chunk(1, 1, 2)
+    stand.advance(1)
+    written = [stand.store.text(name) for name in (*LISTS, "master.m3u8")]
+    run = stand.ledger.stored
+    behind.set()
+    late.join(PATIENCE)
+    assert [stand.store.text(name) for name in (*LISTS, "master.m3u8")] == written
+    assert stand.ledger.stored == run
+    assert stand.playable == ["yes"]
 
 
-def test_attempt_that_was_overtaken_asks_before_it_writes_again() -> None:
-    store = MemoryStore()
-    attempt = Attempt(store)
-    attempt.init()
-    attempt.segments(0)
-    assert attempt.publisher.playable.wait(PATIENCE)
-    attempt.uploader.drain()
-    stranger = media_playlist(
-        [Entry(f"2/{n}", Fraction(4)) for n in range(9)],
-        init_uri="2/init.mp4",
-        target_duration=4,
-        ended=False,
+def test_init_segments_are_those_that_stand_when_the_turn_comes() -> None:
+    """The run may have been read before a part was begun that is listed."""
+    stand = Stand()
+    stand.ledger.chunk(0, 1)
+    inits = stand.ledger.stored.inits
+    stand.ledger.stored = replace(stand.ledger.stored, inits={})
+
+    def note() -> None:
+        stand.ledger.stored = replace(stand.ledger.stored, inits=inits)
+
+    stand.ledger.sound(1, 1)
+    stand.ledger.before_turn = note
+    stand.advance()
+    assert 'URI="init-audio.mp4"' in stand.store.text("audio/playlist.m3u8")
+
+
+def test_lists_are_not_written_more_often_than_allowed() -> None:
+    stand = Stand()
+    publisher = Publisher(
+        plan=PLAN,
+        job=JOB,
+        keys=KEYS,
+        store=stand.store,
+        ledger=stand.ledger,
+        interval_seconds=3600,
+        playable=lambda: None,
     )
-    store.objects[KEYS.playlist("v480")] = stranger.encode()
-    attempt.segments(1)
-    assert attempt.asked.wait(PATIENCE)
-    attempt.publisher.close()
-    assert store.text("v480/playlist.m3u8") == stranger
+    stand.ledger.sound(*[1] * SEGMENTS, done=True)
+    stand.ledger.chunk(0, 1)
+    publisher.advance()
+    stand.ledger.stored = replace(stand.ledger.stored, published_at=int(time.time() * 1000))
+    stand.ledger.chunk(1, 1, 1)
+    assert publisher.advance().joined == 2
+    publisher.recorded()
+    assert stand.lengths() == [1]
+    stand.ledger.stored = replace(stand.ledger.stored, published_at=1)
+    publisher.recorded()
+    assert stand.lengths() == [1, 3]
+
+
+def test_run_that_has_ended_is_not_published() -> None:
+    stand = Stand()
+    stand.ledger.chunk(0, 1)
+    stand.ledger.sound(1, 1)
+    stand.ledger.stored = replace(stand.ledger.stored, status=RunStatus.FAILED)
+    for publish in (stand.publishers[0].advance, stand.publishers[0].recorded):
+        with pytest.raises(StoppedError, match="ended"):
+            publish()
+    assert stand.store.writes == []
+
+
+# -- the end ---------------------------------------------------------------------------------------
+
+COMPLETE = Listing(picture=(1,) * SEGMENTS, frames=1490, sound=(1,) * SEGMENTS, samples=1490 * 1920)
+
+
+def finish(stand: Stand, publisher: int = 0, listing: Listing = COMPLETE) -> None:
+    stand.publishers[publisher].finish(stand.ledger.stored, listing, "#EXTM3U\n#all\n")
+
+
+def test_end_is_written_over_what_stands() -> None:
+    stand = Stand(publishers=2)
+    stand.ledger.sound(*[1] * SEGMENTS, done=True)
+    for number, length in enumerate(LENGTHS):
+        stand.ledger.chunk(number, *[1] * length)
+        stand.advance(0)
+    finish(stand, 1)
+    for name in LISTS:
+        before, text = stand.store.versions(name)[-2:]
+        assert text.startswith(before)
+        assert text.endswith("#EXT-X-ENDLIST\n")
+        assert len(stand.store.listed(name)) == SEGMENTS
+    # 1490 frames are fourteen segments of 100, and 3.6 seconds.
+    assert "#EXTINF:3.600000,\n" in stand.store.text(VIDEO_LISTS[0])
+    assert stand.store.text("master.m3u8") == "#EXTM3U\n#all\n"
+    for name in (*LISTS, "master.m3u8"):
+        last = stand.store.objects[f"{KEYS.prefix}{name}"]
+        assert (last.cache_control, last.final) == (FINISHED, True)
+
+
+def test_end_comes_again_with_the_same() -> None:
+    """A worker that comes after one that died in the end does it all again."""
+    stand = Stand(publishers=2)
+    finish(stand, 0)
+    before = {name: stand.store.text(name) for name in LISTS}
+    finish(stand, 1)
+    assert {name: stand.store.text(name) for name in LISTS} == before
+
+
+def test_list_that_has_ended_does_not_grow_again() -> None:
+    stand = Stand(publishers=2)
+    stand.ledger.sound(*[1] * SEGMENTS, done=True)
+    for number, length in enumerate(LENGTHS):
+        stand.ledger.chunk(number, *[1] * length)
+    finish(stand, 0)
+    before = {name: stand.store.text(name) for name in LISTS}
+    stand.advance(1)
+    assert {name: stand.store.text(name) for name in LISTS} == before
+
+
+def test_video_that_becomes_playable_with_its_end() -> None:
+    stand = Stand()
+    finish(stand)
+    assert stand.ledger.stored.playable_at is not None
+    assert stand.playable == ["yes"]
+    finish(stand)
+    assert stand.playable == ["yes"]
 
 
 def test_failed_upload_ends_the_job() -> None:
@@ -273,12 +489,14 @@ def test_failed_upload_ends_the_job() -> None:
         raise OSError(f"no room for {name}")
 
     store.before_put = refuse
-    attempt = Attempt(store)
-    attempt.publisher.poster(b"image")
+    cancellation = Cancellation()
+    uploader = Uploader(store, cancellation, threads=2, max_bytes=1000)
+    uploader.submit(Upload(key="k", body=b"b", content_type="x"), lambda: None)
     with pytest.raises(StoppedError):
-        attempt.uploader.drain()
-    assert attempt.cancellation.reason is StopReason.SIBLING_FAILED
-    assert "no room" in str(attempt.cancellation.error)
+        uploader.drain()
+    uploader.close()
+    assert cancellation.reason is StopReason.SIBLING_FAILED
+    assert "no room" in str(cancellation.error)
 
 
 def test_waiting_uploads_hold_the_encoder_back() -> None:
@@ -341,18 +559,38 @@ def test_media_playlist_text() -> None:
     ]
 
 
-@pytest.mark.parametrize("audio", [160_000, None])
-def test_master_playlist_text(audio: int | None) -> None:
-    rendition = Rendition(height=360, width=640, frames=1, bandwidth=800_000, codecs="avc1.64001e")
-    text = master_playlist([rendition], frame_rate=Fraction(30000, 1001), audio_bandwidth=audio)
+RENDITION = Rendition(height=360, width=640, frames=1, bandwidth=800_000, codecs="avc1.64001e")
+
+
+@pytest.mark.parametrize("audio", [True, False])
+def test_master_playlist_text(audio: bool) -> None:
+    main = Alternative(track="audio", name='the "main"', language="de", default=True)
+    text = master_playlist(
+        [RENDITION],
+        frame_rate=Fraction(30000, 1001),
+        sounds=[main] if audio else [],
+        audio_bandwidth=160_000,
+    )
     stream = next(line for line in text.splitlines() if line.startswith("#EXT-X-STREAM-INF"))
     if audio:
+        assert 'NAME="the main",LANGUAGE="de",DEFAULT=YES' in text
         assert 'URI="audio/playlist.m3u8"' in text
         assert "BANDWIDTH=960000" in stream
-        assert 'CODECS="avc1.64001e,mp4a.40.2",AUDIO="audio"' in stream
+        assert 'CODECS="avc1.64001e,mp4a.40.2",AUDIO="sound"' in stream
     else:
         assert "AUDIO" not in text
         assert "BANDWIDTH=800000" in stream
         assert 'CODECS="avc1.64001e"' in stream
     assert "RESOLUTION=640x360,FRAME-RATE=29.970" in stream
     assert text.splitlines()[-1] == "v360/playlist.m3u8"
+
+
+def test_master_playlist_names_forced_subtitles() -> None:
+    forced = Alternative(track="text0", name="signs", language=None, forced=True)
+    text = master_playlist(
+        [RENDITION], frame_rate=Fraction(25), sounds=[], audio_bandwidth=0, texts=[forced]
+    )
+    assert (
+        'TYPE=SUBTITLES,GROUP-ID="text",NAME="signs",DEFAULT=NO,AUTOSELECT=YES,FORCED=YES' in text
+    )
+    assert 'CODECS="avc1.64001e",SUBTITLES="text"' in text
