@@ -28,7 +28,7 @@ def from_text(text: str) -> Plan:
     """
     try:
         plan: Plan = _typed(Plan, json.loads(text))
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise PlanError(f"the plan of the run cannot be read: {error!r}") from error
     return plan
 
