@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -110,3 +111,70 @@ def test_job_of_another_tenant_or_upload_is_not_done(forged: TranscodeJob) -> No
         why = RunLedger(client, "t", "eu-central-1", 60).settled(forged)
     assert why is not None
     assert "another" in why
+
+
+@pytest.mark.parametrize("part", ["start", "video#00012", "sound"])
+def test_part_of_a_job_is_read(part: str) -> None:
+    assert read_job(body(part=part)).part == part
+    assert read_job(JOB.for_part(part).to_json()) == replace(JOB, part=part)
+
+
+def test_job_without_a_part_starts_a_run() -> None:
+    content = asdict(JOB)
+    del content["part"]
+    assert read_job(json.dumps(content)).part == "start"
+    with pytest.raises(NotAJobError, match="part"):
+        read_job(body(part=3))
+
+
+@pytest.fixture
+def sqs() -> Iterator[tuple[JobQueue, Stubber]]:
+    client = boto3.client("sqs", "eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(client) as stub:
+        yield JobQueue(client, "queue", "dead"), stub
+        stub.assert_no_pending_responses()
+
+
+def test_chunks_are_sent_in_the_group_of_their_tenant(sqs: tuple[JobQueue, Stubber]) -> None:
+    queue, stub = sqs
+    expected = {"QueueUrl": "queue", "MessageBody": JOB.to_json(), "MessageGroupId": "acme"}
+    stub.add_response("send_message", {}, {**expected, "DelaySeconds": 0, "MessageAttributes": ANY})
+    queue.send(JOB)
+    reason = {DEAD_LETTER_REASON: {"DataType": "String", "StringValue": "a fault"}}
+    stub.add_response(
+        "send_message", {}, {**expected, "DelaySeconds": 7, "MessageAttributes": reason}
+    )
+    queue.send(JOB, delay_seconds=7, reason="a fault")
+
+
+@pytest.mark.parametrize("reason", [None, "a fault"])
+def test_received_message_says_why_it_was_a_dead_letter(
+    sqs: tuple[JobQueue, Stubber], reason: str | None
+) -> None:
+    queue, stub = sqs
+    message: dict[str, Any] = {"Body": "body", "ReceiptHandle": "handle", "MessageId": "id"}
+    if reason:
+        value = {"DataType": "String", "StringValue": reason}
+        message["MessageAttributes"] = {DEAD_LETTER_REASON: value}
+    stub.add_response("receive_message", {"Messages": [message]}, None)
+    received = queue.receive(wait_seconds=0, hide_seconds=10)
+    assert received is not None
+    assert (received.body, received.receipt, received.message_id, received.reason) == (
+        "body",
+        "handle",
+        "id",
+        reason,
+    )
+    stub.add_response("receive_message", {}, None)
+    assert queue.receive(wait_seconds=0, hide_seconds=10) is None
+
+
+def test_message_is_hidden_as_long_as_sqs_allows(sqs: tuple[JobQueue, Stubber]) -> None:
+    queue, stub = sqs
+    for seconds, hidden in [(0, 0), (60, 60), (100_000, 43_200)]:
+        stub.add_response(
+            "change_message_visibility",
+            {},
+            {"QueueUrl": "queue", "ReceiptHandle": "r", "VisibilityTimeout": hidden},
+        )
+        queue.hide(Message("body", "r"), seconds)
