@@ -20,10 +20,12 @@ from worker_stage import MEDIA, TABLE, Stage, make_clip, make_stage, moving_pict
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.run import SOUND, Part, Span, video_part
 from media_platform.contract.video import VideoStatus
+from media_worker.claims import Busy
 from media_worker.faults import StoppedError
+from media_worker.held import HeldPart
 from media_worker.job_queue import JobQueue
 from media_worker.objects import ObjectChangedError, S3ObjectStore, Upload
-from media_worker.runs import Busy, HeldPart, RunLedger
+from media_worker.runs import RunLedger
 
 CHUNK = video_part(1)
 

@@ -27,8 +27,10 @@ from media_platform.contract.run import (
     video_part,
 )
 from media_platform.contract.video import Failure, Video, VideoStatus
+from media_worker.claims import Busy, Done, Opened, Settled
 from media_worker.faults import StoppedError, TransientError
-from media_worker.runs import Busy, Done, HeldPart, Opened, RunLedger, Settled
+from media_worker.held import HeldPart
+from media_worker.runs import RunLedger
 
 RENDITION = Rendition(height=360, width=640, frames=250, bandwidth=1, codecs="avc1.64001e")
 FAILURE = Failure(code="c", message="m")

@@ -20,14 +20,15 @@ from media_platform.contract.run import END, SOUND, Part, Run, video_part
 from media_platform.contract.tracing import TraceContext
 from media_worker import plans
 from media_worker.cancellation import Cancellation
+from media_worker.claims import Busy, Done, Settled
 from media_worker.download import make_download
 from media_worker.ending import Ending
 from media_worker.faults import StoppedError, StopReason, TransientError
+from media_worker.held import HeldPart
 from media_worker.making import Maker, plan_run
 from media_worker.metrics import seconds_since
 from media_worker.planning import Plan
 from media_worker.publisher import Publisher
-from media_worker.runs import Busy, Done, HeldPart, Settled
 from media_worker.tenants import RETRY_SECONDS, Slot
 from media_worker.threads import start_thread
 from media_worker.workplace import Services, Workplace

@@ -14,12 +14,12 @@ from media_worker import loudness, plans
 from media_worker.cancellation import Cancellation
 from media_worker.encode import TrackSink, encode_sound, encode_video, make_poster
 from media_worker.faults import StoppedError, StopReason, TransientError
+from media_worker.held import HeldPart
 from media_worker.objects import FINISHED, Upload
 from media_worker.planning import FrameRange, Plan, check_source, make_plan
 from media_worker.probe import Workbench, probe
 from media_worker.publisher import sounds
 from media_worker.recorder import Recorder
-from media_worker.runs import HeldPart
 from media_worker.segments import Segment, audio_segment_samples
 from media_worker.uploads import Uploader
 from media_worker.workplace import Workplace

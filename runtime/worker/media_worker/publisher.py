@@ -22,6 +22,7 @@ from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RunKeys, audio_track, text_track, video_track
 from media_platform.contract.run import Rendition, Run
 from media_platform.contract.video import timestamp
+from media_worker.claims import Standing
 from media_worker.ffmpeg import AUDIO_BANDWIDTH
 from media_worker.languages import language_tag
 from media_worker.objects import (
@@ -41,7 +42,7 @@ from media_worker.playlists import (
     master_playlist,
     media_playlist,
 )
-from media_worker.runs import RunLedger, Standing
+from media_worker.runs import RunLedger
 from media_worker.segments import AUDIO_RATE, audio_segment_samples, segment_name
 from media_worker.threads import make_pool
 

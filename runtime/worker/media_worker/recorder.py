@@ -17,9 +17,10 @@ from typing import Self
 from media_platform.contract.object_keys import RunKeys
 from media_worker.boxes import avc_codec
 from media_worker.cancellation import Cancellation
+from media_worker.held import HeldPart
 from media_worker.objects import Upload
 from media_worker.playlists import AUDIO_CODEC
-from media_worker.runs import HeldPart, RunLedger
+from media_worker.runs import RunLedger
 from media_worker.segments import Segment
 from media_worker.threads import make_thread
 from media_worker.uploads import Uploader

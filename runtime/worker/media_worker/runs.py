@@ -1,4 +1,4 @@
-"""A worker's hold on the parts of a run, and every write that depends on it.
+"""The runs of a table: reading them, taking their parts, and writing what all workers share.
 
 A part is held by an attempt number and a lease. Whoever takes it over, once the lease has passed,
 raises the number; every write to it is on the condition that the number is still ours.
@@ -8,39 +8,34 @@ from __future__ import annotations
 
 import random
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from media_platform.contract import table
-from media_platform.contract.events import EventType
 from media_platform.contract.items import to_wire
 from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.purge import Purge
 from media_platform.contract.run import (
     SOUND,
     Part,
-    Rendition,
     Run,
     RunStatus,
-    Span,
     video_part,
 )
 from media_platform.contract.video import (
-    Change,
-    Failure,
     TransactItem,
     Video,
     VideoStatus,
     change,
     timestamp,
 )
+from media_worker.claims import Busy, Done, Opened, Settled, Standing, why_settled
 from media_worker.faults import StoppedError, StopReason, TransientError
+from media_worker.held import HeldPart
+from media_worker.writes import ended, in_transaction, is_written, part_update, run_update
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -55,72 +50,6 @@ _CONFLICT = "TransactionConflict"
 
 _PAGE = 16
 """Chunks that are read at a time when looking how far a run is joined."""
-
-
-@dataclass(frozen=True)
-class Settled:
-    """Nothing is left to do for a job; its message may go.
-
-    Attributes:
-        why: For the log.
-    """
-
-    why: str
-
-
-@dataclass(frozen=True)
-class Busy:
-    """Another worker holds the part.
-
-    Attributes:
-        seconds: Time until its lease passes.
-    """
-
-    seconds: int
-
-
-@dataclass(frozen=True)
-class Done:
-    """The part is complete already.
-
-    Attributes:
-        part: The part.
-    """
-
-    part: Part
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A run that is to be worked on.
-
-    Attributes:
-        run: The run.
-    """
-
-    run: Run
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How far a run is.
-
-    Attributes:
-        run: The run.
-        joined: Chunks that are complete, from the first on without a gap.
-        partial: The chunk behind them, as far as it is, or ``None``.
-        sound: The sound, or ``None`` if nobody has begun with it.
-    """
-
-    run: Run
-    joined: int
-    partial: Part | None
-    sound: Part | None
-
-    @property
-    def picture_complete(self) -> bool:
-        """Whether all chunks are complete."""
-        return self.joined == self.run.chunks
 
 
 class RunLedger:
@@ -203,7 +132,7 @@ class RunLedger:
 
     def settled(self, job: TranscodeJob) -> str | None:
         """Return why nothing is to be done for a job, or ``None`` if something is."""
-        return _settled(self.video(job.video_id), job)
+        return why_settled(self.video(job.video_id), job)
 
     def open(self, job: TranscodeJob, *, forgive: bool) -> Opened | Settled:
         """Return the run of a job that is to be worked on; create it if there is none.
@@ -217,7 +146,7 @@ class RunLedger:
         """
         for _ in range(_CONFLICT_TRIES):
             video = self.video(job.video_id)
-            if why := _settled(video, job):
+            if why := why_settled(video, job):
                 return Settled(why)
             assert video is not None  # noqa: S101 - it would be settled
             run = self.run(job)
@@ -239,7 +168,8 @@ class RunLedger:
                 ]
             elif run.status is RunStatus.FAILED and forgive:
                 run = replace(run, status=RunStatus.RUNNING)
-                writes = [self.run_update(job, RunStatus.FAILED, {"status": "RUNNING"})]
+                reopened = run_update(job, RunStatus.FAILED, {"status": "RUNNING"})
+                writes = [in_transaction(self.table_name, reopened)]
             elif run.status is not RunStatus.RUNNING:
                 return Settled(f"the run is {run.status}")
             elif video.status in {VideoStatus.PROCESSING, VideoStatus.READY}:
@@ -311,9 +241,9 @@ class RunLedger:
 
     def plan(self, job: TranscodeJob, **values: Any) -> None:
         """Write down what was planned, if nobody has yet: all plans of a source are equal."""
-        update = self.run_update(job, RunStatus.RUNNING, values)["Update"]
+        update = run_update(job, RunStatus.RUNNING, values)
         update["ConditionExpression"] += " AND attribute_not_exists(#plan)"
-        self.succeeds(self.client.update_item, _without_table(update))
+        self.succeeds(self.client.update_item, update)
 
     def note_inits(
         self, job: TranscodeJob, inits: Mapping[str, str], codecs: Mapping[str, str]
@@ -335,17 +265,17 @@ class RunLedger:
                     )
             if inits.keys() <= known.keys():
                 return
-            update = self.run_update(
+            update = run_update(
                 job,
                 RunStatus.RUNNING,
                 {"inits": {**known, **inits}, "codecs": {**(run.codecs or {}), **codecs}},
-            )["Update"]
+            )
             if run.inits is None:
                 update["ConditionExpression"] += " AND attribute_not_exists(#inits)"
             else:
                 update["ConditionExpression"] += " AND #inits = :seen"
                 update["ExpressionAttributeValues"][":seen"] = to_wire(known)
-            if self.succeeds(self.client.update_item, _without_table(update)):
+            if self.succeeds(self.client.update_item, update):
                 return
             run = self.run(job)
         raise TransientError(f"the inits of run {job.run_id} kept changing")
@@ -374,11 +304,11 @@ class RunLedger:
 
     def _in_turn(self, job: TranscodeJob, run: Run, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return an update of a run on the condition that nobody took a turn since it was read."""
-        update = self.run_update(job, RunStatus.RUNNING, values)["Update"]
+        update = run_update(job, RunStatus.RUNNING, values)
         update["ConditionExpression"] += " AND #published_at = :seen"
         update["ExpressionAttributeNames"]["#published_at"] = "published_at"
         update["ExpressionAttributeValues"][":seen"] = to_wire(run.published_at)
-        return _without_table(update)
+        return update
 
     def note_download(self, job: TranscodeJob, height: int) -> None:
         """Write down that a progressive MP4 exists."""
@@ -386,12 +316,10 @@ class RunLedger:
             run = self.run(job)
             if run is None or height in run.downloads:
                 return
-            update = self.run_update(
-                job, run.status, {"downloads": sorted({*run.downloads, height})}
-            )["Update"]
+            update = run_update(job, run.status, {"downloads": sorted({*run.downloads, height})})
             update["ConditionExpression"] += " AND #downloads = :seen"
             update["ExpressionAttributeValues"][":seen"] = to_wire(run.downloads)
-            if self.succeeds(self.client.update_item, _without_table(update)):
+            if self.succeeds(self.client.update_item, update):
                 return
 
     def check(self, job: TranscodeJob) -> None:
@@ -409,8 +337,8 @@ class RunLedger:
 
     def cancel(self, job: TranscodeJob) -> None:
         """End the run of a deleted video."""
-        update = self.run_update(job, RunStatus.RUNNING, _ended(RunStatus.CANCELLED))["Update"]
-        self.succeeds(self.client.update_item, _without_table(update))
+        update = run_update(job, RunStatus.RUNNING, ended(RunStatus.CANCELLED))
+        self.succeeds(self.client.update_item, update)
 
     def write(self, writes: list[TransactItem]) -> bool:
         """Write all or nothing; tell whether it was written or has to be decided again."""
@@ -476,31 +404,10 @@ class RunLedger:
         )
         if forgive is not None and forgive != part.forgiven:
             after = replace(after, failures=0, forgiven=forgive)
-        write = _part_update(part, after)
+        write = part_update(part, after)
         write["ConditionExpression"] += " AND lease_until = :seen_lease"
         write["ExpressionAttributeValues"][":seen_lease"] = to_wire(part.lease_until)
         return after if self.succeeds(self.client.update_item, write) else None
-
-    def run_update(
-        self, job: TranscodeJob, status: RunStatus, values: Mapping[str, Any]
-    ) -> TransactItem:
-        """Return an update of the run on the condition that it is in a status."""
-        return {
-            "Update": {
-                "TableName": self.table_name,
-                "Key": table.run_key(job.video_id, job.run_id).to_wire(),
-                "UpdateExpression": _set(values),
-                "ConditionExpression": "#status = :in_status",
-                "ExpressionAttributeNames": {
-                    **{f"#{name}": name for name in values},
-                    "#status": "status",
-                },
-                "ExpressionAttributeValues": {
-                    **{f":{name}": to_wire(value) for name, value in values.items()},
-                    ":in_status": to_wire(status.value),
-                },
-            }
-        }
 
     def write_part(self, before: Part, after: Part) -> bool:
         """Change a part, unless somebody took it since it was read; tell whether it worked.
@@ -508,7 +415,7 @@ class RunLedger:
         When the answer is lost the client tries again, and is refused where the first try has
         changed what the condition is about: then what stands in the table is what we wrote.
         """
-        write = _part_update(before, after)
+        write = part_update(before, after)
         try:
             self.client.update_item(
                 TableName=self.table_name,
@@ -517,7 +424,7 @@ class RunLedger:
             )
         except self.client.exceptions.ConditionalCheckFailedException as error:
             item: Any = error.response.get("Item")
-            return item is not None and _is_written(Part.from_item(item), before, after)
+            return item is not None and is_written(Part.from_item(item), before, after)
         return True
 
     def succeeds(self, operation: Any, write: dict[str, Any]) -> bool:
@@ -529,294 +436,3 @@ class RunLedger:
                 return False
             raise
         return True
-
-
-def _settled(video: Video | None, job: TranscodeJob) -> str | None:
-    """Return why there is nothing to do, or ``None`` if there is."""
-    if video is None:
-        return "the video is gone"
-    if video.status is VideoStatus.DELETED:
-        return "the video was deleted"
-    wanted = video.next_run if video.status is VideoStatus.READY else video.current_run
-    if wanted != job.run_id or video.raw_version_id != job.version_id:
-        return "the job is not one that the video waits for"
-    if (video.tenant, video.raw_key) != (job.tenant, job.key):
-        # Whoever may send a job must not read another upload by it, or publish for another tenant.
-        return "the job is of another tenant or upload than the video"
-    return None
-
-
-def _set(values: Mapping[str, Any]) -> str:
-    return "SET " + ", ".join(f"#{name} = :{name}" for name in values)
-
-
-def _without_table(update: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in update.items() if name != "TableName"}
-
-
-def _part_update(before: Part, after: Part) -> dict[str, Any]:
-    """Return an update of a part on the condition that nobody took it since it was read.
-
-    Segments are added to those that were there: a write that was given up for lost, and arrives
-    after later ones, takes none back.
-    """
-    old, new = before.to_item(), after.to_item()
-    changed = {name: value for name, value in new.items() if old.get(name) != value}
-    seen = {"attempt": before.attempt, "done": before.done}
-    if after.samples != before.samples:
-        seen["samples"] = before.samples
-    return {
-        "Key": table.part_key(after.video_id, after.run_id, after.name).to_wire(),
-        "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in changed),
-        "ConditionExpression": " AND ".join(f"#{name} = :seen_{name}" for name in seen),
-        "ExpressionAttributeNames": {f"#{name}": name for name in {*changed, *seen}},
-        "ExpressionAttributeValues": {
-            **{f":{name}": value for name, value in changed.items()},
-            **{f":seen_{name}": to_wire(value) for name, value in seen.items()},
-        },
-    }
-
-
-def _is_written(stored: Part, before: Part, after: Part) -> bool:
-    """Tell whether a change of a part is in the table."""
-    return stored.attempt == after.attempt and all(
-        getattr(stored, field.name) == getattr(after, field.name)
-        for field in fields(after)
-        if getattr(before, field.name) != getattr(after, field.name)
-    )
-
-
-def _ended(status: RunStatus) -> dict[str, Any]:
-    return {"status": status.value, "finished_at": timestamp()}
-
-
-class HeldPart:
-    """A part that this worker holds, for as long as nobody else takes it.
-
-    Every method that writes raises :class:`StoppedError` once the hold is lost.
-
-    Args:
-        ledger: Where it was taken.
-        job: The job it belongs to.
-        part: The part as it was taken.
-    """
-
-    def __init__(self, ledger: RunLedger, job: TranscodeJob, part: Part) -> None:
-        self._ledger = ledger
-        self._lock = threading.Lock()
-        self._counting = threading.Lock()
-        self._spent = {"cpu_seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
-        self.job = job
-        self.part = part
-
-    @property
-    def attempt(self) -> int:
-        """The number that fences every write."""
-        return self.part.attempt
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Processor time that was spent on the part so far, over all attempts that told."""
-        with self._counting:
-            return self.part.cpu_seconds + self._spent["cpu_seconds"]
-
-    def spend(self, *, cpu_seconds: float = 0.0, bytes_in: int = 0, bytes_out: int = 0) -> None:
-        """Put something down to the part; the next write says so. Safe from any thread.
-
-        Args:
-            cpu_seconds: Processor time.
-            bytes_in: Bytes read.
-            bytes_out: Bytes written.
-        """
-        with self._counting:
-            self._spent["cpu_seconds"] += cpu_seconds
-            self._spent["bytes_in"] += bytes_in
-            self._spent["bytes_out"] += bytes_out
-
-    def renew(self) -> None:
-        """Hold the part for another lease."""
-        self._write(lease_until=int(time.time()) + self._ledger.lease_seconds)
-
-    def record(
-        self,
-        *,
-        segments: int,
-        samples: int,
-        key_frames: Sequence[tuple[tuple[tuple[int, int], ...], ...]] = (),
-        **values: Any,
-    ) -> None:
-        """Write down segments that are uploaded, and whatever else is known by then.
-
-        Args:
-            segments: Number of further segments.
-            samples: Frames in them, or samples of sound.
-            key_frames: Their key frames, by segment, rung and GOP.
-            **values: Other fields of the part.
-        """
-        spans = list(self.part.spans)
-        if segments and spans and spans[-1].attempt == self.attempt:
-            spans[-1] = Span(attempt=self.attempt, segments=spans[-1].segments + segments)
-        elif segments:
-            spans.append(Span(attempt=self.attempt, segments=segments))
-        self._write(
-            spans=tuple(spans),
-            samples=self.part.samples + samples,
-            key_frames=(*self.part.key_frames, *key_frames),
-            **values,
-        )
-
-    def note(self, **values: Any) -> None:
-        """Write fields of the part."""
-        self._write(**values)
-
-    def release(self) -> None:
-        """Let the next worker take the part at once."""
-        self._write(lease_until=0)
-
-    def count_failure(self) -> int:
-        """Count a transient failure and let go of the part; return how many there were."""
-        self._write(failures=self.part.failures + 1, lease_until=0)
-        return self.part.failures
-
-    def complete(
-        self,
-        *,
-        duration_seconds: float,
-        size: tuple[int, int],
-        renditions: Sequence[Rendition],
-        old_run_seconds: int,
-        **values: Any,
-    ) -> Video:
-        """Make the video READY with this run, with its event and the end of the run, at once.
-
-        Args:
-            duration_seconds: Length of the video.
-            size: Width and height of the source as displayed.
-            renditions: The ladder with its frames.
-            old_run_seconds: Time after which a run that is replaced is purged.
-            **values: Other fields of the run.
-        """
-        stored = [asdict(rendition) for rendition in renditions]
-        run_id = self.job.run_id
-
-        def decide(video: Video) -> tuple[Change, list[TransactItem]]:
-            made = self._change(
-                video,
-                event_type=EventType.VIDEO_READY,
-                event_data={
-                    "run_id": run_id,
-                    "duration_seconds": duration_seconds,
-                    "renditions": stored,
-                },
-                status=VideoStatus.READY,
-                current_run=run_id,
-                next_run=None,
-                duration_seconds=duration_seconds,
-                width=size[0],
-                height=size[1],
-                ready_at=timestamp(),
-            )
-            if video.current_run in {None, run_id}:
-                return made, []
-            due = datetime.now(UTC) + timedelta(seconds=old_run_seconds)
-            purge = Purge(
-                video_id=video.video_id,
-                run_id=str(video.current_run),
-                tenant=video.tenant,
-                region=video.home_region,
-                due_at=due.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            )
-            return made, [{"Put": {"TableName": self._ledger.table_name, "Item": purge.to_item()}}]
-
-        return self._decide(
-            decide,
-            {
-                **_ended(RunStatus.COMPLETE),
-                "progress": 100,
-                "duration_seconds": duration_seconds,
-                "renditions": stored,
-                **values,
-            },
-            done=True,
-        )
-
-    def fail(self, failure: Failure) -> Video:
-        """End the run as FAILED, and the video with it unless viewers have an older run."""
-
-        def decide(video: Video) -> tuple[Change, list[TransactItem]]:
-            data = {"run_id": self.job.run_id, **asdict(failure)}
-            if video.status is VideoStatus.READY:
-                return self._change(
-                    video, event_type=EventType.VIDEO_UPDATED, event_data=data, next_run=None
-                ), []
-            return self._change(
-                video,
-                event_type=EventType.VIDEO_FAILED,
-                event_data=data,
-                status=VideoStatus.FAILED,
-                failure=failure,
-            ), []
-
-        return self._decide(decide, _ended(RunStatus.FAILED), done=False)
-
-    def _change(self, video: Video, **changes: Any) -> Change:
-        return change(self._ledger.table_name, video, region=self._ledger.region, **changes)
-
-    def _decide(
-        self,
-        decide: Callable[[Video], tuple[Change, list[TransactItem]]],
-        run_values: dict[str, Any],
-        *,
-        done: bool,
-    ) -> Video:
-        """Change video, run and part together, deciding again whenever the video changed."""
-        ledger, job = self._ledger, self.job
-        for _ in range(_CONFLICT_TRIES):
-            video = ledger.video(job.video_id)
-            if video is None or video.status is VideoStatus.DELETED:
-                raise StoppedError(StopReason.DELETED)
-            run, part = ledger.run(job), ledger.part(job, self.part.name)
-            if run is None or run.status is not RunStatus.RUNNING or _settled(video, job):
-                raise StoppedError(StopReason.SETTLED)
-            if part is None or part.attempt != self.attempt:
-                raise StoppedError(StopReason.FENCE_LOST)
-            decision, further = decide(video)
-            after = self._after(done=done, lease_until=0)
-            writes = [
-                *decision.writes,
-                *further,
-                ledger.run_update(job, RunStatus.RUNNING, run_values),
-                {
-                    "Update": {
-                        "TableName": ledger.table_name,
-                        **_part_update(self.part, after),
-                    }
-                },
-            ]
-            if ledger.write(writes):
-                self._written(after)
-                return decision.video
-        raise TransientError(f"video {job.video_id} kept changing")
-
-    def _write(self, **values: Any) -> None:
-        with self._lock:
-            after = self._after(**values)
-            if after == self.part:
-                return
-            if not self._ledger.write_part(self.part, after):
-                raise StoppedError(StopReason.FENCE_LOST)
-            self._written(after)
-
-    def _after(self, **values: Any) -> Part:
-        """Return the part with new values, and with what was spent on it."""
-        with self._counting:
-            for name, spent in self._spent.items():
-                values[name] = getattr(self.part, name) + spent
-        return replace(self.part, **values)
-
-    def _written(self, after: Part) -> None:
-        """Note what the table holds now; what was spent meanwhile is still to be told."""
-        with self._counting:
-            for name in self._spent:
-                self._spent[name] -= getattr(after, name) - getattr(self.part, name)
-            self.part = after

@@ -20,6 +20,7 @@ from media_worker.assignment import Assignment, BusyError, NothingToDoError, Pos
 from media_worker.cancellation import Cancellation
 from media_worker.ecs_service import Resting, TaskProtection
 from media_worker.faults import BadInputError, StoppedError, StopReason
+from media_worker.held import HeldPart
 from media_worker.job_queue import (
     POLL_SECONDS,
     Heartbeat,
@@ -29,7 +30,6 @@ from media_worker.job_queue import (
     read_job,
 )
 from media_worker.metrics import seconds_since
-from media_worker.runs import HeldPart
 from media_worker.threads import make_thread
 from media_worker.tracing import Span
 from media_worker.workplace import Services

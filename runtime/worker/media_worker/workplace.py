@@ -19,13 +19,14 @@ from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RunKeys
 from media_worker.cancellation import Cancellation
 from media_worker.faults import BadInputError
+from media_worker.held import HeldPart
 from media_worker.job_queue import JobQueue
 from media_worker.metrics import seconds_since
 from media_worker.objects import ObjectStore
 from media_worker.planning import Plan
 from media_worker.probe import Workbench
 from media_worker.publisher import Publisher
-from media_worker.runs import HeldPart, RunLedger
+from media_worker.runs import RunLedger
 from media_worker.source_proxy import RangeReader, SourceProxy
 from media_worker.tenants import TenantSlots
 from media_worker.tracing import Attribute, Span, Tracer

@@ -17,8 +17,9 @@ from test_worker_publishing import JOB, KEYS, PATIENCE, MemoryStore
 from media_platform.contract.run import Part, Span, video_part
 from media_worker.cancellation import Cancellation
 from media_worker.faults import StoppedError, StopReason, TransientError
+from media_worker.held import HeldPart
 from media_worker.recorder import Recorder, init_name
-from media_worker.runs import HeldPart, RunLedger
+from media_worker.runs import RunLedger
 from media_worker.segments import Segment
 from media_worker.uploads import Uploader
 
