@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from worker_stage import Stage, segments_of
@@ -14,6 +15,7 @@ from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.run import END, SOUND, Part, Run, RunStatus
 from media_platform.contract.video import VideoStatus
 from media_worker import ffmpeg
+from media_worker.playlists import END_OF_LIST
 
 MOST_DRIFT_SECONDS = 0.02
 
@@ -67,6 +69,15 @@ def attempts(parts: dict[str, Part]) -> list[str]:
     return [f"{attempt}/{index:06d}.m4s" for index, attempt in enumerate(made)]
 
 
+def assert_only_grew(stage: Stage, job: TranscodeJob, *tracks: str) -> None:
+    """Hold every version of the lists against the one before: what was said once stands."""
+    for track in tracks:
+        texts = stage.versions(job, track)
+        for before, after in pairwise(texts):
+            assert after.startswith(before), (track, before, after)
+        assert [END_OF_LIST in text for text in texts] == [False] * (len(texts) - 1) + [True]
+
+
 def assert_complete(stage: Stage, job: TranscodeJob, *, frames: int, rate: float = 25) -> Path:
     """Hold a run against the table and the store; return a folder with what it published."""
     video, run, parts = stage.finished(job), stored_run(stage, job), stage.parts(job)
@@ -95,6 +106,8 @@ def assert_complete(stage: Stage, job: TranscodeJob, *, frames: int, rate: float
         assert segments_of(text) == [f"{attempt}/{index:06d}.m4s" for index, attempt in made]
         assert abs(seconds_of(text) - frames / rate) < MOST_DRIFT_SECONDS
     rungs = len(run.renditions)
+    sounds = ["audio"] if run.has_audio else []
+    assert_only_grew(stage, job, *(f"v{one.height}" for one in run.renditions), *sounds)
     for source in ("master.m3u8", "manifest.mpd"):
         assert decode_all(folder / source)[:rungs] == [frames] * rungs
     return folder

@@ -107,15 +107,15 @@ class Stage:
     def queue_urls(self) -> tuple[str, str]:
         return self.environment.express_queue_url, self.environment.queue_url
 
-    def upload(self, body: bytes, extension: str = "mp4") -> TranscodeJob:
+    def upload(self, body: bytes, extension: str = "mp4", tenant: str = "acme") -> TranscodeJob:
         """Put a source into the raw bucket, with its video, as the upload intake leaves them."""
         video_id, run_id = new_id(), new_id()
-        key = str(RawKey(tenant="acme", user="ada", video_id=video_id, extension=extension))
+        key = str(RawKey(tenant=tenant, user="ada", video_id=video_id, extension=extension))
         put = self.emulator.client("s3").put_object(Bucket=RAW, Key=key, Body=body)
         now = videos.timestamp()
         video = Video(
             video_id=video_id,
-            tenant="acme",
+            tenant=tenant,
             owner="ada",
             home_region=REGION,
             title="Title",
@@ -134,7 +134,7 @@ class Stage:
         return TranscodeJob(
             video_id=video_id,
             run_id=run_id,
-            tenant="acme",
+            tenant=tenant,
             bucket=RAW,
             key=key,
             version_id=put["VersionId"],
@@ -239,6 +239,18 @@ class Stage:
             return ""
         return str(answer["Body"].read().decode())
 
+    def versions(self, job: TranscodeJob, track: str) -> list[str]:
+        """Return every version of a playlist, in the order in which they were written."""
+        s3, key = self.emulator.client("s3"), self.keys(job).playlist(track)
+        found = s3.list_object_versions(Bucket=MEDIA, Prefix=key)["Versions"]
+        # The newest comes first.
+        return [
+            s3.get_object(Bucket=MEDIA, Key=key, VersionId=version["VersionId"])["Body"]
+            .read()
+            .decode()
+            for version in reversed(found)
+        ]
+
     def tags(self, job: TranscodeJob, name: str) -> dict[str, str]:
         """Return the tags of an object of a run."""
         answer = self.emulator.client("s3").get_object_tagging(
@@ -294,7 +306,11 @@ class Stage:
         return segments_of(self.playlist(job, track))
 
     def start(
-        self, variables: Mapping[str, str], log_file: Path, wire: Wire | None = None
+        self,
+        variables: Mapping[str, str],
+        log_file: Path,
+        wire: Wire | None = None,
+        processor: int | None = None,
     ) -> WorkerProcess:
         """Start a worker process with the variables of its service."""
         with log_file.open("wb") as output:
@@ -312,20 +328,26 @@ class Stage:
                 },
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=None  # noqa: PLW1509 - it calls the kernel, and nothing else
+                if processor is None
+                else lambda: os.sched_setaffinity(0, {processor}),
             )
         return WorkerProcess(process, log_file)
 
     @contextmanager
-    def worker(self, *, wire: Wire | None = None, **changes: Any) -> Iterator[WorkerProcess]:
+    def worker(
+        self, *, wire: Wire | None = None, processor: int | None = None, **changes: Any
+    ) -> Iterator[WorkerProcess]:
         """Run a worker process; whatever it is at the end of the block, it is killed.
 
         Args:
             wire: What it takes for AWS. Default: the emulator itself.
+            processor: The only processor that it may use. Default: any.
             **changes: Variables of its environment.
         """
         variables = replace(self.environment, **changes).to_variables()
         log_file = Path(tempfile.mkstemp(dir=self.folder, suffix=".log")[1])
-        worker = self.start(variables, log_file, wire)
+        worker = self.start(variables, log_file, wire, processor)
         try:
             yield worker
         finally:
