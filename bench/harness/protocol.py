@@ -409,14 +409,21 @@ class Simulation:
 
     def _recorded(self, video: _Video, time: float) -> None:
         """Count new playlists; or, if there were some a moment ago, a look at the run alone."""
-        item = self._run_item(video)
+        if self._takes_turn(video, time):
+            self._use(video, time, reads=self._look(video))
+        else:
+            self._use(video, time, reads=[self._run_item(video)])
+
+    def _takes_turn(self, video: _Video, time: float) -> bool:
+        """Count new playlists if it is time for them; tell whether it is."""
         turn = int(time / self._setup.playlist_interval)
         if turn in video.turns:
-            self._use(video, time, reads=[item])
-            return
+            return False
         video.turns.add(turn)
-        self._use(video, time, writes=[item, item], reads=self._look(video))
+        item = self._run_item(video)
+        self._use(video, time, writes=[item, item])
         self._put(time, "playlist", self._costs.tracks)
+        return True
 
     def _encoded(self, worker: _Worker, message: _Message) -> None:
         video, window = message.video, self._setup.window
@@ -424,11 +431,13 @@ class Simulation:
         video.left -= 1
         # It is noted that the chunk is done, and looked once more.
         self._use(video, self._now, writes=[self._costs.part_bytes], reads=self._look(video))
+        self._takes_turn(video, self._now)
+        self._put(self._now, "init", self._costs.rungs)
         pause = self._costs.between
         if message.chunk == 0:
             self._outcome.results[video.number].playable = self._now - video.upload.at
             pause += self._costs.poster
-            self._put(self._now, "init", self._costs.tracks)
+            self._put(self._now, "init", self._costs.tracks - self._costs.rungs)
             self._put(self._now, "other", 2)  # the poster, and the multivariant playlist
             self._add_sound(worker, video)
         else:
@@ -456,7 +465,7 @@ class Simulation:
             reads=[1, item, 1, 1, item, 1, 1, *pages],
         )
         self._put(self._now, "playlist", costs.rungs + costs.tracks)
-        self._put(self._now, "other", 5)
+        self._put(self._now, "other", 3)
         result = self._outcome.results[video.number]
         result.ready = self._now + costs.end - video.upload.at
         result.peak_writes = peak(video.writes)
@@ -516,6 +525,9 @@ class Simulation:
         ranges = math.ceil(self._costs.source_bits / 8 * seconds / MEBIBYTE / took)
         # Segments that are ready at the same time are recorded by one write.
         writes = min(segments, _SOUND_RECORDS)
+        # The init segments are compared and noted; in the end, all is looked at once more.
+        item = self._run_item(video)
+        self._use(video, self._now, writes=[item, 1], reads=[item, 1, *self._look(video)])
         for second in range(took):
             at = max(0, int(self._now) - second)
             self._put(at, "segment", segments)
@@ -523,6 +535,7 @@ class Simulation:
             size = self._costs.part_bytes
             reads = [self._run_item(video)] * writes
             self._use(video, at, writes=[size] * writes, reads=reads)
+            self._takes_turn(video, at)
 
     # -- kills -------------------------------------------------------------------------------------
 
