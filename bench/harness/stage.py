@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -398,7 +399,8 @@ _clients: dict[tuple[str, str], Any] = {}
 
 @contextmanager
 def running_stage() -> Iterator[Stage]:
-    """Start an emulator with what workers need, and stop it in the end."""
+    """Start an emulator with what workers need, and stop it in the end, also on SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         state = StateFolder(folder / "emulator")
