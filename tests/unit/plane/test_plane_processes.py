@@ -129,7 +129,8 @@ time.sleep(600)
         child = int(parent.stdout.readline())
         (record,) = processes.records(tmp_path)
         # The launcher has become the program only when its command says so.
-        eventually(lambda: b"sleep" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[2])
+        command = Path(f"/proc/{child}/cmdline")  # empty for a moment while it is replaced
+        eventually(lambda: any(b"sleep" in a for a in command.read_bytes().split(b"\0")[2:3]))
         assert processes.is_running(record)
     finally:
         parent.kill()
