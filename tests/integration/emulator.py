@@ -7,8 +7,10 @@ that its function touches, with a role that may do exactly what the function's m
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,26 @@ VENVS = Path(__file__).parents[2] / DEFAULT_FOLDER / "venvs"
 Statement = dict[str, Any]
 
 
+_MAKING_CLIENTS = threading.Lock()
+
+
+@functools.lru_cache(maxsize=64)
+def _client(endpoint: str, service: str, region: str) -> Any:
+    """Return the client of all who ask: to make one takes longer than most calls."""
+    return boto3.client(
+        service,
+        region_name=region,
+        endpoint_url=endpoint,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"},
+            max_pool_connections=32,
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class Emulator:
     """A running emulator, and short ways to make what a function needs."""
@@ -42,14 +64,8 @@ class Emulator:
 
     def client(self, service: str, region: str = REGION) -> Any:
         """Return a client with every right; errors are not retried, so that tests see them."""
-        return boto3.client(
-            service,
-            region_name=region,
-            endpoint_url=self.endpoint,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-        )
+        with _MAKING_CLIENTS:
+            return _client(self.endpoint, service, region)
 
     def role(self, name: str, service: str, statements: Sequence[Statement]) -> str:
         """Create a role that ``service`` assumes and that may do ``statements``; return its ARN."""

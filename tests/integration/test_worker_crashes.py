@@ -1,34 +1,38 @@
 """Workers that die, are asked to go, wake up late or meet faults: nothing is lost or done twice.
 
 The crash points are those that ``docs/transcoding.md`` lists. A worker is killed, or sleeps, while
-one of its calls is held, so each of them is met exactly.
+one of its calls is held, so each of them is met exactly. Most of the time of a case goes by until a
+lease does, so all of them run side by side, each with queues of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from emulator import running_emulator
+from lanes import side_by_side
 from waiting import eventually
 from worker_outcome import assert_complete, stored_run
 from worker_stage import MEDIA, Stage, WorkerProcess, make_clip, make_stage, moving_picture
-from worker_wire import Call, Trap, wire_to
+from worker_wire import Call, wire_to
 
 from media_platform.contract.events import EventType
-from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
 from media_platform.contract.run import END, SOUND, Part, RunStatus, video_part
 from media_platform.contract.video import VideoStatus
 
 RATE = 10
 SECONDS = 21
 FRAMES = SECONDS * RATE
-"""Three chunks, of one, two and three segments."""
+FIRST, SECOND, LAST = (video_part(number) for number in range(3))
+"""The chunks of the clip: of one, two and three segments."""
 
 LEASE = 5
 """Seconds after which a part and its message are free that nobody renews."""
@@ -36,29 +40,24 @@ LEASE = 5
 TRACKS = ("v90", "audio")
 
 Look = Callable[[Call], bool]
+Case = Callable[[Stage, bytes], None]
+
+CASES: dict[str, Case] = {}
 
 
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("emulator")
-    with running_emulator(folder) as emulator:
-        yield make_stage(emulator, tmp_path_factory.mktemp("worker"))
-        assert emulator.denied() == []
+def case(name: str) -> Callable[[Case], Case]:
+    """Let a function be one of the cases."""
 
+    def register(function: Case) -> Case:
+        CASES[name] = function
+        return function
 
-@pytest.fixture
-def stage(shared_stage: Stage) -> Stage:
-    return shared_stage.with_own_queues()
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return make(tmp_path_factory.mktemp("clip"), SECONDS)
+    return register
 
 
 def make(folder: Path, seconds: float) -> bytes:
     source = moving_picture(seconds, "160x90", RATE)
-    return make_clip(folder / "clip.mp4", *source).read_bytes()
+    return make_clip(folder / f"{seconds}.mp4", *source).read_bytes()
 
 
 def start(stage: Stage, clip: bytes) -> TranscodeJob:
@@ -73,9 +72,6 @@ def gone(pid: int) -> bool:
     except FileNotFoundError:
         return True
     return state == "Z"
-
-
-# -- death at every point --------------------------------------------------------------------------
 
 
 def put(ending: str, *words: bytes) -> Look:
@@ -104,34 +100,36 @@ def sent(part: str) -> Look:
     return lambda call: call.operation == "SendMessage" and part in call.text
 
 
-FIRST, SECOND, LAST = (video_part(number) for number in range(3))
+# -- death -----------------------------------------------------------------------------------------
 
 DEATHS: dict[str, Look] = {
     "receiving": received,
     "opening the run": transaction("PROCESSING"),
     "claiming a part": claim(FIRST),
     "the plan": update("#STATE", "plan"),
-    "the messages": sent(SECOND),
     "uploading segments": put("v90/1/000000.m4s"),
     "recording segments": update(f"#{FIRST}", "spans"),
-    "recording in the middle of a chunk": update(f"#{LAST}", "spans"),
     "done": update(f"#{FIRST}", "done"),
-    "done, of a later chunk": update(f"#{SECOND}", "done"),
     "a turn": update("#STATE", "published_at"),
     "some playlists": put("v90/playlist.m3u8"),
     "the multivariant playlist": put("master.m3u8"),
     "playable": update("#STATE", "playable_at"),
-    "measuring the loudness": update(f"#{SOUND}", "gains"),
-    "uploading sound": put("audio/1/000001.m4s"),
     "recording sound": update(f"#{SOUND}", "spans"),
     "the end of the sound": update(f"#{SOUND}", "done"),
     "claiming the end": claim(END),
-    "the storyboard": put("storyboard.vtt"),
     "some ENDLIST": put("v90/playlist.m3u8", b"ENDLIST"),
     "all of the end": put("master.m3u8", b"I-FRAME"),
     "READY": transaction("VideoReady"),
 }
 """What is done, and known to nobody, when the worker dies."""
+
+LEFT: dict[str, dict[str, int]] = {
+    "receiving": {},
+    "opening the run": {},
+    "claiming a part": {FIRST: 0},
+    "the plan": {FIRST: 0},
+}
+"""Segments of all parts that were begun."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +142,15 @@ class Death:
     playlists: dict[str, list[str]]
 
 
-@pytest.fixture(scope="module")
-def deaths(shared_stage: Stage, clip: bytes) -> dict[str, Death]:
-    """All of them first, so that their leases pass at the same time."""
-    return {name: die(shared_stage.with_own_queues(), clip, look) for name, look in DEATHS.items()}
+def live_on(stage: Stage, clip: bytes, *, point: str) -> None:
+    death = die(stage, clip, DEATHS[point])
+    if point in LEFT:
+        assert {name: part.segments for name, part in death.parts.items()} == LEFT[point]
+    with stage.worker(visibility_timeout_seconds=LEASE):
+        assert_continued(death)
+
+
+CASES |= {f"killed after {point}": functools.partial(live_on, point=point) for point in DEATHS}
 
 
 def die(stage: Stage, clip: bytes, look: Look) -> Death:
@@ -169,17 +172,10 @@ def left_by(stage: Stage, job: TranscodeJob) -> Death:
     return Death(stage, job, stage.parts(job), playlists)
 
 
-@pytest.mark.parametrize("point", DEATHS)
-def test_killed_worker_is_followed_by_another(deaths: dict[str, Death], point: str) -> None:
-    death = deaths[point]
-    with death.stage.worker(visibility_timeout_seconds=LEASE):
-        assert_continued(death)
-
-
 def assert_continued(death: Death, frames: int = FRAMES) -> None:
     """Hold the end of a job against what a worker left of it: all that was recorded is kept."""
     stage, job = death.stage, death.job
-    assert_complete(stage, job, frames=frames, rate=RATE)
+    assert_complete(stage, job, frames=frames, rate=RATE, every_list=False)
     parts = stage.parts(job)
     for name, before in death.parts.items():
         assert parts[name].attempts[: before.segments] == before.attempts, name
@@ -190,35 +186,24 @@ def assert_continued(death: Death, frames: int = FRAMES) -> None:
     assert stage.letters() == []
 
 
-def test_what_each_death_leaves(deaths: dict[str, Death]) -> None:
-    """The points are those that they are meant to be."""
-    segments = {
-        point: {name: part.segments for name, part in death.parts.items()}
-        for point, death in deaths.items()
-    }
-    assert segments["receiving"] == segments["opening the run"] == {}
-    assert segments["claiming a part"] == segments["the plan"] == {FIRST: 0}
-    assert segments["uploading segments"][FIRST] == 0
-    assert segments["recording segments"][FIRST] == 1
-    assert segments["recording in the middle of a chunk"][LAST] >= 1
-    assert not deaths["recording in the middle of a chunk"].parts[LAST].done
-    assert deaths["done"].parts[FIRST].done
-    assert deaths["claiming the end"].parts[SOUND].done
-    assert not deaths["READY"].parts[END].lease_until
-    assert deaths["playable"].playlists["v90"]
-    assert deaths["some playlists"].playlists["v90"]
+@case("killed after the last record, ahead of done, with a full last segment")
+def killed_after_a_full_segment(stage: Stage, _: bytes) -> None:
+    killed_after_the_last_record(stage, 8)
 
 
-@pytest.mark.parametrize("seconds", [8, 7], ids=["a full segment", "a short segment"])
-def test_death_between_the_last_record_and_done(stage: Stage, tmp_path: Path, seconds: int) -> None:
+@case("killed after the last record, ahead of done, with a short last segment")
+def killed_after_a_short_segment(stage: Stage, _: bytes) -> None:
+    killed_after_the_last_record(stage, 7)
+
+
+def killed_after_the_last_record(stage: Stage, seconds: int) -> None:
     """Nothing is left to encode, whether more might follow on the last segment or not."""
-    clip = make(tmp_path, seconds)
     with (
         wire_to(stage.emulator.endpoint) as wire,
         stage.worker(wire=wire, visibility_timeout_seconds=LEASE) as worker,
     ):
         trap = wire.before(put("poster.jpg"))  # which the first chunk waits for
-        job = start(stage, clip)
+        job = start(stage, make(stage.folder, seconds))
         trap.wait()
         eventually(lambda: stage.parts(job)[FIRST].segments == 2, "all is recorded")
         worker.kill()
@@ -230,7 +215,9 @@ def test_death_between_the_last_record_and_done(stage: Stage, tmp_path: Path, se
     assert (made.attempt, made.attempts) == (2, (1, 1))
 
 
-def test_work_goes_on_behind_the_last_recorded_segment(stage: Stage, clip: bytes) -> None:
+@case("killed in the middle of a chunk")
+def killed_in_the_middle(stage: Stage, clip: bytes) -> None:
+    """The next one goes on behind the last recorded segment."""
     with (
         wire_to(stage.emulator.endpoint) as wire,
         stage.worker(wire=wire, visibility_timeout_seconds=LEASE) as worker,
@@ -248,15 +235,23 @@ def test_work_goes_on_behind_the_last_recorded_segment(stage: Stage, clip: bytes
     assert (line["chunk"], line["encoded"]) == (2, FRAMES - 160)
 
 
+@case("killed after the FAILED transaction")
+def killed_after_failing(stage: Stage, _: bytes) -> None:
+    death = die(stage, b"no video" * 100, transaction("VideoFailed"))
+    before = (stage.video(death.job), stage.run(death.job), death.parts)
+    assert before[0].status is VideoStatus.FAILED
+    with stage.worker(visibility_timeout_seconds=LEASE):
+        eventually(lambda: not stage.left(), "the message is deleted")
+    assert (stage.video(death.job), stage.run(death.job), stage.parts(death.job)) == before
+    assert [event.event_type for event in stage.events(death.job)] == [EventType.VIDEO_FAILED]
+
+
 # -- sleep -----------------------------------------------------------------------------------------
 
 SLEEPS: dict[str, Look] = {
-    "the plan": update("#STATE", "plan"),
     "recording segments": update(f"#{LAST}", "spans"),
     "done": update(f"#{SECOND}", "done"),
     "some playlists": put("v90/playlist.m3u8"),
-    "the multivariant playlist": put("master.m3u8"),
-    "playable": update("#STATE", "playable_at"),
     "recording sound": update(f"#{SOUND}", "spans"),
     "some ENDLIST": put("v90/playlist.m3u8", b"ENDLIST"),
     "READY": transaction("VideoReady"),
@@ -264,50 +259,30 @@ SLEEPS: dict[str, Look] = {
 """What a worker was about to write when it was stopped; the call arrives when all is over."""
 
 
-@dataclass(frozen=True)
-class Sleeper:
-    """A worker that is stopped, with a call on its way."""
+def sleep_at(stage: Stage, clip: bytes, *, point: str) -> None:
+    with (
+        wire_to(stage.emulator.endpoint) as wire,
+        stage.worker(wire=wire, visibility_timeout_seconds=LEASE) as worker,
+    ):
+        trap = wire.before(SLEEPS[point])
+        job = start(stage, clip)
+        trap.wait()
+        worker.process.send_signal(signal.SIGSTOP)
+        with stage.worker(visibility_timeout_seconds=LEASE):
+            assert_continued(left_by(stage, job))
+        before = (stage.video(job), stage.run(job), stage.parts(job), lists(stage, job))
+        listed = set(stage.objects(job))
 
-    death: Death
-    worker: WorkerProcess
-    trap: Trap
-
-
-@pytest.fixture(scope="module")
-def sleepers(shared_stage: Stage, clip: bytes) -> Iterator[dict[str, Sleeper]]:
-    with ExitStack() as stack:
-
-        def sleep(look: Look) -> Sleeper:
-            stage = shared_stage.with_own_queues()
-            wire = stack.enter_context(wire_to(stage.emulator.endpoint))
-            worker = stack.enter_context(stage.worker(wire=wire, visibility_timeout_seconds=LEASE))
-            trap = wire.before(look)
-            job = start(stage, clip)
-            trap.wait()
-            worker.process.send_signal(signal.SIGSTOP)
-            return Sleeper(left_by(stage, job), worker, trap)
-
-        yield {name: sleep(look) for name, look in SLEEPS.items()}
+        worker.process.send_signal(signal.SIGCONT)
+        trap.let_go()
+        eventually(lambda: settled(worker), "the worker has seen that it is late")
+        assert (stage.video(job), stage.run(job), stage.parts(job), lists(stage, job)) == before
+        late = set(stage.objects(job)) - listed
+        assert all("/1/" in name for name in late), late
+        assert [event.event_type for event in stage.events(job)] == [EventType.VIDEO_READY]
 
 
-@pytest.mark.parametrize("point", SLEEPS)
-def test_worker_that_wakes_up_late_changes_nothing(
-    sleepers: dict[str, Sleeper], point: str
-) -> None:
-    sleeper = sleepers[point]
-    stage, job = sleeper.death.stage, sleeper.death.job
-    with stage.worker(visibility_timeout_seconds=LEASE):
-        assert_continued(sleeper.death)
-    before = (stage.video(job), stage.run(job), stage.parts(job), lists(stage, job))
-    listed = set(stage.objects(job))
-
-    sleeper.worker.process.send_signal(signal.SIGCONT)
-    sleeper.trap.let_go()
-    eventually(lambda: settled(sleeper.worker), "the worker has seen that it is late")
-    assert (stage.video(job), stage.run(job), stage.parts(job), lists(stage, job)) == before
-    late = set(stage.objects(job)) - listed
-    assert all("/1/" in name for name in late), late
-    assert [event.event_type for event in stage.events(job)] == [EventType.VIDEO_READY]
+CASES |= {f"asleep ahead of {point}": functools.partial(sleep_at, point=point) for point in SLEEPS}
 
 
 def lists(stage: Stage, job: TranscodeJob) -> dict[str, bytes]:
@@ -334,27 +309,16 @@ def settled(worker: WorkerProcess) -> bool:
 
 # -- interruption ----------------------------------------------------------------------------------
 
+INTERRUPTIONS: dict[str, tuple[Look, bool]] = {
+    "in a chunk, while an upload hangs": (put("v90/1/000000.m4s"), True),
+    "in the sound, while an upload hangs": (put("audio/1/000001.m4s"), True),
+    "in the end": (put("storyboard.vtt"), False),
+}
 
-def test_idle_worker_goes_at_once(stage: Stage) -> None:
-    with stage.worker() as worker:
-        worker.wait_for("worker started")
-        worker.terminate()
-        assert worker.process.wait(5) == 0
 
-
-@pytest.mark.parametrize(
-    ("look", "hangs"),
-    [
-        (put("v90/1/000000.m4s"), True),
-        (put("audio/1/000001.m4s"), True),
-        (put("storyboard.vtt"), False),
-    ],
-    ids=["in a chunk", "in the sound", "in the end"],
-)
-def test_worker_that_is_asked_to_go_gives_its_job_back(
-    stage: Stage, clip: bytes, look: Look, hangs: bool
-) -> None:
-    """It goes in time, even while an upload hangs; no failure is counted, so none is too many."""
+def interrupted(stage: Stage, clip: bytes, *, point: str) -> None:
+    """It goes in time and gives all back; no failure is counted, so none is too many."""
+    look, hangs = INTERRUPTIONS[point]
     with (
         wire_to(stage.emulator.endpoint) as wire,
         stage.worker(wire=wire, max_failures=1) as worker,
@@ -375,6 +339,11 @@ def test_worker_that_is_asked_to_go_gives_its_job_back(
     assert {part.attempt for part in stage.parts(job).values()} <= {1, 2}
 
 
+CASES |= {
+    f"asked to go {point}": functools.partial(interrupted, point=point) for point in INTERRUPTIONS
+}
+
+
 # -- faults ----------------------------------------------------------------------------------------
 
 
@@ -390,7 +359,8 @@ def refuse_the_second(stage: Stage, job: TranscodeJob) -> Look:
     return refuse
 
 
-def test_passing_fault_is_tried_again(stage: Stage, clip: bytes) -> None:
+@case("a fault that passes")
+def passing_fault(stage: Stage, clip: bytes) -> None:
     with (
         wire_to(stage.emulator.endpoint) as wire,
         stage.worker(wire=wire) as worker,
@@ -408,92 +378,67 @@ def test_passing_fault_is_tried_again(stage: Stage, clip: bytes) -> None:
     assert stage.letters() == []
 
 
-@pytest.fixture
-def failed(stage: Stage, clip: bytes) -> tuple[TranscodeJob, str]:
-    """A run that was given up in its second chunk: the message, and why."""
+@case("a fault that lasts, deaths in its end, and a redrive")
+def lasting_fault(stage: Stage, clip: bytes) -> None:
+    job = stage.upload(clip)
+    stage.send(job)
+    # The first worker dies after the dead letter, and has not failed the run yet.
     with (
         wire_to(stage.emulator.endpoint) as wire,
-        stage.worker(wire=wire, max_failures=1),
+        stage.worker(wire=wire, max_failures=1, visibility_timeout_seconds=LEASE) as worker,
     ):
-        job = stage.upload(clip)
         wire.refuse = refuse_the_second(stage, job)
-        stage.send(job)
-        video, run = stage.finished(job), stored_run(stage, job)
-    assert video.failure is not None
-    assert (video.status, video.failure.code) == (VideoStatus.FAILED, "processing_failed")
-    assert run.status is RunStatus.FAILED
-    ((letter, reason),) = stage.letters()
-    assert isinstance(letter, TranscodeJob)
-    assert letter == job.for_part(SECOND)
-    return letter, reason
-
-
-def test_lasting_fault_ends_among_the_dead_letters(
-    stage: Stage, failed: tuple[TranscodeJob, str]
-) -> None:
-    letter, reason = failed
-    assert "Forbidden" in reason or "403" in reason
-    assert [event.event_type for event in stage.events(letter)] == [EventType.VIDEO_FAILED]
-    # What comes without the mark of an operator is a repeat, and too late.
-    with stage.worker():
-        stage.send(letter)
-        stage.send(letter.for_part("start"))
+        trap = wire.behind(sent(DEAD_LETTER_REASON))
+        trap.wait()
+        worker.kill()
+    assert stored_run(stage, job).status is RunStatus.RUNNING
+    with (
+        wire_to(stage.emulator.endpoint) as wire,
+        stage.worker(wire=wire, max_failures=1, visibility_timeout_seconds=LEASE),
+    ):
+        wire.refuse = lambda call: call.puts("000002.m4s")
+        video = stage.finished(job)
+        assert video.failure is not None
+        assert (video.status, video.failure.code) == (VideoStatus.FAILED, "processing_failed")
+        assert stored_run(stage, job).status is RunStatus.FAILED
+        letters = stage.letters()
+        assert [letter for letter, _ in letters] == [job.for_part(SECOND)] * 2
+        assert all("403" in reason for _, reason in letters)
+        # What comes without the mark of an operator is a repeat, and too late.
+        before = stage.parts(job)
+        stage.send(job.for_part(SECOND))
+        stage.send(job.for_part(START))
         eventually(lambda: not stage.left(), "the messages are deleted")
-    assert stage.video(letter).status is VideoStatus.FAILED
-
-
-def test_redriven_job_goes_on_from_where_it_stood(
-    stage: Stage, failed: tuple[TranscodeJob, str]
-) -> None:
-    letter, reason = failed
-    before = stage.parts(letter)
-    stage.send(letter, reason=reason)
-    with stage.worker():
-        assert_complete(stage, letter, frames=FRAMES, rate=RATE)
-    parts = stage.parts(letter)
-    assert parts[FIRST] == before[FIRST]
-    assert parts[SECOND].attempts == (1, 2)
-    assert parts[SECOND].failures == 0
-    assert [event.event_type for event in stage.events(letter)] == [
-        EventType.VIDEO_FAILED,
-        EventType.VIDEO_READY,
-    ]
-
-
-def test_redriven_job_may_meet_a_crash(stage: Stage, failed: tuple[TranscodeJob, str]) -> None:
-    """The messages of the other parts are long gone when the run is opened again."""
-    letter, reason = failed
+        assert (stage.video(job), stage.parts(job), stage.letters()) == (video, before, [])
+        # The fault still lasts.
+        stage.send(job.for_part(SECOND), reason=letters[0][1])
+        eventually(lambda: len(stage.events(job)) == 2, "the run has failed again")
+        eventually(lambda: not stage.left(), "the messages are deleted")
+        assert [letter for letter, _ in stage.letters()] == [job.for_part(SECOND)]
+    # It is over, but the worker dies before it sends the other parts, whose messages are long gone.
     with (
         wire_to(stage.emulator.endpoint) as wire,
         stage.worker(wire=wire, visibility_timeout_seconds=LEASE) as worker,
     ):
         trap = wire.behind(transaction("PROCESSING"))
-        stage.send(letter, reason=reason)
+        stage.send(job.for_part(SECOND), reason=letters[0][1])
         trap.wait()
         worker.kill()
-    assert stored_run(stage, letter).status is RunStatus.RUNNING
+    assert stored_run(stage, job).status is RunStatus.RUNNING
     with stage.worker(visibility_timeout_seconds=LEASE):
-        assert_complete(stage, letter, frames=FRAMES, rate=RATE)
+        assert_complete(stage, job, frames=FRAMES, rate=RATE)
+    parts = stage.parts(job)
+    assert parts[FIRST] == before[FIRST]
+    assert parts[SECOND].attempts[0] == 1
+    assert parts[SECOND].failures == 0
+    assert [event.event_type for event in stage.events(job)] == [
+        *[EventType.VIDEO_FAILED] * 2,
+        EventType.VIDEO_READY,
+    ]
 
 
-def test_redriven_job_that_fails_again_is_a_dead_letter_again(
-    stage: Stage, failed: tuple[TranscodeJob, str]
-) -> None:
-    letter, reason = failed
-    with (
-        wire_to(stage.emulator.endpoint) as wire,
-        stage.worker(wire=wire, max_failures=1),
-    ):
-        wire.refuse = lambda call: call.puts("000002.m4s")
-        stage.send(letter, reason=reason)
-        eventually(
-            lambda: len(stage.events(letter)) == 2 and not stage.left(), "the run has failed again"
-        )
-    assert stage.video(letter).status is VideoStatus.FAILED
-    assert [again for again, _ in stage.letters()] == [letter]
-
-
-def test_deleted_video_is_no_longer_worked_on(stage: Stage, clip: bytes) -> None:
+@case("a video that is deleted meanwhile")
+def deleted(stage: Stage, clip: bytes) -> None:
     with (
         wire_to(stage.emulator.endpoint) as wire,
         stage.worker(wire=wire, visibility_timeout_seconds=LEASE) as worker,
@@ -508,6 +453,45 @@ def test_deleted_video_is_no_longer_worked_on(stage: Stage, clip: bytes) -> None
     assert stored_run(stage, job).status is RunStatus.CANCELLED
     assert stage.video(job).status is VideoStatus.DELETED
     assert stage.events(job) == []
+
+
+# -- all of them -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("emulator")
+    with running_emulator(folder) as emulator:
+        yield make_stage(emulator, tmp_path_factory.mktemp("worker"))
+        assert emulator.denied() == []
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    request: pytest.FixtureRequest, stage: Stage, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, Future[None]]]:
+    clip = make(tmp_path_factory.mktemp("clip"), SECONDS)
+    with side_by_side(request, CASES, lambda name: CASES[name](own(stage, name), clip)) as futures:
+        yield futures
+
+
+def own(stage: Stage, name: str) -> Stage:
+    """Return the stage with queues and a folder of its own for a case."""
+    folder = stage.folder / name.replace(" ", "-").replace(",", "")
+    folder.mkdir()
+    return replace(stage.with_own_queues(), folder=folder)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_is_lost_or_done_twice(outcomes: Mapping[str, Future[None]], name: str) -> None:
+    outcomes[name].result()
+
+
+def test_idle_worker_goes_at_once(stage: Stage) -> None:
+    with stage.with_own_queues().worker() as worker:
+        worker.wait_for("worker started")
+        worker.terminate()
+        assert worker.process.wait(5) == 0
 
 
 def test_missing_variables_are_all_named(stage: Stage, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
 from emulator import running_emulator
+from lanes import side_by_side
 from worker_outcome import assert_complete, stored_run
 from worker_stage import Stage, make_clip, make_stage, moving_picture
 from worker_wire import Call, Wire, wire_to
@@ -30,18 +33,13 @@ def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         assert emulator.denied() == []
 
 
-@pytest.fixture
-def stage(shared_stage: Stage) -> Stage:
-    return shared_stage.with_own_queues()
-
-
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     return make_clip(path, *moving_picture(SECONDS, "160x90", RATE)).read_bytes()
 
 
-def begin(stage: Stage, wire: Wire, clip: bytes, *, estimate: int) -> TranscodeJob:
+def begin(stage: Stage, wire: Wire, clip: bytes, *, estimate: int | None) -> TranscodeJob:
     """Send a job, and let its plan expect ``estimate`` frames.
 
     Few files are so far from what can be seen ahead, and each in its own way.
@@ -58,37 +56,26 @@ def begin(stage: Stage, wire: Wire, clip: bytes, *, estimate: int) -> TranscodeJ
     return job
 
 
-@pytest.mark.parametrize(
-    ("estimate", "kept"),
-    [
-        pytest.param(200, 4, id="the sound ends with a full segment, the picture later"),
-        pytest.param(209, 5, id="a frame more than expected"),
-        pytest.param(211, 5, id="a frame less than expected"),
-        pytest.param(215, 5, id="many frames less than expected"),
-        pytest.param(190, 4, id="a segment more than expected"),
-        pytest.param(None, 5, id="nothing expected"),
-        pytest.param(210, None, id="as expected"),
-    ],
-)
-def test_sound_ends_with_the_picture(
-    stage: Stage, clip: bytes, estimate: int, kept: int | None
-) -> None:
-    with wire_to(stage.emulator.endpoint) as wire, stage.worker(wire=wire) as worker:
+def ends(stage: Stage, clip: bytes, *, estimate: int | None, kept: int) -> None:
+    with wire_to(stage.emulator.endpoint) as wire, stage.worker(wire=wire):
         job = begin(stage, wire, clip, estimate=estimate)
         assert_complete(stage, job, frames=FRAMES, rate=RATE)
-        mended = worker.said("sound is made again from a segment on")
-    sound = stage.parts(job)[SOUND]
-    if kept is None:
-        assert mended is None
-        assert sound.attempts == (1,) * 6
-    elif mended is not None:
-        assert sound.attempts == (1,) * kept + (2,) * (6 - kept)
-    else:
-        # Without an end to pad it to, the sound ends where its source does.
-        assert estimate is None
+    assert stage.parts(job)[SOUND].attempts == (1,) * kept + (2,) * (6 - kept)
 
 
-def test_source_that_is_much_shorter_than_it_says_fails(stage: Stage, clip: bytes) -> None:
+CASES: dict[str, Callable[[Stage, bytes], None]] = {
+    name: functools.partial(ends, estimate=estimate, kept=kept)
+    for name, estimate, kept in [
+        ("the sound ends with a full segment, the picture later", 200, 4),
+        ("a frame less than expected", 211, 5),
+        ("a segment more than expected", 190, 4),
+        ("as expected", 210, 6),
+    ]
+}
+"""What comes of a picture; segments of the sound that are kept may be listed by then."""
+
+
+def much_shorter(stage: Stage, clip: bytes) -> None:
     with wire_to(stage.emulator.endpoint) as wire, stage.worker(wire=wire):
         job = begin(stage, wire, clip, estimate=FRAMES + 90)
         failure = stage.finished(job).failure
@@ -98,16 +85,16 @@ def test_source_that_is_much_shorter_than_it_says_fails(stage: Stage, clip: byte
     assert END_OF_LIST not in stage.playlist(job, "v90")
 
 
+CASES["much less than expected"] = much_shorter
+
 AGAIN: dict[str, Callable[[Call], bool]] = {
     "opening it": lambda call: call.updates(f"#{SOUND}", "frames"),
-    "uploading its end": lambda call: call.operation == "PUT" and "/audio/2/" in call.text,
     "its end": lambda call: call.updates(f"#{SOUND}", "done") and '":frames"' not in call.text,
 }
 """What is done of the sound, for the second time, when the worker dies."""
 
 
-@pytest.mark.parametrize("point", AGAIN)
-def test_death_while_the_sound_is_made_again(stage: Stage, clip: bytes, point: str) -> None:
+def death(stage: Stage, clip: bytes, *, point: str) -> None:
     with (
         wire_to(stage.emulator.endpoint) as wire,
         stage.worker(wire=wire, visibility_timeout_seconds=LEASE) as worker,
@@ -132,3 +119,21 @@ def test_death_while_the_sound_is_made_again(stage: Stage, clip: bytes, point: s
     assert {part.failures for part in parts.values()} == {0}
     for track, entries in listed.items():
         assert stage.entries(job, track)[: len(entries)] == entries
+
+
+CASES |= {f"killed after {point} again": functools.partial(death, point=point) for point in AGAIN}
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    request: pytest.FixtureRequest, shared_stage: Stage, clip: bytes
+) -> Iterator[Mapping[str, Future[None]]]:
+    with side_by_side(
+        request, CASES, lambda name: CASES[name](shared_stage.with_own_queues(), clip)
+    ) as futures:
+        yield futures
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sound_ends_with_the_picture(outcomes: Mapping[str, Future[None]], name: str) -> None:
+    outcomes[name].result()

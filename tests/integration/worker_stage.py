@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -283,12 +283,15 @@ class Stage:
 
     def download(self, job: TranscodeJob) -> Path:
         """Copy what was published for a run into a folder."""
-        folder, s3 = Path(tempfile.mkdtemp(dir=self.folder)), self.emulator.client("s3")
-        for name in self.objects(job):
-            target = folder / name
+        folder, s3, prefix = (
+            Path(tempfile.mkdtemp(dir=self.folder)),
+            self.emulator.client("s3"),
+            self.keys(job).prefix,
+        )
+        for entry in s3.list_objects_v2(Bucket=MEDIA, Prefix=prefix).get("Contents", []):
+            target = folder / entry["Key"].removeprefix(prefix)
             target.parent.mkdir(parents=True, exist_ok=True)
-            key = f"{self.keys(job).prefix}{name}"
-            target.write_bytes(s3.get_object(Bucket=MEDIA, Key=key)["Body"].read())
+            target.write_bytes(s3.get_object(Bucket=MEDIA, Key=entry["Key"])["Body"].read())
         return folder
 
     def left(self) -> int:
@@ -378,7 +381,8 @@ class WorkerProcess:
         path = Path(f"/proc/{self.process.pid}/task")
         found: set[int] = set()
         for task in path.iterdir():
-            found.update(int(pid) for pid in (task / "children").read_text().split())
+            with suppress(FileNotFoundError):  # the thread has ended
+                found.update(int(pid) for pid in (task / "children").read_text().split())
         return found
 
     def terminate(self) -> None:
