@@ -181,8 +181,8 @@ def assert_continued(death: Death, frames: int = FRAMES) -> None:
         assert parts[name].attempts[: before.segments] == before.attempts, name
     assert {part.failures for part in parts.values()} == {0}
     assert [event.event_type for event in stage.events(job)] == [EventType.VIDEO_READY]
-    for track, before in death.playlists.items():
-        assert stage.entries(job, track)[: len(before)] == before
+    for track, listed in death.playlists.items():
+        assert stage.entries(job, track)[: len(listed)] == listed
     assert stage.letters() == []
 
 

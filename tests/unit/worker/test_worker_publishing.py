@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -90,6 +91,12 @@ class MemoryStore:
 
     def read(self, key: str, start: int, end: int) -> bytes:
         return self.objects[key].body[start:end]
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {k: len(u.body) for k, u in self.objects.items() if k.startswith(prefix)}
+
+    def upload(self, upload: Upload, file: Path) -> None:
+        self.put(replace(upload, body=file.read_bytes()))
 
     def text(self, name: str) -> str:
         upload = self.objects.get(f"{KEYS.prefix}{name}")
