@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emulator import running_emulator
 from small_plane import SmallPlane
+from worker_stage import Stage, make_stage
 
 from mediactl.commands.demo import Platform
 from mediactl.commands.local import platform_of
@@ -127,3 +129,12 @@ def long_film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("film") / "long.mp4"
     make_sample(path, seconds=15)
     return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """What workers touch, and at the end the proof that they were refused nothing."""
+    folder = tmp_path_factory.mktemp("emulator")
+    with running_emulator(folder) as emulator:
+        yield make_stage(emulator, tmp_path_factory.mktemp("worker"))
+        assert emulator.denied() == []

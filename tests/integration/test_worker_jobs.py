@@ -12,7 +12,6 @@ from typing import Any
 
 import av
 import pytest
-from emulator import running_emulator
 from waiting import eventually
 from worker_outcome import assert_complete, decode, decode_all, seconds_of, stored_run
 from worker_stage import (
@@ -21,7 +20,6 @@ from worker_stage import (
     Stage,
     WorkerProcess,
     make_clip,
-    make_stage,
     moving_picture,
     segments_of,
 )
@@ -53,14 +51,6 @@ Hallo
 00:00:30,000 --> 00:00:32,000
 Ende
 """
-
-
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("emulator")
-    with running_emulator(folder) as emulator:
-        yield make_stage(emulator, tmp_path_factory.mktemp("worker"))
-        assert emulator.denied() == []
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,9 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
-from emulator import running_emulator
 from lanes import side_by_side
 from worker_outcome import assert_complete, stored_run
-from worker_stage import Stage, make_clip, make_stage, moving_picture
+from worker_stage import Stage, make_clip, moving_picture
 from worker_wire import Call, Wire, wire_to
 
 from media_platform.contract.jobs import TranscodeJob
@@ -23,14 +22,6 @@ RATE = 10
 SECONDS = 21
 FRAMES = SECONDS * RATE
 LEASE = 5
-
-
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("emulator")
-    with running_emulator(folder) as emulator:
-        yield make_stage(emulator, tmp_path_factory.mktemp("worker"))
-        assert emulator.denied() == []
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import pytest
-from emulator import REGION, running_emulator
+from emulator import REGION
 from waiting import eventually
 from worker_outcome import decode, stored_run
-from worker_stage import MEDIA, TABLE, Stage, make_clip, make_stage, moving_picture
+from worker_stage import MEDIA, TABLE, Stage, make_clip, moving_picture
 
 from media_platform.contract import table
 from media_platform.contract import video as videos
@@ -19,14 +18,6 @@ from media_platform.contract.run import RunStatus, download_part
 from media_platform.contract.video import VideoStatus
 
 SECONDS = 20
-
-
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("emulator")
-    with running_emulator(folder) as emulator:
-        yield make_stage(emulator, tmp_path_factory.mktemp("worker"))
-        assert emulator.denied() == []
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from media_platform.contract.run import (
     video_part,
 )
 from media_platform.contract.video import Failure, Video, VideoStatus
-from media_worker.claims import Busy, Done, Opened, Settled
+from media_worker.claims import Busy, Done, Settled
 from media_worker.faults import StoppedError, TransientError
 from media_worker.held import HeldPart
 from media_worker.runs import RunLedger
@@ -55,7 +55,7 @@ def ledger(stage: Stage, lease_seconds: int = 60) -> RunLedger:
 
 def opened(stage: Stage, job: TranscodeJob) -> RunLedger:
     found = ledger(stage)
-    assert isinstance(found.open(job, forgive=False), Opened)
+    assert isinstance(found.open(job, forgive=False), Run)
     return found
 
 
@@ -99,9 +99,9 @@ def complete(held: HeldPart) -> Video:
 
 def test_opening_starts_the_run_and_the_video(stage: Stage, job: TranscodeJob) -> None:
     found = ledger(stage).open(job, forgive=False)
-    assert isinstance(found, Opened)
-    assert stored_run(stage, job) == found.run
-    assert found.run.status is RunStatus.RUNNING
+    assert isinstance(found, Run)
+    assert stored_run(stage, job) == found
+    assert found.status is RunStatus.RUNNING
     assert stage.video(job).status is VideoStatus.PROCESSING
     version = stage.video(job).version
     assert ledger(stage).open(job, forgive=False) == found
@@ -111,8 +111,8 @@ def test_opening_starts_the_run_and_the_video(stage: Stage, job: TranscodeJob) -
 def test_many_workers_open_one_run(stage: Stage, job: TranscodeJob) -> None:
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda _: ledger(stage).open(job, forgive=False), range(6)))
-    assert {one.run for one in found if isinstance(one, Opened)} == {stored_run(stage, job)}
-    assert all(isinstance(one, Opened) for one in found)
+    assert {one for one in found if isinstance(one, Run)} == {stored_run(stage, job)}
+    assert all(isinstance(one, Run) for one in found)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_failed_run_goes_on_for_an_operator_only(stage: Stage, job: TranscodeJob
     with pytest.raises(StoppedError, match="ended"):
         found.check(job)
 
-    assert isinstance(found.open(job, forgive=True), Opened)
+    assert isinstance(found.open(job, forgive=True), Run)
     video = stage.video(job)
     assert (video.status, video.failure) == (VideoStatus.PROCESSING, None)
     assert stored_run(stage, job).status is RunStatus.RUNNING
@@ -582,7 +582,7 @@ def test_new_title_in_the_last_moment_is_kept(stage: Stage, job: TranscodeJob) -
 def test_new_title_while_the_run_is_opened_is_kept(stage: Stage, job: TranscodeJob) -> None:
     found = Interfering(stage.emulator.client("dynamodb"), TABLE, REGION, 60)
     found.meanwhile = lambda: stage.edit(job, title="New")
-    assert isinstance(found.open(job, forgive=False), Opened)
+    assert isinstance(found.open(job, forgive=False), Run)
     video = stage.video(job)
     assert (video.title, video.status) == ("New", VideoStatus.PROCESSING)
 
@@ -648,7 +648,7 @@ def test_run_items_survive_what_newer_code_adds(stage: Stage, job: TranscodeJob)
     item = {**run.to_item(), "of_tomorrow": {"S": "x"}}
     stage.emulator.client("dynamodb").put_item(TableName=TABLE, Item=item)
     found = ledger(stage).open(job, forgive=False)
-    assert found == Opened(run)
+    assert found == run
     ledger(stage).plan(job, plan="p", chunks=1)
     stored = stage.emulator.client("dynamodb").get_item(
         TableName=TABLE, Key=table.run_key(job.video_id, job.run_id).to_wire()

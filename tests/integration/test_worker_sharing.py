@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from emulator import running_emulator
 from waiting import eventually
 from worker_outcome import assert_complete, stored_run
-from worker_stage import Stage, WorkerProcess, make_clip, make_stage, moving_picture
+from worker_stage import Stage, WorkerProcess, make_clip, moving_picture
 from worker_wire import Wire, wire_to
 
 from media_platform.contract.jobs import TranscodeJob
@@ -32,14 +31,6 @@ PROCESSORS = sorted(os.sched_getaffinity(0))
 
 With more, what x264 makes of a peak rate depends on which of them is faster.
 """
-
-
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("emulator")
-    with running_emulator(folder) as emulator:
-        yield make_stage(emulator, tmp_path_factory.mktemp("worker"))
-        assert emulator.denied() == []
 
 
 @pytest.fixture

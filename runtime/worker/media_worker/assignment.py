@@ -16,7 +16,7 @@ from structlog.contextvars import bound_contextvars
 
 from media_platform.contract import metrics
 from media_platform.contract.jobs import START, TranscodeJob
-from media_platform.contract.run import END, SOUND, Part, Run, video_part
+from media_platform.contract.run import END, SOUND, Part, video_part
 from media_platform.contract.tracing import TraceContext
 from media_worker import plans
 from media_worker.cancellation import Cancellation
@@ -160,11 +160,11 @@ class Assignment:
             raise NothingToDoError(f"{self.job.part!r} is not a part that is known")
         self._take_slot()
         redriven = self._forgive is not None
-        opened = self._place.services.ledger.open(self.job, forgive=redriven)
-        if isinstance(opened, Settled):
-            raise NothingToDoError(opened.why)
-        if opened.run.plan is not None:
-            self._plan = plans.from_text(opened.run.plan)
+        run = self._place.services.ledger.open(self.job, forgive=redriven)
+        if isinstance(run, Settled):
+            raise NothingToDoError(run.why)
+        if run.plan is not None:
+            self._plan = plans.from_text(run.plan)
         if redriven:
             # Each time that it comes: whoever opened the run again may have died before this.
             self._send_unfinished()
@@ -305,9 +305,9 @@ class Assignment:
             return
         if held is not None:
             with self._doing("end", held):
-                self._end(held, standing.run)
+                self._end(held)
 
-    def _end(self, held: HeldPart, run: Run) -> None:
+    def _end(self, held: HeldPart) -> None:
         """Verify the run and make the video READY."""
         plan, settings = self._known_plan, self._place.services.settings
         ending = Ending(
@@ -330,12 +330,7 @@ class Assignment:
             cpu_seconds=round(cpu, 3),
             quality={str(height): score for height, score in quality.items()},
         )
-        self._place.log.info(
-            "video ready",
-            duration_seconds=seconds,
-            cpu_seconds=round(cpu, 3),
-            since=run.started_at,
-        )
+        self._place.log.info("video ready", duration_seconds=seconds, cpu_seconds=round(cpu, 3))
         self._place.emit(
             {
                 metrics.JOBS_COMPLETED: 1,

@@ -42,17 +42,6 @@ class Done:
     part: Part
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A run that is to be worked on.
-
-    Attributes:
-        run: The run.
-    """
-
-    run: Run
-
-
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """How far a run is.

@@ -42,13 +42,12 @@ def plan_run(place: Workplace, held: HeldPart) -> Plan:
         held: The part for which it is done.
 
     Raises:
-    BadInputError: If it cannot become a video.
-    TransientError: If it could not be read.
-    StoppedError: If the job was stopped, or the run has ended.
+        BadInputError: If it cannot become a video.
+        TransientError: If it could not be read.
+        StoppedError: If the job was stopped, or the run has ended.
     """
     settings = place.services.settings
-    reader_head = place.source.head
-    source = probe(place.bench_for(held), reader_head)
+    source = probe(place.bench_for(held), place.source.head)
     check_source(
         source,
         max_pixels=settings.max_pixels,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
+from media_platform.contract.run import SEGMENT_SECONDS
 from media_worker.faults import BadInputError
 from media_worker.segments import VideoGrid
 
@@ -44,7 +45,6 @@ LADDER: dict[int, int] = {1080: 4_500_000, 720: 2_600_000, 480: 1_200_000, 360: 
 """Peak bits per second by length of the short side, at up to 30 frames a second."""
 
 GOP_SECONDS = 2
-SEGMENT_SECONDS = 4
 MIN_TIMESCALE = 10_000
 """Ticks per second that a timescale has at least, so that players round nothing visible."""
 

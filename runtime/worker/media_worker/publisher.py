@@ -32,7 +32,7 @@ from media_worker.objects import (
     ObjectStore,
     Upload,
 )
-from media_worker.planning import Plan
+from media_worker.planning import AudioStream, Plan, TextStream
 from media_worker.playlists import (
     END_OF_LIST,
     PLAYLIST_TYPE,
@@ -322,43 +322,29 @@ class Publisher:
 
 def sounds(plan: Plan) -> list[Alternative]:
     """Return the sound tracks of a plan as viewers can choose them."""
-    streams = plan.source.audio
-    tags = [language_tag(stream.language) for stream in streams]
-    names = _distinct(
-        [stream.title or tag or "main" for stream, tag in zip(streams, tags, strict=True)]
-    )
     return [
-        Alternative(
-            track=audio_track(number),
-            name=name,
-            language=tag,
-            default=number == 0,
-        )
-        for number, (name, tag) in enumerate(zip(names, tags, strict=True))
+        Alternative(track=audio_track(number), name=name, language=tag, default=number == 0)
+        for number, (name, tag) in enumerate(_labels(plan.source.audio, "main"))
     ]
 
 
 def texts(plan: Plan) -> list[Alternative]:
     """Return the subtitles of a plan as viewers can choose them."""
     streams = plan.source.texts
-    tags = [language_tag(stream.language) for stream in streams]
-    names = _distinct(
-        [stream.title or tag or "subtitles" for stream, tag in zip(streams, tags, strict=True)]
-    )
+    labels = _labels(streams, "subtitles")
     return [
-        Alternative(
-            track=text_track(number),
-            name=name,
-            language=tag,
-            forced=stream.forced,
-        )
-        for number, (stream, name, tag) in enumerate(zip(streams, names, tags, strict=True))
+        Alternative(track=text_track(number), name=name, language=tag, forced=stream.forced)
+        for number, (stream, (name, tag)) in enumerate(zip(streams, labels, strict=True))
     ]
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Return ``names`` with a number behind those that an earlier one has."""
+def _labels(
+    streams: Sequence[AudioStream | TextStream], otherwise: str
+) -> list[tuple[str, str | None]]:
+    """Return a name of each stream, with a number where an earlier one has it, and its language."""
+    tags = [language_tag(stream.language) for stream in streams]
+    names = [stream.title or tag or otherwise for stream, tag in zip(streams, tags, strict=True)]
     return [
-        f"{name} {number + 1}" if name in names[:number] else name
-        for number, name in enumerate(names)
+        (f"{name} {number + 1}" if name in names[:number] else name, tag)
+        for number, (name, tag) in enumerate(zip(names, tags, strict=True))
     ]

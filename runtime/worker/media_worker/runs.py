@@ -32,7 +32,7 @@ from media_platform.contract.video import (
     change,
     timestamp,
 )
-from media_worker.claims import Busy, Done, Opened, Settled, Standing, why_settled
+from media_worker.claims import Busy, Done, Settled, Standing, why_settled
 from media_worker.faults import StoppedError, StopReason, TransientError
 from media_worker.held import HeldPart
 from media_worker.writes import ended, in_transaction, is_written, part_update, run_update
@@ -130,11 +130,7 @@ class RunLedger:
                 break
         return Standing(run=run, joined=joined, partial=partial, sound=self.part(job, SOUND))
 
-    def settled(self, job: TranscodeJob) -> str | None:
-        """Return why nothing is to be done for a job, or ``None`` if something is."""
-        return why_settled(self.video(job.video_id), job)
-
-    def open(self, job: TranscodeJob, *, forgive: bool) -> Opened | Settled:
+    def open(self, job: TranscodeJob, *, forgive: bool) -> Run | Settled:
         """Return the run of a job that is to be worked on; create it if there is none.
 
         Args:
@@ -173,7 +169,7 @@ class RunLedger:
             elif run.status is not RunStatus.RUNNING:
                 return Settled(f"the run is {run.status}")
             elif video.status in {VideoStatus.PROCESSING, VideoStatus.READY}:
-                return Opened(run)
+                return run
             else:
                 writes = []
             if video.status is not VideoStatus.READY and video.status is not VideoStatus.PROCESSING:
@@ -186,7 +182,7 @@ class RunLedger:
                 )
                 writes = [*begin.writes, *writes]
             if self.write(writes):
-                return Opened(run)
+                return run
         raise TransientError(f"video {job.video_id} changed {_CONFLICT_TRIES} times in a row")
 
     def finished(self, job: TranscodeJob) -> Run | Settled:

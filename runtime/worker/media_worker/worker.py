@@ -123,7 +123,7 @@ class Worker:
         self._resting = resting
         self._settings = settings
         self._stopping = threading.Event()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._hands: set[_Hand] = set()
         self._polling: set[JobQueue] = set()
         self._wants_work = threading.Event()
@@ -134,10 +134,9 @@ class Worker:
         """End soon: what is in work is given back. Safe from any thread, not from a handler."""
         self._stopping.set()
         self._inbox.put(None)
-        with self._changed:
+        with self._lock:
             for hand in self._hands:
                 hand.cancellation.cancel(StopReason.INTERRUPTED)
-            self._changed.notify_all()
 
     def run(self) -> None:
         """Work until :meth:`stop` is called, and until all is given back then."""
@@ -151,7 +150,7 @@ class Worker:
             self._resting.busy()
             self._protection.protect()
             hand = _Hand(self, received)
-            with self._changed:
+            with self._lock:
                 self._hands.add(hand)
             hand.start()
             hand.light.wait()
@@ -162,7 +161,7 @@ class Worker:
 
     def ended(self, hand: _Hand) -> None:
         """Note that a message is dealt with."""
-        with self._changed:
+        with self._lock:
             self._hands.discard(hand)
             busy = bool(self._hands)
         if not busy:
@@ -194,7 +193,7 @@ class Worker:
         The call cannot be interrupted, so it runs in a thread of its own, which goes on when the
         other queue was faster; a message that it receives while nobody wants one is given back.
         """
-        with self._changed:
+        with self._lock:
             if source in self._polling:
                 return
             self._polling.add(source)
@@ -204,7 +203,7 @@ class Worker:
         result: _Received | Exception | None = None
         try:
             message = self._receive(source, wait_seconds=POLL_SECONDS)
-            with self._changed:
+            with self._lock:
                 wanted = self._wants_work.is_set() and not self._stopping.is_set()
                 if message is not None and wanted:
                     self._wants_work.clear()
@@ -213,7 +212,7 @@ class Worker:
                 source.hide(message, 0)
         except Exception as error:  # noqa: BLE001 - whatever it was, the next poll tries again
             result = error
-        with self._changed:
+        with self._lock:
             self._polling.discard(source)
         self._inbox.put(result)
 

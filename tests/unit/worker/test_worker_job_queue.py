@@ -14,8 +14,8 @@ from botocore.stub import ANY, Stubber
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
 from media_platform.contract.video import Video, VideoStatus
+from media_worker.claims import why_settled
 from media_worker.job_queue import JobQueue, Message, NotAJobError, read_job
-from media_worker.runs import RunLedger
 
 JOB = TranscodeJob(
     video_id=new_id(),
@@ -96,19 +96,7 @@ def test_job_of_another_tenant_or_upload_is_not_done(forged: TranscodeJob) -> No
         created_at=JOB.queued_at,
         updated_at=JOB.queued_at,
     )
-    client = boto3.client(
-        "dynamodb",
-        "eu-central-1",
-        aws_access_key_id="a",
-        aws_secret_access_key="b",
-    )
-    with Stubber(client) as stub:
-        stub.add_response(
-            "get_item",
-            {"Item": video.to_item()},
-            {"TableName": "t", "Key": ANY, "ConsistentRead": True},
-        )
-        why = RunLedger(client, "t", "eu-central-1", 60).settled(forged)
+    why = why_settled(video, forged)
     assert why is not None
     assert "another" in why
 
