@@ -16,6 +16,9 @@ Item = dict[str, Any]
 WireItem = dict[str, dict[str, Any]]
 """An item as the DynamoDB API takes it."""
 
+TransactItem = dict[str, dict[str, Any]]
+"""One action of ``TransactWriteItems``."""
+
 
 def to_wire(value: Any) -> dict[str, Any]:
     """Return the attribute value of ``value``.

@@ -8,7 +8,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from enum import StrEnum
 from typing import Self
+
+
+class Profile(StrEnum):
+    """Which rungs a run has: all that the source allows, or those up to a height."""
+
+    AUTO = "auto"
+    UP_TO_1080 = "1080p"
+    UP_TO_720 = "720p"
+    UP_TO_480 = "480p"
+    UP_TO_360 = "360p"
+
+
+class Quality(StrEnum):
+    """How much is spent on every rung."""
+
+    STANDARD = "standard"
+    HIGH = "high"
+
 
 START = "start"
 """Plan the run, encode its first chunk, its sound and its poster."""
@@ -27,7 +46,9 @@ class TranscodeJob:
         version_id: The one version of the source that counts.
         size_bytes: Size of the source.
         queued_at: Time at which the first job of the run was sent (RFC 3339, UTC).
-        part: What is to be done: ``start``, or the name of a part (``table.video_part``, ...).
+        part: What is to be done: ``start``, or the name of a part (``run.video_part``, ...).
+        profile: Which rungs the run has.
+        quality: How much is spent on every rung.
     """
 
     video_id: str
@@ -39,6 +60,8 @@ class TranscodeJob:
     size_bytes: int
     queued_at: str
     part: str = START
+    profile: Profile = Profile.AUTO
+    quality: Quality = Quality.STANDARD
 
     def for_part(self, part: str) -> Self:
         """Return the job of another part of the same run."""
@@ -57,13 +80,14 @@ class TranscodeJob:
         """
         content = json.loads(text)
         try:
-            return cls(
-                **{
-                    field.name: content[field.name]
-                    for field in fields(cls)
-                    if field.default is MISSING or field.name in content
-                }
-            )
+            values = {
+                field.name: content[field.name]
+                for field in fields(cls)
+                if field.default is MISSING or field.name in content
+            }
+            values["profile"] = Profile(values.get("profile", Profile.AUTO))
+            values["quality"] = Quality(values.get("quality", Quality.STANDARD))
+            return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a transcode job: {error}") from error
 

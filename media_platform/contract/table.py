@@ -139,6 +139,64 @@ def idempotency_key(tenant: str, user: str, key: str) -> Key:
     return Key(f"TENANT#{tenant}#USER#{user}", f"IDEMPOTENCY#{key}")
 
 
+def upload_key(video_id: str) -> Key:
+    """Return the key of the upload of a video, while its file is still to come."""
+    return Key(video_partition(video_id), "UPLOAD")
+
+
+def duplicate_guard_key(tenant: str, checksum: str, size_bytes: int) -> Key:
+    """Return the key under which a tenant's first video with some content is found."""
+    return Key(f"TENANT#{tenant}#SHA256#{checksum}#{size_bytes}", "GUARD")
+
+
+def quota_key(tenant: str) -> Key:
+    """Return the key of what a tenant may use."""
+    return Key(f"TENANT#{tenant}", "QUOTA")
+
+
+USAGE_PREFIX = "USAGE#"
+"""Start of the sort key of what a tenant uses, by region."""
+
+
+def usage_key(tenant: str, region: str) -> Key:
+    """Return the key of what a tenant uses in a region."""
+    return Key(f"TENANT#{tenant}", f"{USAGE_PREFIX}{region}")
+
+
+WEBHOOK_PREFIX = "WEBHOOK#"
+"""Start of the sort key of the webhook endpoints of a tenant."""
+
+
+def webhook_key(tenant: str, webhook_id: str) -> Key:
+    """Return the key of a webhook endpoint of a tenant."""
+    return Key(f"TENANT#{tenant}", f"{WEBHOOK_PREFIX}{webhook_id}")
+
+
+def webhook_delivery_key(tenant: str, webhook_id: str, event_id: str) -> Key:
+    """Return the key of the delivery of an event to an endpoint; events sort by their time."""
+    return Key(f"TENANT#{tenant}#{WEBHOOK_PREFIX}{webhook_id}", f"DELIVERY#{event_id}")
+
+
+def view_counter_key(video_id: str, region: str, number: int) -> Key:
+    """Return the key of a counter of views.
+
+    Each region has its own, since of two regions that add to one the last writer wins, and several,
+    since one partition takes a thousand writes a second.
+    """
+    return Key(f"VIEWS#{video_id}#{region}#{number}", "COUNT")
+
+
+def audit_partition(tenant: str, day: str, number: int) -> str:
+    """Return a partition of the audit entries of a tenant.
+
+    Args:
+        tenant: The tenant.
+        day: The day (``2026-11-25``, UTC).
+        number: The shard, from 0.
+    """
+    return f"AUDIT#{tenant}#{day}#{number}"
+
+
 TENANT_SLOT_PREFIX = "SLOT#"
 """Start of the sort key of the slots of a tenant."""
 
@@ -176,6 +234,34 @@ def owner_status_videos(tenant: str, owner: str, status: str) -> str:
 def in_flight(region: str, video_id: str) -> str:
     """Return the key of :data:`IN_FLIGHT`."""
     return f"INFLIGHT#{region}#{shard(video_id)}"
+
+
+def tag_videos(tenant: str, tag: str, *, owner: str | None = None) -> str:
+    """Return the key of :data:`TAG_VIDEOS`: of what a tenant shares, or PRIVATE ones of a user."""
+    if owner is not None:
+        return f"TENANT#{tenant}#USER#{owner}#TAG#{tag}"
+    return f"TENANT#{tenant}#TAG#{tag}"
+
+
+def tenant_directory() -> str:
+    """Return the key of :data:`DIRECTORY` under which the tenants stand."""
+    return "TENANTS"
+
+
+def due(kind: str, region: str, identifier: str) -> str:
+    """Return the key of :data:`DUE` for work that one region does.
+
+    Args:
+        kind: What is to be done, in capitals, e.g. ``UPLOAD``.
+        region: The region.
+        identifier: Id of what it is about, which chooses the shard.
+    """
+    return due_of_shard(kind, region, shard(identifier))
+
+
+def due_of_shard(kind: str, region: str, number: int) -> str:
+    """Return the key of :data:`DUE` under which the work of a shard stands, from 0."""
+    return f"DUE#{kind}#{region}#{number}"
 
 
 def purge_key(video_id: str, run_id: str) -> Key:

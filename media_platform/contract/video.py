@@ -16,10 +16,15 @@ from typing import Any, Self
 from media_platform.contract import table
 from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import new_id
-from media_platform.contract.items import WireItem, from_item, to_item, to_wire
-
-TransactItem = dict[str, dict[str, Any]]
-"""One action of ``TransactWriteItems``."""
+from media_platform.contract.items import (
+    TransactItem,
+    WireItem,
+    from_item,
+    to_item,
+    to_wire,
+)
+from media_platform.contract.jobs import Profile, Quality
+from media_platform.contract.usage import usage_update
 
 
 class VideoStatus(StrEnum):
@@ -41,6 +46,13 @@ class Visibility(StrEnum):
     PRIVATE = "PRIVATE"
 
 
+class Duplicates(StrEnum):
+    """What becomes of a file that the tenant has already."""
+
+    REFUSE = "refuse"
+    KEEP = "keep"
+
+
 TRANSITIONS: dict[VideoStatus, frozenset[VideoStatus]] = {
     VideoStatus.PENDING: frozenset({VideoStatus.UPLOADED, VideoStatus.FAILED, VideoStatus.DELETED}),
     VideoStatus.UPLOADED: frozenset(
@@ -48,10 +60,19 @@ TRANSITIONS: dict[VideoStatus, frozenset[VideoStatus]] = {
     ),
     VideoStatus.PROCESSING: frozenset({VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED}),
     VideoStatus.READY: frozenset({VideoStatus.DELETED}),
-    VideoStatus.FAILED: frozenset({VideoStatus.PROCESSING, VideoStatus.DELETED}),
-    VideoStatus.DELETED: frozenset(),
+    VideoStatus.FAILED: frozenset(
+        {VideoStatus.UPLOADED, VideoStatus.PROCESSING, VideoStatus.DELETED}
+    ),
+    VideoStatus.DELETED: frozenset(
+        {VideoStatus.PENDING, VideoStatus.UPLOADED, VideoStatus.READY, VideoStatus.FAILED}
+    ),
 }
-"""The statuses that may follow each status; a redriven job takes FAILED to PROCESSING again."""
+"""The statuses that may follow each status.
+
+A redriven job takes FAILED to PROCESSING again, and a request for another run to UPLOADED. A video
+that is restored becomes what it was; one whose run was ended by the deletion becomes UPLOADED, with
+a new run.
+"""
 
 IN_FLIGHT_STATUSES = frozenset({VideoStatus.UPLOADED, VideoStatus.PROCESSING})
 
@@ -76,6 +97,22 @@ class Failure:
 
     code: str
     message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaybackRules:
+    """What a playback must satisfy, beside the visibility.
+
+    Attributes:
+        referrers: Hosts of the pages that may ask for it, as ``example.com`` or ``*.example.com``.
+            Default: any.
+        ipv4_ranges: Ranges of addresses (CIDR) that may play it. Default: any.
+        max_seconds: Longest life of a signature. Default: what the stage says.
+    """
+
+    referrers: tuple[str, ...] = ()
+    ipv4_ranges: tuple[str, ...] = ()
+    max_seconds: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +145,19 @@ class Video:
         uploaded_at: Time at which the upload was taken in.
         ready_at: Time at which it became READY.
         deleted_at: Time at which it was deleted.
+        deleted_by: User who deleted it.
+        deleted_from: What it was when it was deleted, and becomes again when it is restored.
         traceparent: Trace of the request that created it, which its transcoding continues.
+        description: Description, shown to people.
+        tags: Its tags, sorted, each once.
+        duplicates: What becomes of it if the tenant has the file already.
+        duplicate_of: The video that has the same file, if it was refused for that.
+        checksum_sha256: SHA-256 of the file as S3 computed it: base64, or for a multipart upload
+            the composite ``<base64>-<parts>``, once uploaded.
+        profile: Ladder of the run that was asked for last (:class:`jobs.Profile`).
+        quality: Quality of that run (:class:`jobs.Quality`).
+        thumbnail: Key in the media bucket of a chosen thumbnail. Default: the poster of the run.
+        rules: What a playback must satisfy. Default: nothing.
     """
 
     video_id: str
@@ -136,15 +185,35 @@ class Video:
     uploaded_at: str | None = None
     ready_at: str | None = None
     deleted_at: str | None = None
+    deleted_by: str | None = None
+    deleted_from: VideoStatus | None = None
     traceparent: str | None = None
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    duplicates: Duplicates = Duplicates.REFUSE
+    duplicate_of: str | None = None
+    checksum_sha256: str | None = None
+    profile: Profile = Profile.AUTO
+    quality: Quality = Quality.STANDARD
+    thumbnail: str | None = None
+    rules: PlaybackRules | None = None
 
     @classmethod
     def from_item(cls, item: Mapping[str, Mapping[str, Any]]) -> Self:
         """Read a video from a wire item; attributes that are no fields are ignored."""
         stored = from_item(item)
         values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
-        values["status"] = VideoStatus(values["status"])
-        values["visibility"] = Visibility(values["visibility"])
+        for name, kind in _ENUMS.items():
+            if values.get(name) is not None:
+                values[name] = kind(values[name])
+        values["tags"] = tuple(values.get("tags", ()))
+        if values.get("rules"):
+            rules = values["rules"]
+            values["rules"] = PlaybackRules(
+                referrers=tuple(rules.get("referrers", ())),
+                ipv4_ranges=tuple(rules.get("ipv4_ranges", ())),
+                max_seconds=rules.get("max_seconds"),
+            )
         if values.get("failure"):
             failure = values["failure"]
             values["failure"] = Failure(**{f.name: failure[f.name] for f in fields(Failure)})
@@ -179,9 +248,44 @@ class Video:
             keys[table.TENANT_STATUS_VIDEOS.partition_key] = table.tenant_status_videos(
                 self.tenant, status
             )
-        if self.status in IN_FLIGHT_STATUSES:
+        if self.status in IN_FLIGHT_STATUSES or self.next_run is not None:
             keys[table.IN_FLIGHT.partition_key] = table.in_flight(self.home_region, self.video_id)
         return keys
+
+    def tag_items(self) -> dict[str, WireItem]:
+        """Return the items by which the video is found by its tags, by tag.
+
+        Tags of DELETED videos have none; those of PRIVATE ones stand apart, so that a list of what
+        the tenant shares needs no filter.
+        """
+        if self.status is VideoStatus.DELETED:
+            return {}
+        private = self.visibility is Visibility.PRIVATE
+        items = {}
+        for tag in self.tags:
+            key = table.tag_key(self.video_id, tag)
+            items[tag] = to_item(
+                {
+                    table.PARTITION_KEY: key.pk,
+                    table.SORT_KEY: key.sk,
+                    table.TAG_VIDEOS.partition_key: table.tag_videos(
+                        self.tenant, tag, owner=self.owner if private else None
+                    ),
+                    table.TAG_VIDEOS.sort_key: self.video_id,
+                }
+            )
+        return items
+
+
+_ENUMS: dict[str, type[StrEnum]] = {
+    "status": VideoStatus,
+    "deleted_from": VideoStatus,
+    "visibility": Visibility,
+    "duplicates": Duplicates,
+    "profile": Profile,
+    "quality": Quality,
+}
+"""Fields that hold a member of an enumeration."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +319,9 @@ def create(table_name: str, video: Video) -> Change:
         "owner": video.owner,
     }
     event = _event(video, EventType.VIDEO_CREATED, video.home_region, data)
-    return Change(video, event, [put, _put_event(table_name, event)])
+    return Change(
+        video, event, [put, _put_event(table_name, event), *_tag_writes(table_name, None, video)]
+    )
 
 
 def change(
@@ -246,7 +352,12 @@ def change(
             f"video {video.video_id} is {video.status} and cannot become {status}"
         )
     after = replace(video, **changes, version=video.version + 1, updated_at=timestamp())
-    writes = [_update(table_name, video, after)]
+    writes = [_update(table_name, video, after), *_tag_writes(table_name, video, after)]
+    uploads = (after.status is VideoStatus.PENDING) - (video.status is VideoStatus.PENDING)
+    if uploads:
+        writes.append(
+            usage_update(table_name, tenant=video.tenant, region=after.home_region, uploads=uploads)
+        )
     event = None
     if event_type is not None:
         event = _event(after, event_type, region, event_data or {})
@@ -278,6 +389,27 @@ def _update(table_name: str, before: Video, after: Video) -> TransactItem:
             },
         }
     }
+
+
+def _tag_writes(table_name: str, before: Video | None, after: Video) -> list[TransactItem]:
+    """Bring the tag items from what they were to what they are to be."""
+    old, new = before.tag_items() if before else {}, after.tag_items()
+    puts: list[TransactItem] = [
+        {"Put": {"TableName": table_name, "Item": item}}
+        for tag, item in new.items()
+        if old.get(tag) != item
+    ]
+    deletes: list[TransactItem] = [
+        {
+            "Delete": {
+                "TableName": table_name,
+                "Key": table.tag_key(after.video_id, tag).to_wire(),
+            }
+        }
+        for tag in old
+        if tag not in new
+    ]
+    return [*puts, *deletes]
 
 
 def _event(

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from media_platform.contract.events import EventType
+from media_platform.contract.items import TransactItem
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import Part, Rendition, RunStatus, Span
 from media_platform.contract.video import (
     Change,
     Failure,
-    TransactItem,
     Video,
     VideoStatus,
     change,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from media_platform.contract import table
-from media_platform.contract.items import to_wire
+from media_platform.contract.items import TransactItem, to_wire
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.run import (
     SOUND,
@@ -26,7 +26,6 @@ from media_platform.contract.run import (
     video_part,
 )
 from media_platform.contract.video import (
-    TransactItem,
     Video,
     VideoStatus,
     change,

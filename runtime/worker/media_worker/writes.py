@@ -7,10 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from media_platform.contract import table
-from media_platform.contract.items import to_wire
+from media_platform.contract.items import TransactItem, to_wire
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.run import Part, RunStatus
-from media_platform.contract.video import TransactItem, timestamp
+from media_platform.contract.video import timestamp
 
 
 def in_transaction(table_name: str, update: dict[str, Any]) -> TransactItem:
