@@ -16,6 +16,9 @@ from media_platform.contract.logs import log_as_json
 access_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(source="media_api.access")
 """One line a request."""
 
+audit_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(source="audit")
+"""One line for every change that a caller makes."""
+
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(source="media_api")
 """Everything else that operators want to know."""
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from media_api.audit import log_entry
 from media_api.aws import error_code
 from media_platform.contract import table
+from media_platform.contract.audit import AuditEntry, audit_write
 from media_platform.contract.run import Run
 from media_platform.contract.video import Change, Video
 
@@ -133,14 +135,20 @@ class VideoTable:
         found = [Video.from_item(item) for item in answer["Items"]]
         return Page(found, "LastEvaluatedKey" in answer)
 
-    async def write(self, change: Change) -> None:
-        """Write a change and its event in one transaction.
+    async def write(self, change: Change, entry: AuditEntry) -> None:
+        """Write a change, its event and its audit entry in one transaction.
+
+        Args:
+            change: The change.
+            entry: Tells who makes it.
 
         Raises:
             StaleVideoError: If the video was changed since it was read.
         """
         try:
-            await self._client.transact_write_items(TransactItems=change.writes)
+            await self._client.transact_write_items(
+                TransactItems=[*change.writes, audit_write(self.name, entry)]
+            )
         except ClientError as error:
             reasons = error.response.get("CancellationReasons", [])
             codes = {reason.get("Code") for reason in reasons}
@@ -150,6 +158,7 @@ class VideoTable:
             }:
                 raise StaleVideoError(change.video.video_id) from error
             raise
+        log_entry(entry)
 
     async def ping(self) -> None:
         """Read a key that nobody writes, to see that the table answers."""

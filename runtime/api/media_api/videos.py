@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 
 from media_api import cursors
+from media_api.audit import Cause
 from media_api.models import ListQuery, NewVideo
 from media_api.problems import Kind, Problem, invalid
 from media_api.store import StaleVideoError, VideoList, VideoTable
@@ -14,6 +15,7 @@ from media_api.tokens import Caller
 from media_api.uploads import SINGLE_PUT_MAX_BYTES, Upload, UploadSigner
 from media_platform.contract import table
 from media_platform.contract import video as contract
+from media_platform.contract.audit import AuditAction
 from media_platform.contract.events import EventType
 from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import is_id, new_id
@@ -70,15 +72,12 @@ class Videos:
         self._region = region
         self._upload_max_bytes = min(upload_max_bytes, SINGLE_PUT_MAX_BYTES)
 
-    async def create(
-        self, caller: Caller, new: NewVideo, *, traceparent: str
-    ) -> tuple[Video, Upload]:
+    async def create(self, cause: Cause, new: NewVideo) -> tuple[Video, Upload]:
         """Create a video and sign the upload of its file.
 
         Args:
-            caller: Who creates it.
+            cause: The request; the transcoding continues its trace.
             new: What is known of it.
-            traceparent: Trace of the request, which the transcoding continues.
 
         Raises:
             Problem: If the file is too large.
@@ -89,6 +88,7 @@ class Videos:
                 f"{new.size_bytes} bytes are more than the {self._upload_max_bytes} that one "
                 "upload may have; upload a smaller or more compressed file",
             )
+        caller = cause.caller
         video_id = new_id()
         now = contract.timestamp()
         extension = EXTENSIONS[new.content_type]
@@ -105,11 +105,14 @@ class Videos:
             created_at=now,
             updated_at=now,
             visibility=new.visibility,
-            traceparent=traceparent,
+            traceparent=str(cause.trace),
         )
         # Signed first: a failure then leaves nothing behind.
         upload = await self._uploads.sign(video)
-        await self._table.write(contract.create(self._table.name, video))
+        await self._table.write(
+            contract.create(self._table.name, video),
+            cause.entry(AuditAction.VIDEO_CREATED, video_id=video_id),
+        )
         return video, upload
 
     async def get(self, caller: Caller, video_id: str) -> VideoView:
@@ -151,13 +154,14 @@ class Videos:
             cursor = cursors.encode(str(videos), page.videos[-1].video_id)
         return VideoPage(views, cursor)
 
-    async def delete(self, caller: Caller, video_id: str) -> None:
+    async def delete(self, cause: Cause, video_id: str) -> None:
         """Delete a video; deleting it once more changes nothing.
 
         Raises:
             Problem: If there is no such video, the caller is neither its owner nor an
                 administrator, another region is home to it, or it keeps changing.
         """
+        caller = cause.caller
         for attempt in range(_WRITE_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
@@ -188,8 +192,9 @@ class Videos:
                 status=VideoStatus.DELETED,
                 deleted_at=contract.timestamp(),
             )
+            entry = cause.entry(AuditAction.VIDEO_DELETED, video_id=video_id)
             try:
-                await self._table.write(change)
+                await self._table.write(change, entry)
             except StaleVideoError:
                 continue
             return

@@ -75,9 +75,9 @@ class Api:
         """Return the access log line of a request; it is written after the answer was sent."""
         return self._line(request_id=request_id, message="request")
 
-    def log_message(self, message: str) -> dict[str, Any]:
-        """Return the first line with a message, as soon as it is there."""
-        return self._line(message=message)
+    def log_message(self, message: str, **fields: str) -> dict[str, Any]:
+        """Return the first line with a message and values of its fields, once it is there."""
+        return self._line(message=message, **fields)
 
     def _line(self, **wanted: str) -> dict[str, Any]:
         deadline = time.monotonic() + PATIENCE_SECONDS

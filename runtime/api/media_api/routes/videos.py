@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from media_api.access import EDITOR, MEMBER, RuledRoute, allow, caller_of
+from media_api.audit import cause_of
 from media_api.models import (
     CreatedBody,
     ListQuery,
@@ -38,9 +39,7 @@ _REVALIDATED = {"Cache-Control": "private, no-cache"}
 async def create_video(request: Request, new: NewVideo) -> Response:
     """Create a video and get the URL to which its file is to be PUT."""
     videos: Videos = request.app.state.videos
-    video, upload = await videos.create(
-        caller_of(request), new, traceparent=str(request.scope["trace"])
-    )
+    video, upload = await videos.create(cause_of(request), new)
     body = CreatedBody(
         video=video_body(video, None),
         upload=UploadBody(
@@ -110,7 +109,7 @@ async def get_video(request: Request, video_id: VideoId) -> Response:
 async def delete_video(request: Request, video_id: VideoId) -> Response:
     """Delete a video; deleting it once more changes nothing."""
     videos: Videos = request.app.state.videos
-    await videos.delete(caller_of(request), video_id)
+    await videos.delete(cause_of(request), video_id)
     return Response(status_code=204)
 
 
