@@ -129,6 +129,11 @@ def event_key(video_id: str, event_id: str) -> Key:
     return Key(video_partition(video_id), f"{EVENT_SORT_PREFIX}{event_id}")
 
 
+def scan_key(video_id: str, run_id: str) -> Key:
+    """Return the key of what scanners said of the file for which a run waits."""
+    return Key(video_partition(video_id), f"SCAN#{run_id}")
+
+
 def tag_key(video_id: str, tag: str) -> Key:
     """Return the key of a tag of a video."""
     return Key(video_partition(video_id), f"TAG#{tag}")

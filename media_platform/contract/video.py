@@ -24,6 +24,7 @@ from media_platform.contract.items import (
     to_wire,
 )
 from media_platform.contract.jobs import Profile, Quality
+from media_platform.contract.scanning import Scan
 from media_platform.contract.usage import usage_update
 
 
@@ -73,6 +74,12 @@ A redriven job takes FAILED to PROCESSING again, and a request for another run t
 that is restored becomes what it was; one whose run was ended by the deletion becomes UPLOADED, with
 a new run.
 """
+
+UNSCANNED_STATUSES = frozenset({VideoStatus.UPLOADED, VideoStatus.FAILED, VideoStatus.DELETED})
+"""What a video may be while its file is not known to be clean."""
+
+REFUSED_STATUSES = frozenset({VideoStatus.FAILED, VideoStatus.DELETED})
+"""What a video may be whose file a scanner refused; no request and no restoring leads out."""
 
 IN_FLIGHT_STATUSES = frozenset({VideoStatus.UPLOADED, VideoStatus.PROCESSING})
 
@@ -158,6 +165,7 @@ class Video:
         quality: Quality of that run (:class:`jobs.Quality`).
         thumbnail: Key in the media bucket of a chosen thumbnail. Default: the poster of the run.
         rules: What a playback must satisfy. Default: nothing.
+        scan: Where the scan of the pinned version stands. Default: none was asked for.
     """
 
     video_id: str
@@ -197,6 +205,7 @@ class Video:
     quality: Quality = Quality.STANDARD
     thumbnail: str | None = None
     rules: PlaybackRules | None = None
+    scan: Scan | None = None
 
     @classmethod
     def from_item(cls, item: Mapping[str, Mapping[str, Any]]) -> Self:
@@ -284,6 +293,7 @@ _ENUMS: dict[str, type[StrEnum]] = {
     "duplicates": Duplicates,
     "profile": Profile,
     "quality": Quality,
+    "scan": Scan,
 }
 """Fields that hold a member of an enumeration."""
 
@@ -344,7 +354,8 @@ def change(
         **changes: New values of fields of the video.
 
     Raises:
-        TransitionError: If ``status`` is among the changes and may not follow the present one.
+        TransitionError: If ``status`` is among the changes and may not follow the present one, or
+            may not be that of a video whose file waits for its scan or was refused.
     """
     status = changes.get("status", video.status)
     if status is not video.status and status not in TRANSITIONS[video.status]:
@@ -352,6 +363,7 @@ def change(
             f"video {video.video_id} is {video.status} and cannot become {status}"
         )
     after = replace(video, **changes, version=video.version + 1, updated_at=timestamp())
+    _check_scan(after)
     writes = [_update(table_name, video, after), *_tag_writes(table_name, video, after)]
     uploads = (after.status is VideoStatus.PENDING) - (video.status is VideoStatus.PENDING)
     if uploads:
@@ -363,6 +375,20 @@ def change(
         event = _event(after, event_type, region, event_data or {})
         writes.append(_put_event(table_name, event))
     return Change(after, event, writes)
+
+
+def _check_scan(after: Video) -> None:
+    """Keep everything that follows the scan from a file that did not pass it.
+
+    Raises:
+        TransitionError: If the video would be what such a file may not be.
+    """
+    allowed = {Scan.WAITING: UNSCANNED_STATUSES, Scan.REFUSED: REFUSED_STATUSES}
+    if after.scan in allowed and after.status not in allowed[after.scan]:
+        raise TransitionError(
+            f"the file of video {after.video_id} is {after.scan} by its scan, so the video cannot "
+            f"become {after.status}"
+        )
 
 
 def _update(table_name: str, before: Video, after: Video) -> TransactItem:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.run import Part, Run
+from media_platform.contract.scanning import Scan
 from media_platform.contract.video import Video, VideoStatus
 
 
@@ -76,4 +77,7 @@ def why_settled(video: Video | None, job: TranscodeJob) -> str | None:
     if (video.tenant, video.raw_key) != (job.tenant, job.key):
         # Whoever may send a job must not read another upload by it, or publish for another tenant.
         return "the job is of another tenant or upload than the video"
+    if video.scan not in {None, Scan.CLEAN}:
+        # A job is no proof of a scan: it may be forged, or older than the refusal.
+        return f"the scan of the file is {video.scan}"
     return None

@@ -12,6 +12,7 @@ from media_platform.contract import table
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import from_item
+from media_platform.contract.scanning import Scan
 from media_platform.contract.video import (
     IN_FLIGHT_STATUSES,
     TRANSITIONS,
@@ -79,6 +80,26 @@ def test_only_the_allowed_transitions_are_written(before: VideoStatus, after: Vi
         assert change("table", video, region=HOME, status=after).video.status is after
     else:
         with pytest.raises(TransitionError, match=f"is {before} and cannot become {after}"):
+            change("table", video, region=HOME, status=after)
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS)
+@pytest.mark.parametrize(
+    ("scan", "allowed"),
+    [
+        (Scan.WAITING, {VideoStatus.UPLOADED, VideoStatus.FAILED, VideoStatus.DELETED}),
+        (Scan.REFUSED, {VideoStatus.FAILED, VideoStatus.DELETED}),
+        (Scan.CLEAN, set(VideoStatus)),
+    ],
+)
+def test_nothing_leads_around_a_scan(
+    scan: Scan, allowed: set[VideoStatus], before: VideoStatus, after: VideoStatus
+) -> None:
+    video = a_video(status=before, scan=scan)
+    if after in allowed and (after is before or after in TRANSITIONS[before]):
+        assert change("table", video, region=HOME, status=after).video.status is after
+    else:
+        with pytest.raises(TransitionError):
             change("table", video, region=HOME, status=after)
 
 

@@ -13,6 +13,7 @@ from botocore.stub import ANY, Stubber
 
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
+from media_platform.contract.scanning import Scan
 from media_platform.contract.video import Video, VideoStatus
 from media_worker.claims import why_settled
 from media_worker.job_queue import JobQueue, Message, NotAJobError, read_job
@@ -26,6 +27,23 @@ JOB = TranscodeJob(
     version_id="1",
     size_bytes=1,
     queued_at="2026-01-01T00:00:00.000Z",
+)
+
+VIDEO = Video(
+    video_id=JOB.video_id,
+    tenant=JOB.tenant,
+    owner="ada",
+    raw_key=JOB.key,
+    raw_version_id=JOB.version_id,
+    current_run=JOB.run_id,
+    status=VideoStatus.UPLOADED,
+    home_region="eu-central-1",
+    title="Film",
+    file_name="film.mp4",
+    content_type="video/mp4",
+    size_bytes=1,
+    created_at=JOB.queued_at,
+    updated_at=JOB.queued_at,
 )
 
 
@@ -80,25 +98,15 @@ def test_reason_of_a_dead_letter_can_be_sent() -> None:
     ids=["tenant", "key"],
 )
 def test_job_of_another_tenant_or_upload_is_not_done(forged: TranscodeJob) -> None:
-    video = Video(
-        video_id=JOB.video_id,
-        tenant=JOB.tenant,
-        owner="ada",
-        raw_key=JOB.key,
-        raw_version_id=JOB.version_id,
-        current_run=JOB.run_id,
-        status=VideoStatus.UPLOADED,
-        home_region="eu-central-1",
-        title="Film",
-        file_name="film.mp4",
-        content_type="video/mp4",
-        size_bytes=1,
-        created_at=JOB.queued_at,
-        updated_at=JOB.queued_at,
-    )
-    why = why_settled(video, forged)
+    why = why_settled(VIDEO, forged)
     assert why is not None
     assert "another" in why
+
+
+@pytest.mark.parametrize("scan", [Scan.WAITING, Scan.REFUSED, Scan.CLEAN, None])
+def test_job_starts_nothing_that_no_scan_let_pass(scan: Scan | None) -> None:
+    why = why_settled(replace(VIDEO, scan=scan), JOB)
+    assert (why is None) == (scan in {Scan.CLEAN, None})
 
 
 @pytest.mark.parametrize("part", ["start", "video#00012", "sound"])
