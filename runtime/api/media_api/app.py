@@ -1,12 +1,13 @@
-"""The application: puts handlers, logic and data access together."""
+"""Applications: put handlers, logic and data access together."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from media_api import openapi, problems, tracing
 from media_api.access import ANYONE, RuledRoute, allow
@@ -26,20 +27,29 @@ MAX_BODY_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Services:
-    """The logic behind the handlers.
+class Guarded:
+    """What every application needs.
 
     Attributes:
         tokens: Tells who makes a request.
-        videos: The videos.
-        playback: Grants playback.
         lifecycle: Whether the process takes requests.
     """
 
     tokens: TokenVerifier
+    lifecycle: Lifecycle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services(Guarded):
+    """The logic behind the handlers of the API.
+
+    Attributes:
+        videos: The videos.
+        playback: Grants playback.
+    """
+
     videos: Videos
     playback: PlaybackService
-    lifecycle: Lifecycle
 
 
 def create_app(services: Services, spans: TracerProvider | None = None) -> FastAPI:
@@ -52,10 +62,42 @@ def create_app(services: Services, spans: TracerProvider | None = None) -> FastA
     Raises:
         TypeError: If a route has no access rule.
     """
-    app = FastAPI(
+    return assemble(
         title="media-platform",
-        version=__version__,
         description="Upload videos, follow their transcoding, and play them.",
+        description_path=openapi.PATH,
+        routers=[health.router, videos.router, playback.router],
+        services=services,
+        spans=spans,
+    )
+
+
+def assemble(
+    *,
+    title: str,
+    description: str,
+    description_path: str,
+    routers: Iterable[APIRouter],
+    services: Guarded,
+    spans: TracerProvider | None,
+) -> FastAPI:
+    """Return an application with what every one has: rules, problems, envelope, description.
+
+    Args:
+        title: Its title.
+        description: What it is for.
+        description_path: Where its OpenAPI document is published.
+        routers: Its routes.
+        services: The logic behind the handlers, which find each part under its name.
+        spans: Records spans of requests, if anything does.
+
+    Raises:
+        TypeError: If a route has no access rule.
+    """
+    app = FastAPI(
+        title=title,
+        version=__version__,
+        description=description,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -63,21 +105,20 @@ def create_app(services: Services, spans: TracerProvider | None = None) -> FastA
         telemetry=tracing.telemetry(spans),
     )
     app.router.route_class = RuledRoute
-    app.state.tokens = services.tokens
-    app.state.videos = services.videos
-    app.state.playback = services.playback
-    app.state.lifecycle = services.lifecycle
+    for part in fields(services):
+        setattr(app.state, part.name, getattr(services, part.name))
     app.state.max_body_bytes = MAX_BODY_BYTES
+    app.state.description_path = description_path
     problems.install(app)
     app.add_middleware(Envelope, lifecycle=services.lifecycle, max_body_bytes=MAX_BODY_BYTES)
-    for module in (health, videos, playback):
+    for router in routers:
         # Routes are moved, not included: each request then passes one router instead of two.
-        app.router.routes.extend(module.router.routes)
+        app.router.routes.extend(router.routes)
 
-    @app.get(openapi.PATH, include_in_schema=False)
+    @app.get(description_path, include_in_schema=False)
     @allow(ANYONE)
     async def get_description(_request: Request) -> Response:
-        return Response(description, media_type="application/json")
+        return Response(content, media_type="application/json")
 
-    description = json.dumps(openapi.describe(app, openapi.ruled_routes(app)))
+    content = json.dumps(openapi.describe(app, openapi.ruled_routes(app)))
     return app

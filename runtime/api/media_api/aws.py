@@ -54,6 +54,14 @@ async def open_clients(region: str) -> AsyncIterator[Clients]:
 
     Credentials and endpoints come from where the AWS SDKs look for them.
     """
+    async with open_services(region, "dynamodb", "s3", "ssm", "secretsmanager") as opened:
+        dynamodb, s3, ssm, secrets = opened
+        yield Clients(dynamodb=dynamodb, s3=s3, ssm=ssm, secrets=secrets)
+
+
+@asynccontextmanager
+async def open_services(region: str, *services: str) -> AsyncIterator[list[Any]]:
+    """Open one client for each of ``services``, in their order, with the limits of this module."""
     session = get_session()
     # Without "virtual", botocore signs for the global host, which redirects other regions'
     # uploads; without "when_required" it signs a checksum of an empty body.
@@ -65,22 +73,16 @@ async def open_clients(region: str) -> AsyncIterator[Clients]:
         response_checksum_validation="when_required",
     )
     async with AsyncExitStack() as stack:
-        clients = {
-            name: await stack.enter_async_context(
+        yield [
+            await stack.enter_async_context(
                 session.create_client(
                     service,
                     region_name=region,
                     config=s3_config if service == "s3" else AioConfig(**_COMMON),
                 )
             )
-            for name, service in (
-                ("dynamodb", "dynamodb"),
-                ("s3", "s3"),
-                ("ssm", "ssm"),
-                ("secrets", "secretsmanager"),
-            )
-        }
-        yield Clients(**clients)
+            for service in services
+        ]
 
 
 def error_code(error: ClientError) -> str:

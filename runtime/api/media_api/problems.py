@@ -201,7 +201,8 @@ def _from_http(request: Request, error: HTTPException) -> Problem:
         case 404:
             return Problem(
                 Kind.NOT_FOUND,
-                f"{path} is no path of this API; /api/openapi.json lists all of them",
+                f"{path} is no path of this API; {request.app.state.description_path} lists all "
+                "of them",
             )
         case 405:
             allowed = ", ".join(_allowed_methods(request))

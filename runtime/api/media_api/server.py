@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import aiohttp
+from fastapi import FastAPI
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
@@ -17,7 +18,7 @@ from media_api.delivery import Delivery
 from media_api.lifecycle import Lifecycle
 from media_api.logs import log
 from media_api.playback import PlaybackService
-from media_api.settings import Settings
+from media_api.settings import Listening, Settings
 from media_api.store import VideoTable
 from media_api.tokens import KeySet, TokenVerifier, fetch_with
 from media_api.uploads import UploadSigner
@@ -81,28 +82,35 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             ),
             lifecycle=lifecycle,
         )
-        server = Server(
-            create_app(services, spans),
-            address=settings.host,
-            port=settings.port,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(header_read_timeout=_IDLE_CONNECTION_MILLISECONDS),
-            websockets=False,
-            backlog=_BACKLOG,
-            log_enabled=False,
-        )
-        await _serve_until_told(server, lifecycle, settings)
+        await run(create_app(services, spans), lifecycle, settings.listening)
 
 
-async def _serve_until_told(server: Server, lifecycle: Lifecycle, settings: Settings) -> None:
+async def run(app: FastAPI, lifecycle: Lifecycle, listening: Listening) -> None:
+    """Serve an application until SIGTERM or SIGINT, then finish the requests in flight.
+
+    Args:
+        app: The application.
+        lifecycle: Its requests in flight.
+        listening: Where to listen.
+    """
+    server = Server(
+        app,
+        address=listening.host,
+        port=listening.port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=_IDLE_CONNECTION_MILLISECONDS),
+        websockets=False,
+        backlog=_BACKLOG,
+        log_enabled=False,
+    )
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     serving = asyncio.create_task(server.serve())
     telling = asyncio.create_task(told.wait())
-    log.info("listening", host=settings.host, port=settings.port)
+    log.info("listening", host=listening.host, port=listening.port)
     await asyncio.wait({serving, telling}, return_when=asyncio.FIRST_COMPLETED)
     telling.cancel()
     if not serving.done():

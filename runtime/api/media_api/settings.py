@@ -22,18 +22,44 @@ Source: Amazon S3 API Reference, "Authenticating Requests: Using Query Parameter
 
 
 @dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Where a process listens.
+
+    Attributes:
+        host: Address to listen on.
+        port: TCP port to listen on; 0 lets the system choose one.
+    """
+
+    host: str = ALL_INTERFACES
+    port: int = API_PORT
+
+    @classmethod
+    def from_variables(cls, variables: Mapping[str, str]) -> Self:
+        """Read it from environment variables; without any, a task listens on its interface.
+
+        Raises:
+            InvalidEnvironmentError: If the address is malformed.
+        """
+        address = variables.get(LISTEN_ADDRESS)
+        if not address:
+            return cls()
+        name, separator, number = address.rpartition(":")
+        if not (separator and name and number.isdecimal() and int(number) < 2**16):
+            raise InvalidEnvironmentError(f"{LISTEN_ADDRESS} is {address!r}, not <host>:<port>")
+        return cls(host=name.strip("[]"), port=int(number))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of one process.
 
     Attributes:
         environment: What the task definition says.
-        host: Address to listen on.
-        port: TCP port to listen on; 0 lets the system choose one.
+        listening: Where it listens.
     """
 
     environment: ApiEnvironment
-    host: str = ALL_INTERFACES
-    port: int = API_PORT
+    listening: Listening = Listening()
 
     @classmethod
     def from_variables(cls, variables: Mapping[str, str]) -> Self:
@@ -53,14 +79,11 @@ class Settings:
             )
             if not 1 <= (value := getattr(environment, name)) <= most
         ]
-        host, port = ALL_INTERFACES, API_PORT
-        address = variables.get(LISTEN_ADDRESS)
-        if address:
-            name, separator, number = address.rpartition(":")
-            if separator and name and number.isdecimal() and int(number) < 2**16:
-                host, port = name.strip("[]"), int(number)
-            else:
-                problems.append(f"{LISTEN_ADDRESS} is {address!r}, not <host>:<port>")
+        listening = Listening()
+        try:
+            listening = Listening.from_variables(variables)
+        except InvalidEnvironmentError as error:
+            problems.append(str(error))
         if problems:
             raise InvalidEnvironmentError(f"{cls.__name__}: {'; '.join(problems)}")
-        return cls(environment=environment, host=host, port=port)
+        return cls(environment=environment, listening=listening)

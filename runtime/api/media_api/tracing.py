@@ -20,9 +20,6 @@ from media_platform.contract.tracing import TRACEPARENT, TraceContext, is_export
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-SERVICE = "media-api"
-"""``service.name`` of the API, unless ``OTEL_SERVICE_NAME`` says otherwise."""
-
 QUIET_PATHS = frozenset({"/health/live", "/health/ready"})
 """What is asked every few seconds and tells nothing: no spans and no log lines."""
 
@@ -32,12 +29,13 @@ _REST_SECONDS = 3
 
 
 def make_provider(
-    variables: Mapping[str, str], *, stage: str, region: str
+    variables: Mapping[str, str], *, service: str, stage: str, region: str
 ) -> TracerProvider | None:
     """Return what records and sends spans, or ``None`` if the environment does not say where to.
 
     Args:
         variables: The environment of the process; OpenTelemetry reads it by itself.
+        service: ``service.name``, unless ``OTEL_SERVICE_NAME`` says otherwise.
         stage: Name of the stage.
         region: The region.
     """
@@ -59,7 +57,7 @@ def make_provider(
             if _QUERY in (getattr(span, "attributes", None) or {}):
                 span.set_attribute(_QUERY, "REDACTED")
 
-    named = {} if variables.get("OTEL_SERVICE_NAME") else {"service.name": SERVICE}
+    named = {} if variables.get("OTEL_SERVICE_NAME") else {"service.name": service}
     resource = Resource.create(
         {
             **named,

@@ -20,7 +20,7 @@ COMPLETE = {
 def test_a_complete_environment_is_read() -> None:
     settings = Settings.from_variables(COMPLETE)
     assert settings.environment.upload_max_bytes == 1000
-    assert (settings.host, settings.port) == ("0.0.0.0", 8080)  # noqa: S104
+    assert (settings.listening.host, settings.listening.port) == ("0.0.0.0", 8080)  # noqa: S104
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_complete_environment_is_read() -> None:
 )
 def test_the_local_plane_may_set_the_address(address: str, host: str, port: int) -> None:
     settings = Settings.from_variables({**COMPLETE, "LISTEN_ADDRESS": address})
-    assert (settings.host, settings.port) == (host, port)
+    assert (settings.listening.host, settings.listening.port) == (host, port)
 
 
 @pytest.mark.parametrize(
