@@ -6,7 +6,7 @@ emulator that enforces it. Tokens come from an issuer of the tests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,6 +126,19 @@ class Stage:
     issuer: Issuer
     api: Api
     environment: ApiEnvironment
+    variables: Mapping[str, str]
+    folder: Path
+
+    @contextmanager
+    def other_process(self, endpoint: str | None = None) -> Iterator[Stage]:
+        """Start the API once more.
+
+        Args:
+            endpoint: What it takes for the endpoint of AWS. Default: the emulator.
+        """
+        variables = {**self.variables, "AWS_ENDPOINT_URL": endpoint or self.emulator.endpoint}
+        with running_api(self.environment, variables, self.folder) as api:
+            yield replace(self, api=api)
 
     def person(self, user: str, tenant: str = "acme", *groups: str) -> Person:
         """Return a user; without groups, an editor."""
@@ -240,7 +253,7 @@ def running_stage(folder: Path) -> Iterator[Stage]:
             "AWS_SESSION_TOKEN": credentials["SessionToken"],
         }
         with running_api(environment, variables, folder) as api:
-            yield Stage(emulator, issuer, api, environment)
+            yield Stage(emulator, issuer, api, environment, variables, folder)
 
 
 def send(method: str, url: str, *, body: bytes = b"", headers: dict[str, str] | None = None) -> int:

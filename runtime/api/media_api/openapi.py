@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
@@ -78,13 +79,20 @@ def describe(app: FastAPI, routes: list[RuledRoute]) -> dict[str, Any]:
                 for kind in (Kind.UNAUTHENTICATED, Kind.FORBIDDEN, Kind.UNAVAILABLE):
                     answers.setdefault(str(kind.status), {"description": kind.title})
             answers.setdefault("500", {"description": Kind.INTERNAL.title})
-            if not route.dependant.query_params and route.body_field is None:
+            if not (_takes_values(route.dependant) or route.body_field):
                 answers.pop("422", None)
             for status, answer in answers.items():
                 if status >= "400":
                     answer["content"] = problem
             operation["responses"] = dict(sorted(answers.items()))
     return document
+
+
+def _takes_values(dependant: Dependant) -> bool:
+    """Tell whether a request may have values that are refused, beside its path and its body."""
+    return bool(dependant.query_params or dependant.header_params) or any(
+        _takes_values(inner) for inner in dependant.dependencies
+    )
 
 
 def ruled_routes(app: FastAPI) -> list[RuledRoute]:

@@ -38,6 +38,7 @@ class Kind(Enum):
     CHANGED_MEANWHILE = ("changed-meanwhile", 409, "The video keeps changing")
     TOO_LARGE = ("request-too-large", 413, "The request body is too large")
     INVALID = ("invalid-request", 422, "The request has invalid values")
+    KEY_REUSED = ("idempotency-key-reused", 422, "The key was used for another request")
     INTERNAL = ("internal", 500, "Something went wrong here")
     UNAVAILABLE = ("unavailable", 503, "The service cannot answer just now")
 

@@ -15,6 +15,7 @@ from granian.server.embed import Server
 from media_api.app import Services, create_app
 from media_api.aws import open_clients
 from media_api.delivery import Delivery
+from media_api.idempotency import Idempotency
 from media_api.lifecycle import Lifecycle
 from media_api.logs import log
 from media_api.playback import PlaybackService
@@ -63,6 +64,7 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
                 bucket=environment.raw_bucket,
                 expiry_seconds=environment.upload_expiry_seconds,
             ),
+            Idempotency(clients.dynamodb, environment.table_name),
             region=environment.home_region,
             upload_max_bytes=environment.upload_max_bytes,
         )

@@ -14,6 +14,7 @@ from media_api.audit import log_entry
 from media_api.aws import error_code
 from media_platform.contract import table
 from media_platform.contract.audit import AuditEntry, audit_write
+from media_platform.contract.items import TransactItem
 from media_platform.contract.run import Run
 from media_platform.contract.video import Change, Video
 
@@ -135,19 +136,21 @@ class VideoTable:
         found = [Video.from_item(item) for item in answer["Items"]]
         return Page(found, "LastEvaluatedKey" in answer)
 
-    async def write(self, change: Change, entry: AuditEntry) -> None:
-        """Write a change, its event and its audit entry in one transaction.
+    async def write(self, change: Change, entry: AuditEntry, *more: TransactItem) -> None:
+        """Write a change, its event, its audit entry and what else belongs to it, all or nothing.
 
         Args:
             change: The change.
             entry: Tells who makes it.
+            *more: Other actions of the same transaction.
+
 
         Raises:
-            StaleVideoError: If the video was changed since it was read.
+            StaleVideoError: If the video, or what else is written, was changed since it was read.
         """
         try:
             await self._client.transact_write_items(
-                TransactItems=[*change.writes, audit_write(self.name, entry)]
+                TransactItems=[*change.writes, audit_write(self.name, entry), *more]
             )
         except ClientError as error:
             reasons = error.response.get("CancellationReasons", [])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from media_api import cursors
 from media_api.audit import Cause
+from media_api.idempotency import Done, Idempotency, KeyedRequest
 from media_api.models import ListQuery, NewVideo
 from media_api.problems import Kind, Problem, invalid
 from media_api.store import StaleVideoError, VideoList, VideoTable
@@ -42,6 +44,21 @@ class VideoView:
 
 
 @dataclass(frozen=True)
+class Created:
+    """A video that was created, and how its file is uploaded.
+
+    Attributes:
+        view: The video.
+        upload: The upload.
+        replayed: Whether an earlier request with the same key created it.
+    """
+
+    view: VideoView
+    upload: Upload
+    replayed: bool
+
+
+@dataclass(frozen=True)
 class VideoPage:
     """A page of a list.
 
@@ -60,35 +77,49 @@ class Videos:
     Args:
         videos: The table.
         uploads: Signs uploads.
+        idempotency: Knows what requests with a key did.
         region: Region whose videos are written here.
         upload_max_bytes: Largest upload.
     """
 
     def __init__(
-        self, videos: VideoTable, uploads: UploadSigner, *, region: str, upload_max_bytes: int
+        self,
+        videos: VideoTable,
+        uploads: UploadSigner,
+        idempotency: Idempotency,
+        *,
+        region: str,
+        upload_max_bytes: int,
     ) -> None:
         self._table = videos
         self._uploads = uploads
+        self._idempotency = idempotency
         self._region = region
         self._upload_max_bytes = min(upload_max_bytes, SINGLE_PUT_MAX_BYTES)
 
-    async def create(self, cause: Cause, new: NewVideo) -> tuple[Video, Upload]:
+    async def create(
+        self, cause: Cause, new: NewVideo, keyed: KeyedRequest | None = None
+    ) -> Created:
         """Create a video and sign the upload of its file.
 
         Args:
             cause: The request; the transcoding continues its trace.
             new: What is known of it.
+            keyed: The request, if it may be a repeat.
 
         Raises:
-            Problem: If the file is too large.
+            Problem: If the file is too large, or the key was used for another request.
         """
+        caller = cause.caller
+        done = await self._idempotency.done_by(keyed)
+        if done is not None:
+            return await self._created_before(caller, done)
         if new.size_bytes > self._upload_max_bytes:
             raise invalid(
                 "body.size_bytes",
                 f"{new.size_bytes} bytes are more than the {self._upload_max_bytes} that one "
                 "upload may have; upload a smaller or more compressed file",
             )
-        caller = cause.caller
         video_id = new_id()
         now = contract.timestamp()
         extension = EXTENSIONS[new.content_type]
@@ -109,11 +140,23 @@ class Videos:
         )
         # Signed first: a failure then leaves nothing behind.
         upload = await self._uploads.sign(video)
-        await self._table.write(
-            contract.create(self._table.name, video),
-            cause.entry(AuditAction.VIDEO_CREATED, video_id=video_id),
-        )
-        return video, upload
+        record = self._idempotency.record(keyed, Done(reference=video_id, status=201))
+        entry = cause.entry(AuditAction.VIDEO_CREATED, video_id=video_id)
+        async for _ in _attempts():
+            try:
+                await self._table.write(contract.create(self._table.name, video), entry, *record)
+            except StaleVideoError:
+                done = await self._idempotency.done_by(keyed)
+                if done is not None:
+                    return await self._created_before(caller, done)
+                continue
+            return Created(VideoView(video, None), upload, replayed=False)
+        raise _changed_meanwhile(video_id)
+
+    async def _created_before(self, caller: Caller, done: Done) -> Created:
+        """Return what a request created, as it is now, with an upload that is signed anew."""
+        view = await self.get(caller, done.reference)
+        return Created(view, await self._uploads.sign(view.video), replayed=True)
 
     async def get(self, caller: Caller, video_id: str) -> VideoView:
         """Return a video that the caller may see.
@@ -162,9 +205,7 @@ class Videos:
                 administrator, another region is home to it, or it keeps changing.
         """
         caller = cause.caller
-        for attempt in range(_WRITE_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
+        async for _ in _attempts():
             video = await self._find(caller, video_id)
             may_delete = video.owner == caller.user or caller.is_in(ADMIN_GROUP)
             if video.status is VideoStatus.DELETED:
@@ -198,10 +239,7 @@ class Videos:
             except StaleVideoError:
                 continue
             return
-        raise Problem(
-            Kind.CHANGED_MEANWHILE,
-            f"video {video_id} was changed by others {_WRITE_ATTEMPTS} times in a row; try again",
-        )
+        raise _changed_meanwhile(video_id)
 
     async def _find(self, caller: Caller, video_id: str) -> Video:
         """Return a video, deleted or not, if the caller may know of it."""
@@ -213,6 +251,21 @@ class Videos:
         ):
             raise _not_found()
         return video
+
+
+async def _attempts() -> AsyncIterator[int]:
+    """Count the attempts at a write that others may be faster with, after a pause each but one."""
+    for attempt in range(_WRITE_ATTEMPTS):
+        if attempt:
+            await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
+        yield attempt
+
+
+def _changed_meanwhile(video_id: str) -> Problem:
+    return Problem(
+        Kind.CHANGED_MEANWHILE,
+        f"video {video_id} was changed by others {_WRITE_ATTEMPTS} times in a row; try again",
+    )
 
 
 def _not_found() -> Problem:

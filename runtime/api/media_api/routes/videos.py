@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from media_api.access import EDITOR, MEMBER, RuledRoute, allow, caller_of
 from media_api.audit import cause_of
+from media_api.idempotency import REPLAYED, Keyed
 from media_api.models import (
     CreatedBody,
     ListQuery,
@@ -33,15 +34,23 @@ _REVALIDATED = {"Cache-Control": "private, no-cache"}
     operation_id="createVideo",
     status_code=201,
     response_model=CreatedBody,
-    responses=problems(Kind.MALFORMED_REQUEST, Kind.TOO_LARGE, Kind.INVALID),
+    responses=problems(
+        Kind.MALFORMED_REQUEST,
+        Kind.VIDEO_NOT_FOUND,
+        Kind.CHANGED_MEANWHILE,
+        Kind.TOO_LARGE,
+        Kind.INVALID,
+        Kind.KEY_REUSED,
+    ),
 )
 @allow(EDITOR)
-async def create_video(request: Request, new: NewVideo) -> Response:
+async def create_video(request: Request, new: NewVideo, keyed: Keyed) -> Response:
     """Create a video and get the URL to which its file is to be PUT."""
     videos: Videos = request.app.state.videos
-    video, upload = await videos.create(cause_of(request), new)
+    created = await videos.create(cause_of(request), new, keyed)
+    view, upload = created.view, created.upload
     body = CreatedBody(
-        video=video_body(video, None),
+        video=video_body(view.video, view.run),
         upload=UploadBody(
             method="PUT",
             url=upload.url,
@@ -52,7 +61,10 @@ async def create_video(request: Request, new: NewVideo) -> Response:
     return Response(
         body.model_dump_json(),
         status_code=201,
-        headers={"Location": f"/api/videos/{video.video_id}"},
+        headers={
+            "Location": f"/api/videos/{view.video.video_id}",
+            **(REPLAYED if created.replayed else {}),
+        },
         media_type=_JSON,
     )
 
