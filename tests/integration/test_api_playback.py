@@ -24,7 +24,7 @@ from media_api.signing import PlaybackSigner, SignatureRefusedError, expiry
 from media_platform.contract.delivery import SigningKeyPair, delivery_parameter_name
 from media_platform.contract.ids import new_id
 from media_platform.contract.object_keys import RunKeys
-from media_platform.contract.video import VideoStatus
+from media_platform.contract.video import VideoStatus, Visibility
 from tests.unit.api.api_keys import new_pair
 from tests.unit.api.api_process import Answer
 
@@ -179,6 +179,17 @@ def test_only_who_may_see_a_video_may_play_it(stage: Stage, film: Film) -> None:
     assert viewer.call("GET", film.path).status == 200
     stranger = stage.person("eve", "elsewhere", "admin")
     assert stranger.call("GET", film.path).status == 404
+
+
+def test_a_public_video_is_played_by_anyone(stage: Stage, film: Film) -> None:
+    assert stage.api.call("GET", film.path).status == 404
+    stage.change(film.keys.video_id, visibility=Visibility.PUBLIC)
+    stranger = stage.person("eve", "elsewhere", "viewer")
+    known = film.owner.call("GET", film.path).json
+    for answer in (stage.api.call("GET", film.path), stranger.call("GET", film.path)):
+        assert answer.status == 200
+        assert answer.json.keys() == known.keys()
+        assert get(stage, answer.json["signed_playlist_url"]).status == 200
 
 
 def test_a_player_without_cookies_finds_every_uri_signed(stage: Stage, film: Film) -> None:

@@ -354,3 +354,75 @@ def test_a_video_at_home_elsewhere_is_not_changed_here(stage: Stage, ada: Person
 
 def test_the_service_is_ready(stage: Stage) -> None:
     assert stage.api.call("GET", "/health/ready").json == {"status": "ok"}
+
+
+TOLD_TO_ANYONE = {
+    "video_id",
+    "status",
+    "title",
+    "visibility",
+    "version",
+    "created_at",
+    "updated_at",
+    "duration_seconds",
+    "width",
+    "height",
+    "playable",
+    "progress",
+    "renditions",
+}
+
+
+def test_a_public_video_is_seen_by_anyone_and_told_in_part(
+    stage: Stage, ada: Person, bob: Person, eve: Person
+) -> None:
+    video_id = ada.new_video(visibility="PUBLIC", file_name="ada's secret.mp4")
+    stage.change(
+        video_id, status=VideoStatus.FAILED, failure=Failure(code="c", message="ada's secret")
+    )
+    path = f"/api/videos/{video_id}"
+    known = bob.call("GET", path).json
+    assert (known["owner"], known["failure"]["code"]) == ("ada", "c")
+    for answer in (stage.api.call("GET", path), eve.call("GET", path)):
+        assert answer.status == 200
+        assert answer.json.keys() == TOLD_TO_ANYONE
+        assert answer.json.items() <= known.items()
+        assert b"secret" not in answer.content
+        tag = answer.headers["ETag"]
+        assert stage.api.call("GET", path, headers={"If-None-Match": tag}).status == 304
+    assert eve.call("DELETE", path).status == 404
+    assert stage.api.call("DELETE", path).status == 401
+
+
+def test_what_is_not_public_is_unknown_to_anyone(stage: Stage, ada: Person) -> None:
+    deleted = ada.new_video(visibility="PUBLIC")
+    assert ada.call("DELETE", f"/api/videos/{deleted}").status == 204
+    hidden = [ada.new_video(), ada.new_video(visibility="PRIVATE"), deleted, new_id(), "x"]
+    for route in ("", "/playback"):
+        answers = [stage.api.call("GET", f"/api/videos/{video_id}{route}") for video_id in hidden]
+        assert {answer.status for answer in answers} == {404}
+        assert len({answer.json["detail"] for answer in answers}) == 1
+
+
+def test_a_token_that_is_sent_has_to_be_valid_even_where_none_is_needed(
+    stage: Stage, ada: Person
+) -> None:
+    video_id = ada.new_video(visibility="PUBLIC")
+    expired = stage.issuer.token(sub="ada", tenant=ada.tenant, exp=1)
+    for header in (f"Bearer {expired}", "Bearer x", "Bearer", "Basic YTpi", ""):
+        for route in ("", "/playback"):
+            answer = stage.api.call(
+                "GET", f"/api/videos/{video_id}{route}", headers={"Authorization": header}
+            )
+            assert answer.status == 401, header
+            assert "WWW-Authenticate" in answer.headers
+    stateless = stage.issuer.token(sub="ada", tenant=None)
+    assert stage.api.call("GET", f"/api/videos/{video_id}", token=stateless).status == 403
+
+
+def test_others_find_public_videos_by_their_id_alone(
+    stage: Stage, ada: Person, eve: Person
+) -> None:
+    ada.new_video(visibility="PUBLIC")
+    assert eve.listed() == []
+    assert stage.api.call("GET", "/api/videos").status == 401

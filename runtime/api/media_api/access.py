@@ -33,23 +33,29 @@ class Rule:
 
     Attributes:
         name: Name of the rule, in documents and tests.
-        needs_token: Whether a valid access token is needed.
+        needs_token: Whether a valid access token is needed. Where none is, one that is sent is
+            looked at only if ``takes_token`` says so.
         groups: Groups of which the caller must be in one. Default: any signed-in user.
+        takes_token: Whether a token makes a difference; one that is sent has to be valid.
     """
 
     name: str
     needs_token: bool = True
     groups: frozenset[str] = frozenset()
+    takes_token: bool = True
 
 
-ANYONE = Rule("anyone", needs_token=False)
+ANYONE = Rule("anyone", needs_token=False, takes_token=False)
 """Nothing is needed, because nothing of anyone's is told."""
 
-SIGNED_RUN = Rule("signed-run", needs_token=False)
+SIGNED_RUN = Rule("signed-run", needs_token=False, takes_token=False)
 """The playback signature in the query is the authorization; the handler verifies it."""
 
 MEMBER = Rule("member")
 """Any signed-in user of a tenant."""
+
+MEMBER_OR_PUBLIC = Rule("member-or-public", needs_token=False)
+"""Anyone, for PUBLIC videos; who is signed in sees those of the tenant, too."""
 
 EDITOR = Rule("editor", groups=frozenset({EDITOR_GROUP, ADMIN_GROUP}))
 """Who may add videos."""
@@ -90,11 +96,12 @@ class RuledRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler behind the rule."""
         rule, handler = self.rule, super().get_route_handler()
-        if not rule.needs_token:
+        if not rule.takes_token:
             return handler
 
         async def guarded(request: Request) -> Response:
-            request.state.caller = await _admit(request, rule)
+            anonymous = not rule.needs_token and "authorization" not in request.headers
+            request.state.caller = None if anonymous else await _admit(request, rule)
             return await handler(request)
 
         return guarded
@@ -104,6 +111,12 @@ def caller_of(request: Request) -> Caller:
     """Return who makes a request whose route needs a token."""
     caller: Caller = request.state.caller
     return caller
+
+
+def viewer_of(request: Request) -> Caller | None:
+    """Return who makes a request whose route takes a token, or ``None`` if nobody is signed in."""
+    viewer: Caller | None = request.state.caller
+    return viewer
 
 
 async def _admit(request: Request, rule: Rule) -> Caller:

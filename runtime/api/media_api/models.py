@@ -107,26 +107,20 @@ class RenditionBody(BaseModel):
     codecs: str
 
 
-class VideoBody(BaseModel):
-    """A video.
+class PublicVideoBody(BaseModel):
+    """A PUBLIC video, as those see it who are not of its tenant.
 
     Attributes:
         video_id: Its id.
         status: Where it stands.
         title: Title.
-        file_name: Name of the file at the uploader's.
-        content_type: Content type of the file.
-        size_bytes: Size of the file in bytes.
         visibility: Who may play it.
-        owner: User who created it.
-        tenant: Tenant it belongs to.
         version: Rises with every change.
         created_at: Time of creation.
         updated_at: Time of the last change.
         duration_seconds: Length, once known.
         width: Width of the source in pixels, once known.
         height: Height of the source in pixels, once known.
-        failure: Why it failed, if it did.
         playable: Whether playback is granted; it may be before the video is READY.
         progress: Per cent of the frames that are published.
         renditions: The qualities, highest first, once known.
@@ -135,22 +129,36 @@ class VideoBody(BaseModel):
     video_id: str
     status: VideoStatus
     title: str
-    file_name: str
-    content_type: str
-    size_bytes: int
     visibility: Visibility
-    owner: str
-    tenant: str
     version: int
     created_at: str
     updated_at: str
     duration_seconds: float | None
     width: int | None
     height: int | None
-    failure: FailureBody | None
     playable: bool
     progress: Annotated[int, Field(ge=0, le=100)]
     renditions: list[RenditionBody]
+
+
+class VideoBody(PublicVideoBody):
+    """A video, as its tenant sees it: what everyone sees of a PUBLIC one, and more.
+
+    Attributes:
+        tenant: Tenant it belongs to.
+        owner: User who created it.
+        file_name: Name of the file at the uploader's.
+        content_type: Content type of the file.
+        size_bytes: Size of the file in bytes.
+        failure: Why it failed, if it did.
+    """
+
+    tenant: str
+    owner: str
+    file_name: str
+    content_type: str
+    size_bytes: int
+    failure: FailureBody | None
 
 
 class UploadBody(BaseModel):
@@ -237,7 +245,7 @@ def is_playable(video: Video, run: Run | None) -> bool:
 
 
 def video_body(video: Video, run: Run | None) -> VideoBody:
-    """Return a video as clients see it.
+    """Return a video as its tenant sees it.
 
     Args:
         video: The video.
@@ -274,6 +282,17 @@ def video_body(video: Video, run: Run | None) -> VideoBody:
             for rendition in (run.renditions if run else ())
         ],
     )
+
+
+def public_video_body(video: Video, run: Run | None) -> PublicVideoBody:
+    """Return a PUBLIC video as those see it who are not of its tenant.
+
+    Args:
+        video: The video.
+        run: Its current run, if a worker took it.
+    """
+    known = video_body(video, run)
+    return PublicVideoBody(**known.model_dump(include=set(PublicVideoBody.model_fields)))
 
 
 def _progress(video: Video, run: Run | None) -> int:

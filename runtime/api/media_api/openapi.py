@@ -74,8 +74,9 @@ def describe(app: FastAPI, routes: list[RuledRoute]) -> dict[str, Any]:
         for method in route.methods or ():
             operation = document["paths"][route.path_format][method.lower()]
             answers = operation["responses"]
-            if route.rule.needs_token:
-                operation["security"] = [{_BEARER: []}]
+            if route.rule.takes_token:
+                anonymous: list[dict[str, list[str]]] = [] if route.rule.needs_token else [{}]
+                operation["security"] = [{_BEARER: []}, *anonymous]
                 for kind in (Kind.UNAUTHENTICATED, Kind.FORBIDDEN, Kind.UNAVAILABLE):
                     answers.setdefault(str(kind.status), {"description": kind.title})
             answers.setdefault("500", {"description": Kind.INTERNAL.title})

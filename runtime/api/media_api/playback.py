@@ -90,16 +90,21 @@ class PlaybackService:
         self._lifetime_seconds = lifetime_seconds
         self._clock = clock
 
-    async def grant(self, caller: Caller, video_id: str) -> Playback:
+    async def grant(self, viewer: Caller | None, video_id: str) -> Playback:
         """Grant the playback of a video.
 
+        Args:
+            viewer: Who asks. ``None``: somebody who is not signed in.
+            video_id: The video.
+
         Raises:
-            Problem: If the caller may not see it, it cannot be played yet, or the distribution is
+            Problem: If the viewer may not see it, it cannot be played yet, or the distribution is
                 not known yet.
         """
-        view = await self._videos.get(caller, video_id)
-        video = view.video
-        if not is_playable(video, view.run) or video.current_run is None:
+        video = await self._videos.visible(viewer, video_id)
+        # Only while it is PROCESSING does it depend on the run whether a video can be played.
+        run = await self._videos.run_of(video) if video.status is VideoStatus.PROCESSING else None
+        if not is_playable(video, run) or video.current_run is None:
             raise Problem(
                 Kind.NOT_PLAYABLE,
                 f"video {video_id} is {video.status} and cannot be played; "

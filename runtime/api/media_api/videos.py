@@ -158,19 +158,39 @@ class Videos:
         view = await self.get(caller, done.reference)
         return Created(view, await self._uploads.sign(view.video), replayed=True)
 
-    async def get(self, caller: Caller, video_id: str) -> VideoView:
-        """Return a video that the caller may see.
+    async def get(self, viewer: Caller | None, video_id: str) -> VideoView:
+        """Return a video that the viewer may see, with its current run.
+
+        Args:
+            viewer: Who asks. ``None``: somebody who is not signed in.
+            video_id: The video.
 
         Raises:
             Problem: If there is none.
         """
-        video = await self._find(caller, video_id)
-        if video.status is VideoStatus.DELETED:
+        video = await self.visible(viewer, video_id)
+        return VideoView(video, await self.run_of(video))
+
+    async def visible(self, viewer: Caller | None, video_id: str) -> Video:
+        """Return a video that the viewer may see: one of the tenant, or a PUBLIC one of any.
+
+        Args:
+            viewer: Who asks. ``None``: somebody who is not signed in.
+            video_id: The video.
+
+        Raises:
+            Problem: If there is none.
+        """
+        video = await self._table.video(video_id) if is_id(video_id) else None
+        if video is None or video.status is VideoStatus.DELETED or not _may_see(viewer, video):
             raise _not_found()
-        run = None
-        if video.current_run:
-            run = await self._table.run(video_id, video.current_run)
-        return VideoView(video, run)
+        return video
+
+    async def run_of(self, video: Video) -> Run | None:
+        """Return the current run of a video, if a worker took it."""
+        if video.current_run is None:
+            return None
+        return await self._table.run(video.video_id, video.current_run)
 
     async def list(self, caller: Caller, query: ListQuery) -> VideoPage:
         """Return a page of what the caller's tenant shares, or of the caller's own videos.
@@ -242,13 +262,9 @@ class Videos:
         raise _changed_meanwhile(video_id)
 
     async def _find(self, caller: Caller, video_id: str) -> Video:
-        """Return a video, deleted or not, if the caller may know of it."""
+        """Return a video of the tenant, deleted or not, if the caller may know of it."""
         video = await self._table.video(video_id) if is_id(video_id) else None
-        if (
-            video is None
-            or video.tenant != caller.tenant
-            or (video.visibility is Visibility.PRIVATE and video.owner != caller.user)
-        ):
+        if video is None or not is_of_tenant(caller, video) or not _may_see(caller, video):
             raise _not_found()
         return video
 
@@ -266,6 +282,20 @@ def _changed_meanwhile(video_id: str) -> Problem:
         Kind.CHANGED_MEANWHILE,
         f"video {video_id} was changed by others {_WRITE_ATTEMPTS} times in a row; try again",
     )
+
+
+def is_of_tenant(viewer: Caller | None, video: Video) -> bool:
+    """Tell whether a viewer is of the tenant of a video, and sees all of it."""
+    return viewer is not None and viewer.tenant == video.tenant
+
+
+def _may_see(viewer: Caller | None, video: Video) -> bool:
+    match video.visibility:
+        case Visibility.PUBLIC:
+            return True
+        case Visibility.TENANT:
+            return is_of_tenant(viewer, video)
+    return viewer is not None and is_of_tenant(viewer, video) and viewer.user == video.owner
 
 
 def _not_found() -> Problem:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 
-from media_api.access import MEMBER, SIGNED_RUN, RuledRoute, allow, caller_of
+from media_api.access import MEMBER_OR_PUBLIC, SIGNED_RUN, RuledRoute, allow, viewer_of
 from media_api.models import PlaybackBody
 from media_api.openapi import PlaylistPath, RunId, VideoId, problems, signature_parameters
 from media_api.playback import PlaybackService
@@ -26,11 +26,14 @@ _WORTH_COMPRESSING_BYTES = 1024
     response_model=PlaybackBody,
     responses=problems(Kind.VIDEO_NOT_FOUND, Kind.NOT_PLAYABLE),
 )
-@allow(MEMBER)
+@allow(MEMBER_OR_PUBLIC)
 async def get_playback(request: Request, video_id: VideoId) -> Response:
-    """Get playback URLs and cookies that admit everything of the video's current run."""
+    """Get playback URLs and cookies that admit everything of the video's current run.
+
+    A PUBLIC video needs no token.
+    """
     service: PlaybackService = request.app.state.playback
-    playback = await service.grant(caller_of(request), video_id)
+    playback = await service.grant(viewer_of(request), video_id)
     grant, keys = playback.grant, playback.grant.keys
     expires = datetime.fromtimestamp(grant.expires_at, UTC).isoformat().replace("+00:00", "Z")
     body = PlaybackBody(

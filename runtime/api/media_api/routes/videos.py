@@ -7,7 +7,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from media_api.access import EDITOR, MEMBER, RuledRoute, allow, caller_of
+from media_api.access import (
+    EDITOR,
+    MEMBER,
+    MEMBER_OR_PUBLIC,
+    RuledRoute,
+    allow,
+    caller_of,
+    viewer_of,
+)
 from media_api.audit import cause_of
 from media_api.idempotency import REPLAYED, Keyed
 from media_api.models import (
@@ -15,13 +23,15 @@ from media_api.models import (
     ListQuery,
     NewVideo,
     PageBody,
+    PublicVideoBody,
     UploadBody,
     VideoBody,
+    public_video_body,
     video_body,
 )
 from media_api.openapi import VideoId, problems
 from media_api.problems import Kind
-from media_api.videos import Videos
+from media_api.videos import Videos, is_of_tenant
 
 router = APIRouter(prefix="/api/videos", tags=["videos"], route_class=RuledRoute)
 
@@ -90,18 +100,23 @@ async def list_videos(request: Request, query: Annotated[ListQuery, Query()]) ->
 @router.get(
     "/{video_id}",
     operation_id="getVideo",
-    response_model=VideoBody,
+    response_model=VideoBody | PublicVideoBody,
     responses={
         304: {"description": "It has not changed since the given ETag"},
         **problems(Kind.VIDEO_NOT_FOUND),
     },
 )
-@allow(MEMBER)
+@allow(MEMBER_OR_PUBLIC)
 async def get_video(request: Request, video_id: VideoId) -> Response:
-    """Get a video, with the progress of its transcoding; pollers send If-None-Match."""
+    """Get a video, with the progress of its transcoding; pollers send If-None-Match.
+
+    A PUBLIC video needs no token. Who is not of its tenant gets less: `PublicVideoBody`.
+    """
     videos: Videos = request.app.state.videos
-    view = await videos.get(caller_of(request), video_id)
-    content = video_body(view.video, view.run).model_dump_json().encode()
+    viewer = viewer_of(request)
+    view = await videos.get(viewer, video_id)
+    describe = video_body if is_of_tenant(viewer, view.video) else public_video_body
+    content = describe(view.video, view.run).model_dump_json().encode()
     # The version alone would hide the progress of the run, which is no change of the video.
     tag = f'"{view.video.version}-{hashlib.sha256(content).hexdigest()[:16]}"'
     headers = {**_REVALIDATED, "ETag": tag}
