@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
 from emulator import REGION
 from waiting import eventually
-from worker_outcome import decode, stored_run
-from worker_stage import MEDIA, TABLE, Stage, make_clip, moving_picture
+from worker_outcome import assert_complete, decode, stored_run
+from worker_stage import MEDIA, Stage, make_clip, moving_picture
 
-from media_platform.contract import table
 from media_platform.contract import video as videos
-from media_platform.contract.purge import Purge
+from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.run import RunStatus, download_part
 from media_platform.contract.video import VideoStatus
 
@@ -89,10 +89,8 @@ def test_another_transcoding_disturbs_no_viewer(stage: Stage, clip: bytes) -> No
     assert (video.status, video.next_run) == (VideoStatus.READY, None)
     assert set(stage.objects(job)) == before
     assert decode(stage.download(again) / "v180/playlist.m3u8") == SECONDS * 25
-    note = stage.emulator.client("dynamodb").get_item(
-        TableName=TABLE, Key=table.purge_key(job.video_id, job.run_id).to_wire()
-    )
-    purge = Purge.from_item(note["Item"])
+    purge = stage.purge(job)
+    assert purge is not None
     assert (purge.run_id, purge.tenant, purge.region) == (job.run_id, "acme", REGION)
     assert purge.due_at > videos.timestamp()
 
@@ -113,6 +111,56 @@ def test_another_transcoding_that_fails_leaves_what_viewers_have(stage: Stage, c
     assert (video.next_run, video.failure) == (None, None)
     last = stage.events(job)[-1]
     assert (last.event_type.value, last.data["code"]) == ("VideoUpdated", "too_long")
+
+
+@pytest.fixture(scope="module")
+def large_clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("large") / "clip.mp4"
+    return make_clip(path, *moving_picture(1, "1280x720", 10)).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("profile", "heights"),
+    [
+        (Profile.AUTO, [720, 480, 360]),
+        (Profile.UP_TO_1080, [720, 480, 360]),
+        (Profile.UP_TO_720, [720, 480, 360]),
+        (Profile.UP_TO_480, [480, 360]),
+        (Profile.UP_TO_360, [360]),
+    ],
+)
+def test_run_has_the_rungs_of_its_profile(
+    stage: Stage, large_clip: bytes, profile: Profile, heights: list[int]
+) -> None:
+    with stage.worker():
+        job = replace(stage.upload(large_clip), profile=profile)
+        stage.send(job)
+        # libavformat reads a manifest of a single segment again and again.
+        folder = assert_complete(stage, job, frames=10, rate=10, every_list=False)
+    assert [one.height for one in stored_run(stage, job).renditions] == heights
+    assert {path.name for path in folder.glob("v*")} == {f"v{height}" for height in heights}
+
+
+def test_high_quality_takes_more_bits_in_every_chunk(stage: Stage, clip: bytes) -> None:
+    with stage.worker():
+        job = stage.upload(clip)
+        stage.send(job)
+        assert_complete(stage, job, frames=SECONDS * 25)
+        high = replace(stage.transcode_again(job), quality=Quality.HIGH)
+        stage.send(high)
+        assert_complete(stage, high, frames=SECONDS * 25)
+    usual, better = (
+        {
+            key.rpartition("/")[2]: head["ContentLength"]
+            for key, head in stage.objects(one).items()
+            if key.startswith("v180/") and key.endswith(".m4s")
+        }
+        for one in (job, high)
+    )
+    assert usual.keys() == better.keys()
+    assert all(better[name] > size for name, size in usual.items())
+    (before,), (after,) = (stored_run(stage, one).renditions for one in (job, high))
+    assert after.bandwidth == before.bandwidth * 3 // 2
 
 
 def test_quality_is_measured_if_asked_for(stage: Stage, clip: bytes) -> None:

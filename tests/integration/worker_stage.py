@@ -28,9 +28,10 @@ from media_platform.contract import video as videos
 from media_platform.contract.environment import WorkerEnvironment
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent
 from media_platform.contract.ids import new_id
-from media_platform.contract.items import from_item
+from media_platform.contract.items import TransactItem, from_item
 from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
 from media_platform.contract.object_keys import RawKey, RunKeys
+from media_platform.contract.purge import Purge
 from media_platform.contract.run import Part, Run, RunStatus
 from media_platform.contract.video import Video, VideoStatus
 from media_worker import ffmpeg
@@ -148,11 +149,19 @@ class Stage:
         self.edit(job, next_run=again.run_id)
         return again
 
-    def edit(self, job: TranscodeJob, **changes: Any) -> Video:
-        """Change a video as the API does."""
+    def edit(self, job: TranscodeJob, *further: TransactItem, **changes: Any) -> Video:
+        """Change a video as the API does, and whatever else in the same transaction."""
         made = videos.change(TABLE, self.video(job), region=REGION, **changes)
-        self.emulator.client("dynamodb").transact_write_items(TransactItems=made.writes)
+        writes: list[Any] = [*made.writes, *further]
+        self.emulator.client("dynamodb").transact_write_items(TransactItems=writes)
         return made.video
+
+    def purge(self, job: TranscodeJob) -> Purge | None:
+        """Return the note that the run of a job is to be purged, if there is one."""
+        answer = self.emulator.client("dynamodb").get_item(
+            TableName=TABLE, Key=table.purge_key(job.video_id, job.run_id).to_wire()
+        )
+        return Purge.from_item(answer["Item"]) if "Item" in answer else None
 
     def send(self, job: TranscodeJob, *, reason: str | None = None) -> None:
         """Send a job: one that starts a run as the intake does, any other as workers do.

@@ -112,4 +112,6 @@ def job_of(video: Video, bucket: str) -> TranscodeJob:
         size_bytes=video.size_bytes,
         queued_at=video.uploaded_at or video.updated_at,
         part=START,
+        profile=video.profile,
+        quality=video.quality,
     )

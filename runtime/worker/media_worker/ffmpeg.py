@@ -12,7 +12,9 @@ from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
 
+from media_platform.contract.jobs import Quality
 from media_worker.planning import (
+    CRF,
     UNSPECIFIED,
     FrameRange,
     Plan,
@@ -146,7 +148,8 @@ def video(
     argv += ["-map", "[count]", "-c:v", "wrapped_avframe", "-fps_mode", "passthrough"]
     argv += ["-f", "null", "-"]
     for number, (rung, pipe) in enumerate(zip(plan.rungs, pipes, strict=True)):
-        argv += ["-map", f"[rung{number}]", "-an", *_CLEAN, *_x264(rung, grid.gop_frames, threads)]
+        argv += ["-map", f"[rung{number}]", "-an", *_CLEAN]
+        argv += _x264(rung, grid.gop_frames, threads, plan.crf)
         argv += [
             "-fps_mode",
             "passthrough",
@@ -172,11 +175,11 @@ def _seek(plan: Plan, start: int, pre_roll: Fraction) -> list[str]:
     return ["-noaccurate_seek", "-ss", f"{float(time):.6f}"] if start and time > 0 else []
 
 
-def _x264(rung: Rung, gop: int, threads: int) -> list[str]:
+def _x264(rung: Rung, gop: int, threads: int, crf: int = CRF[Quality.STANDARD]) -> list[str]:
     """Settings that pin what ends up in the init segment, so that all workers write the same."""
     return [
         *("-c:v", "libx264", "-preset", "veryfast", "-profile:v", "high", "-level:v", rung.level),
-        *("-crf", "23", "-maxrate", str(rung.peak_bits), "-bufsize", str(rung.peak_bits)),
+        *("-crf", str(crf), "-maxrate", str(rung.peak_bits), "-bufsize", str(rung.peak_bits)),
         *("-g", str(gop), "-keyint_min", str(gop), "-sc_threshold", "0", "-bf", "2", "-refs", "3"),
         *("-flags", "+cgop", "-x264-params", "stitchable=1:open-gop=0", "-threads", str(threads)),
     ]

@@ -13,7 +13,7 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 
 from media_platform.contract.ids import is_id
-from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
+from media_platform.contract.jobs import DEAD_LETTER_REASON, Profile, Quality, TranscodeJob
 from media_platform.contract.tracing import TRACEPARENT, TraceContext
 from media_worker.cancellation import Cancellation
 from media_worker.faults import StoppedError
@@ -90,7 +90,7 @@ def _check(job: TranscodeJob) -> None:
     """
     for name, value in asdict(job).items():
         kind = int if name == "size_bytes" else str
-        if type(value) is not kind:
+        if type(value) not in {kind, Profile, Quality}:  # the last two are checked by then
             raise ValueError(f"{name} is not of type {kind.__name__}")
         if isinstance(value, str):
             value.encode()  # JSON can name halves of characters, which nothing else takes

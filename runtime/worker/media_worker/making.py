@@ -54,7 +54,13 @@ def plan_run(place: Workplace, held: HeldPart) -> Plan:
         max_duration_seconds=settings.max_duration_seconds,
         max_frame_rate=settings.max_frame_rate,
     )
-    plan = make_plan(source, settings.chunk_seconds, settings.chunks_in_flight)
+    plan = make_plan(
+        source,
+        settings.chunk_seconds,
+        settings.chunks_in_flight,
+        profile=place.job.profile,
+        quality=place.job.quality,
+    )
     place.log.info(
         "planned",
         format=source.format_name,
@@ -62,6 +68,7 @@ def plan_run(place: Workplace, held: HeldPart) -> Plan:
         frames=plan.frames,
         chunks=len(plan.chunks),
         rungs=[rung.height for rung in plan.rungs],
+        crf=plan.crf,
         audio=len(source.audio),
         texts=len(source.texts),
     )

@@ -1,7 +1,7 @@
 """From what the probe saw to a plan: timeline, frame rate, grid, ladder, ranges.
 
-Everything here is a function of the source alone, so that two workers that plan the same video plan
-the same.
+Everything here is a function of the source and of what was asked for, so that two workers that plan
+the same run plan the same.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
+from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.run import SEGMENT_SECONDS
 from media_worker.faults import BadInputError
 from media_worker.segments import VideoGrid
@@ -48,16 +49,25 @@ GOP_SECONDS = 2
 MIN_TIMESCALE = 10_000
 """Ticks per second that a timescale has at least, so that players round nothing visible."""
 
-_LEVELS: tuple[tuple[str, int, int], ...] = (
-    ("3.0", 40_500, 1_620),
-    ("3.1", 108_000, 3_600),
-    ("3.2", 216_000, 5_120),
-    ("4.0", 245_760, 8_192),
-    ("4.2", 522_240, 8_704),
-    ("5.0", 589_824, 22_080),
-    ("5.1", 983_040, 36_864),
+CRF: dict[Quality, int] = {Quality.STANDARD: 23, Quality.HIGH: 20}
+"""Constant rate factor of x264 by quality; six less take about twice the bits."""
+
+_PEAKS: dict[Quality, Fraction] = {Quality.STANDARD: Fraction(1), Quality.HIGH: Fraction(3, 2)}
+"""What the peaks of :data:`LADDER` are multiplied by: three steps of the rate factor."""
+
+_LEVELS: tuple[tuple[str, int, int, int], ...] = (
+    ("3.0", 40_500, 1_620, 12_500_000),
+    ("3.1", 108_000, 3_600, 17_500_000),
+    ("3.2", 216_000, 5_120, 25_000_000),
+    ("4.0", 245_760, 8_192, 25_000_000),
+    ("4.2", 522_240, 8_704, 62_500_000),
+    ("5.0", 589_824, 22_080, 168_750_000),
+    ("5.1", 983_040, 36_864, 300_000_000),
 )
-"""H.264 levels with macroblocks per second and per frame (ITU-T H.264, table A-1)."""
+"""H.264 levels with macroblocks per second and per frame, and bits per second of High profile.
+
+Source: ITU-T H.264, tables A-1 and A-2.
+"""
 
 PQ, HLG = 16, 18
 """Transfer characteristics of HDR video (ITU-T H.273, table 3)."""
@@ -229,6 +239,7 @@ class Plan:
         chunks_in_flight: Most of them in the queue at a time. Part of the plan, since whoever
             finishes one sends the one that lies as many ahead: workers with other settings would
             leave some out.
+        crf: Constant rate factor of every rung, under its peak.
     """
 
     source: Source
@@ -238,6 +249,7 @@ class Plan:
     rungs: tuple[Rung, ...]
     chunks: tuple[FrameRange, ...]
     chunks_in_flight: int
+    crf: int = CRF[Quality.STANDARD]
 
     @property
     def seconds(self) -> Fraction | None:
@@ -245,7 +257,14 @@ class Plan:
         return None if self.frames is None else self.frames / self.frame_rate
 
 
-def make_plan(source: Source, chunk_seconds: int, chunks_in_flight: int = 2) -> Plan:
+def make_plan(
+    source: Source,
+    chunk_seconds: int,
+    chunks_in_flight: int = 2,
+    *,
+    profile: Profile = Profile.AUTO,
+    quality: Quality = Quality.STANDARD,
+) -> Plan:
     """Plan the encoding of ``source`` in chunks of ``chunk_seconds``, the first one shorter.
 
     The first chunk is a single segment, so that a video can be played after the same time whatever
@@ -272,9 +291,10 @@ def make_plan(source: Source, chunk_seconds: int, chunks_in_flight: int = 2) -> 
         frame_rate=rate,
         frames=frames,
         grid=grid,
-        rungs=choose_ladder(source.displayed_size, rate),
+        rungs=choose_ladder(source.displayed_size, rate, profile=profile, quality=quality),
         chunks=(FrameRange(0, None),) if source.restarts else chunks,
         chunks_in_flight=chunks_in_flight,
+        crf=CRF[quality],
     )
 
 
@@ -393,26 +413,29 @@ def _grid_offset(source: Source) -> Fraction:
     return offset / rate
 
 
-def choose_ladder(size: tuple[int, int], rate: Fraction) -> tuple[Rung, ...]:
+def choose_ladder(
+    size: tuple[int, int],
+    rate: Fraction,
+    *,
+    profile: Profile = Profile.AUTO,
+    quality: Quality = Quality.STANDARD,
+) -> tuple[Rung, ...]:
     """Return the rungs for a source of ``size`` as displayed, highest first.
 
     Rungs count by the short side, as people do ("1080p" of an upright video is 1080 wide), and none
-    is larger than the source. A source below the lowest rung gets one of its own size.
+    is larger than the source or than ``profile`` says. A source below the lowest rung gets one of
+    its own size.
     """
     short = min(size)
-    sides = [side for side in LADDER if side <= short] or [short]
+    most = short if profile is Profile.AUTO else min(short, int(profile.removesuffix("p")))
+    sides = [side for side in LADDER if side <= most] or [short]
     rungs = []
     for side in sorted(sides, reverse=True):
         ratio = Fraction(side, short)
         width, height = (_even(length * ratio) for length in size)
-        rungs.append(
-            Rung(
-                width=width,
-                height=height,
-                peak_bits=_peak_bits(side, width * height, rate),
-                level=_level(width, height, rate),
-            )
-        )
+        peak = int(_peak_bits(side, width * height, rate) * _PEAKS[quality])
+        level = _level(width, height, rate, peak)
+        rungs.append(Rung(width=width, height=height, peak_bits=peak, level=level))
     return tuple(rungs)
 
 
@@ -428,10 +451,10 @@ def _peak_bits(side: int, pixels: int, rate: Fraction) -> int:
     return base if rate <= 30 else base * 7 // 5  # noqa: PLR2004
 
 
-def _level(width: int, height: int, rate: Fraction) -> str:
+def _level(width: int, height: int, rate: Fraction, peak_bits: int) -> str:
     blocks = ((width + 15) // 16) * ((height + 15) // 16)
-    for level, per_second, per_frame in _LEVELS:
-        if blocks <= per_frame and blocks * rate <= per_second:
+    for level, per_second, per_frame, bits in _LEVELS:
+        if blocks <= per_frame and blocks * rate <= per_second and peak_bits <= bits:
             return level
     return "5.2"
 

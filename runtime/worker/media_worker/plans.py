@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from fractions import Fraction
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -44,10 +44,19 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(kind: Any, value: Any) -> Any:
-    """Return a plain value as ``kind``: a dataclass, a tuple, a fraction, or what JSON knows."""
+    """Return a plain value as ``kind``: a dataclass, a tuple, a fraction, or what JSON knows.
+
+    Fields that have a default may be missing: a version before them wrote the plan.
+    """
     if is_dataclass(kind) and isinstance(kind, type):
         kinds = get_type_hints(kind)
-        return kind(**{f.name: _typed(kinds[f.name], value[f.name]) for f in fields(kind)})
+        return kind(
+            **{
+                f.name: _typed(kinds[f.name], value[f.name])
+                for f in fields(kind)
+                if f.name in value or f.default is MISSING
+            }
+        )
     if get_origin(kind) is tuple:
         return tuple(_typed(get_args(kind)[0], member) for member in value)
     if get_origin(kind) is UnionType:

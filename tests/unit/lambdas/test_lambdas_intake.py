@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_platform.contract.ids import new_id
-from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.jobs import Profile, Quality, TranscodeJob
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.video import Video, VideoStatus
 from upload_intake.decision import Step, StoredObject, fault, job_of, next_step
@@ -176,6 +176,8 @@ def test_every_repeat_of_a_job_is_equal() -> None:
         size_bytes=1000,
         queued_at="2026-01-01T00:00:05.000Z",
     )
+    chosen = replace(video, profile=Profile.UP_TO_720, quality=Quality.HIGH)
+    assert job_of(chosen, "raw") == replace(job, profile=Profile.UP_TO_720, quality=Quality.HIGH)
 
 
 def test_there_is_no_job_without_a_version() -> None:

@@ -12,7 +12,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from media_platform.contract.ids import new_id
-from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
+from media_platform.contract.jobs import DEAD_LETTER_REASON, Profile, Quality, TranscodeJob
 from media_platform.contract.scanning import Scan
 from media_platform.contract.video import Video, VideoStatus
 from media_worker.claims import why_settled
@@ -54,6 +54,14 @@ def body(**changes: Any) -> str:
 def test_job_is_read_as_it_was_sent() -> None:
     assert read_job(JOB.to_json()) == JOB
     assert read_job(body(later="version")) == JOB
+    high = replace(JOB, profile=Profile.UP_TO_720, quality=Quality.HIGH)
+    assert read_job(high.to_json()) == high
+
+
+def test_job_of_a_version_without_profile_and_quality_is_a_usual_one() -> None:
+    old = asdict(JOB)
+    del old["profile"], old["quality"]
+    assert read_job(json.dumps(old)) == JOB
 
 
 @pytest.mark.parametrize(
@@ -68,6 +76,9 @@ def test_job_is_read_as_it_was_sent() -> None:
         pytest.param(body(run_id=""), id="an empty identifier"),
         pytest.param(body(queued_at=None), id="no time"),
         pytest.param(body(size_bytes="1"), id="a text as a number"),
+        pytest.param(body(size_bytes=True), id="a truth as a number"),
+        pytest.param(body(profile="8k"), id="no profile"),
+        pytest.param(body(quality=None), id="no quality"),
         pytest.param(body(key="\ud800"), id="half a character"),
     ],
 )

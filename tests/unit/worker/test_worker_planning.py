@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from media_platform.contract.jobs import Profile, Quality
 from media_worker import ffmpeg
 from media_worker.faults import BadInputError
 from media_worker.planning import (
@@ -133,15 +134,58 @@ def test_ladder(size: tuple[int, int], rungs: list[tuple[int, int]]) -> None:
     assert [(rung.width, rung.height) for rung in found] == rungs
 
 
+@pytest.mark.parametrize(
+    ("profile", "size", "sides"),
+    [
+        (Profile.AUTO, (1920, 1080), [1080, 720, 480, 360]),
+        (Profile.UP_TO_1080, (3840, 2160), [1080, 720, 480, 360]),
+        (Profile.UP_TO_720, (1920, 1080), [720, 480, 360]),
+        (Profile.UP_TO_480, (1080, 1920), [480, 360]),
+        (Profile.UP_TO_360, (1920, 1080), [360]),
+        (Profile.UP_TO_1080, (854, 480), [480, 360]),
+        (Profile.UP_TO_360, (320, 180), [180]),
+    ],
+)
+def test_profile_bounds_the_ladder(
+    profile: Profile, size: tuple[int, int], sides: list[int]
+) -> None:
+    found = choose_ladder(size, Fraction(25), profile=profile)
+    assert [min(rung.width, rung.height) for rung in found] == sides
+    every = choose_ladder(size, Fraction(25))
+    assert found == every[len(every) - len(found) :]
+
+
+def test_quality_raises_the_peaks_and_lowers_the_rate_factor() -> None:
+    usual, high = (make_plan(SOURCE, CHUNK_SECONDS, quality=quality) for quality in Quality)
+    assert [rung.peak_bits for rung in usual.rungs] == list(LADDER.values())
+    assert [rung.peak_bits for rung in high.rungs] == [6_750_000, 3_900_000, 1_800_000, 1_050_000]
+    assert (usual.crf, high.crf) == (23, 20)
+    assert replace(high, rungs=usual.rungs, crf=usual.crf) == usual
+    for plan in (usual, high):
+        argv = ffmpeg.video(
+            plan,
+            FrameRange(0, None),
+            "http://127.0.0.1:1/",
+            pipes=range(len(plan.rungs)),
+            pre_roll=Fraction(1),
+            max_pixels=1,
+            threads=1,
+        )
+        named = [argv[at + 1] for at, name in enumerate(argv) if name in {"-crf", "-maxrate"}]
+        assert named == [text for r in plan.rungs for text in (str(plan.crf), str(r.peak_bits))]
+
+
 @given(
     width=st.integers(2, 8192),
     height=st.integers(2, 8192),
     rate=st.sampled_from([Fraction(25), Fraction(60000, 1001)]),
+    profile=st.sampled_from(Profile),
+    quality=st.sampled_from(Quality),
 )
 def test_every_ladder_is_even_distinct_and_not_above_the_source(
-    width: int, height: int, rate: Fraction
+    width: int, height: int, rate: Fraction, profile: Profile, quality: Quality
 ) -> None:
-    rungs = choose_ladder((width, height), rate)
+    rungs = choose_ladder((width, height), rate, profile=profile, quality=quality)
     assert rungs
     assert all(rung.width % 2 == rung.height % 2 == 0 for rung in rungs)
     assert all(min(rung.width, rung.height) <= max(2, min(width, height)) for rung in rungs)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_worker_planning import SOURCE
 
+from media_platform.contract.jobs import Profile, Quality
 from media_worker.planning import AudioStream, Source, TextStream, make_plan, settle
 from media_worker.plans import PlanError, from_text, to_text
 
@@ -78,6 +79,19 @@ def test_fields_that_a_later_version_added_are_ignored() -> None:
     assert from_text(json.dumps(content)) == PLAN
 
 
+def test_plan_of_a_version_without_quality_is_a_usual_one() -> None:
+    content = json.loads(to_text(PLAN))
+    del content["crf"]
+    assert from_text(json.dumps(content)) == PLAN
+
+
+def test_profile_and_quality_are_part_of_the_plan() -> None:
+    plan = make_plan(settle(SOURCE), 16, profile=Profile.UP_TO_480, quality=Quality.HIGH)
+    again = from_text(to_text(plan))
+    assert again == plan
+    assert again != PLAN
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -87,6 +101,7 @@ def test_fields_that_a_later_version_added_are_ignored() -> None:
         pytest.param({"grid": {}}, id="an empty grid"),
         pytest.param({"rungs": [1]}, id="no rungs"),
         pytest.param({"chunks": 3}, id="no list"),
+        pytest.param({"crf": "20"}, id="a text as a factor"),
     ],
 )
 def test_what_is_no_plan_of_this_version_is_known_as_such(damage: dict[str, object]) -> None:
