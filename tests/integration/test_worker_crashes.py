@@ -20,13 +20,15 @@ from emulator import running_emulator
 from lanes import side_by_side
 from waiting import eventually
 from worker_outcome import assert_complete, stored_run
-from worker_stage import MEDIA, Stage, WorkerProcess, make_clip, make_stage, moving_picture
+from worker_stage import MEDIA, TABLE, Stage, WorkerProcess, make_clip, make_stage, moving_picture
 from worker_wire import Call, wire_to
 
 from media_platform.contract.events import EventType
+from media_platform.contract.ids import new_id
+from media_platform.contract.items import TransactItem
 from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
-from media_platform.contract.run import END, SOUND, Part, RunStatus, video_part
-from media_platform.contract.video import VideoStatus
+from media_platform.contract.run import END, SOUND, Part, Run, RunStatus, video_part
+from media_platform.contract.video import Failure, VideoStatus
 
 RATE = 10
 SECONDS = 21
@@ -437,8 +439,16 @@ def lasting_fault(stage: Stage, clip: bytes) -> None:
     ]
 
 
-@case("a video that is deleted meanwhile")
-def deleted(stage: Stage, clip: bytes) -> None:
+# -- what is not wanted any more -------------------------------------------------------------------
+
+
+def stopped_by(
+    stage: Stage, clip: bytes, change: Callable[[TranscodeJob], object], *, said: str
+) -> TranscodeJob:
+    """Let something happen to a video whose first segments are being uploaded; return its job.
+
+    The worker must stop by its next heartbeat, let all messages go, and leave run and video alone.
+    """
     with (
         wire_to(stage.emulator.endpoint) as wire,
         stage.worker(wire=wire, visibility_timeout_seconds=LEASE) as worker,
@@ -446,13 +456,111 @@ def deleted(stage: Stage, clip: bytes) -> None:
         trap = wire.before(put("v90/1/000000.m4s"))
         job = start(stage, clip)
         trap.wait()
-        stage.edit(job, status=VideoStatus.DELETED)
-        worker.wait_for("the video was deleted")
+        change(job)
+        before = stage.video(job)
+        worker.wait_for(said)
         trap.let_go()
         eventually(lambda: not stage.left(), "the messages are deleted")
+    assert stage.video(job) == before
     assert stored_run(stage, job).status is RunStatus.CANCELLED
-    assert stage.video(job).status is VideoStatus.DELETED
+    assert "master.m3u8" not in stage.objects(job)
+    assert stage.letters() == []
+    return job
+
+
+def run_put(run: Run) -> TransactItem:
+    return {"Put": {"TableName": TABLE, "Item": run.to_item()}}
+
+
+def cancelled(stage: Stage, job: TranscodeJob) -> None:
+    """Cancel the first run of a video, as the API does."""
+    failure = Failure(code="cancelled", message="The transcoding was cancelled.")
+    run = stage.run(job)
+    further = [] if run is None else [run_put(replace(run, status=RunStatus.CANCELLED))]
+    stage.edit(job, *further, status=VideoStatus.FAILED, failure=failure)
+
+
+@case("a video that is deleted meanwhile")
+def deleted(stage: Stage, clip: bytes) -> None:
+    job = stopped_by(
+        stage,
+        clip,
+        lambda job: stage.edit(job, status=VideoStatus.DELETED),
+        said="the run is not wanted any more",
+    )
     assert stage.events(job) == []
+
+
+@case("a first run that is cancelled")
+def cancelled_first(stage: Stage, clip: bytes) -> None:
+    job = stopped_by(stage, clip, lambda job: cancelled(stage, job), said="the run has ended")
+    assert stage.events(job) == []
+    with stage.worker():
+        # Whatever of it is still under way changes nothing.
+        stage.send(job)
+        stage.send(job.for_part(SECOND))
+        stage.send(job.for_part(SECOND), reason="an operator wants it")
+        eventually(lambda: not stage.left(), "the messages are deleted")
+        assert stage.video(job).status is VideoStatus.FAILED
+
+        stage.edit(job, status=VideoStatus.UPLOADED, current_run=(run_id := new_id()))
+        again = replace(job, run_id=run_id)
+        stage.send(again)
+        assert_complete(stage, again, frames=FRAMES, rate=RATE)
+    assert stage.video(job).failure is None
+
+
+@case("a first run that is cancelled before any worker took it")
+def cancelled_early(stage: Stage, clip: bytes) -> None:
+    job = stage.upload(clip)
+    cancelled(stage, job)
+    before = stage.video(job)
+    with stage.worker():
+        stage.send(job)
+        stage.send(job, reason="an operator wants it")
+        eventually(lambda: not stage.left(), "the messages are deleted")
+    assert (stage.video(job), stage.run(job)) == (before, None)
+    assert stage.letters() == []
+
+
+@case("another run that is cancelled")
+def cancelled_next(stage: Stage, clip: bytes) -> None:
+    with stage.worker():
+        first = start(stage, clip)
+        assert_complete(stage, first, frames=FRAMES, rate=RATE)
+    with (
+        wire_to(stage.emulator.endpoint) as wire,
+        stage.worker(wire=wire, visibility_timeout_seconds=LEASE) as worker,
+    ):
+        again = stage.transcode_again(first)
+        trap = wire.before(put(f"{again.run_id}/v90/1/000000.m4s"))
+        stage.send(again)
+        trap.wait()
+        before = stage.edit(first, next_run=None)
+        worker.wait_for("the run is not wanted any more")
+        trap.let_go()
+        eventually(lambda: not stage.left(), "the messages are deleted")
+    assert stage.video(first) == before
+    assert stored_run(stage, again).status is RunStatus.CANCELLED
+    assert stage.purge(again) is not None
+    assert stage.purge(first) is None
+
+
+@case("a video that is deleted and restored meanwhile")
+def restored(stage: Stage, clip: bytes) -> None:
+    runs = []
+
+    def delete_and_restore(job: TranscodeJob) -> None:
+        stage.edit(job, status=VideoStatus.DELETED)
+        runs.append(new_id())
+        stage.edit(job, status=VideoStatus.UPLOADED, current_run=runs[0])
+
+    job = stopped_by(stage, clip, delete_and_restore, said="the run is not wanted any more")
+    again = replace(job, run_id=runs[0])
+    with stage.worker():
+        stage.send(again)
+        assert_complete(stage, again, frames=FRAMES, rate=RATE)
+    assert [event.event_type for event in stage.events(job)] == [EventType.VIDEO_READY]
 
 
 # -- all of them -----------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from worker_stage import TABLE, Stage, make_stage
 
 from media_platform.contract import table
 from media_platform.contract.events import EventType
+from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.purge import Purge
 from media_platform.contract.run import (
     END,
     SOUND,
@@ -473,14 +473,7 @@ def test_completed_run_is_settled(stage: Stage, job: TranscodeJob) -> None:
     (event,) = stage.events(job)
     assert (event.event_type, event.sequence) == (EventType.VIDEO_READY, video.version)
     assert isinstance(found.open(job, forgive=True), Settled)
-    assert purge_of(stage, job) is None
-
-
-def purge_of(stage: Stage, job: TranscodeJob) -> Purge | None:
-    answer = stage.emulator.client("dynamodb").get_item(
-        TableName=TABLE, Key=table.purge_key(job.video_id, job.run_id).to_wire()
-    )
-    return Purge.from_item(answer["Item"]) if "Item" in answer else None
+    assert stage.purge(job) is None
 
 
 @pytest.fixture
@@ -498,10 +491,10 @@ def test_second_run_is_not_seen_until_it_is_complete(
     assert isinstance(opened(stage, job=again).open(job, forgive=True), Settled)
     assert stage.video(again) == before
     held = hold(stage, again, END)
-    assert purge_of(stage, job) is None
+    assert stage.purge(job) is None
 
     complete(held)
-    video, purge = stage.video(again), purge_of(stage, job)
+    video, purge = stage.video(again), stage.purge(job)
     assert (video.status, video.current_run, video.next_run) == (
         VideoStatus.READY,
         again.run_id,
@@ -533,19 +526,25 @@ def test_second_run_that_fails_takes_nothing_away(
         again.run_id,
     )
     assert stored_run(stage, again).status is RunStatus.FAILED
-    assert purge_of(stage, job) is None
+    assert stage.purge(job) is None
+    assert stage.purge(again) is not None
     assert isinstance(found.open(again, forgive=False), Settled)
 
 
 def test_second_run_is_given_up_for_a_third(stage: Stage, again: TranscodeJob) -> None:
-    opened(stage, again)
+    found = opened(stage, again)
     held = hold(stage, again, END)
     third = stage.transcode_again(again)
     before = stage.video(again)
-    with pytest.raises(StoppedError, match="ended"):
+    with pytest.raises(StoppedError, match="cancelled"):
+        found.check(again)
+    with pytest.raises(StoppedError, match="cancelled"):
         complete(held)
+    found.cancel(again)
     assert stage.video(again) == before
     assert before.next_run == third.run_id
+    assert stored_run(stage, again).status is RunStatus.CANCELLED
+    assert stage.purge(again) is not None
 
 
 class Interfering(RunLedger):
@@ -623,6 +622,54 @@ def test_heartbeat_notices_a_deletion(stage: Stage, job: TranscodeJob) -> None:
     stage.edit(job, status=VideoStatus.DELETED)
     with pytest.raises(StoppedError, match="deleted"):
         found.check(job)
+
+
+FAILED = {"status": VideoStatus.FAILED, "failure": Failure(code="cancelled", message="m")}
+
+
+@pytest.mark.parametrize("forgive", [False, True])
+def test_video_that_failed_before_its_run_began_stays_so(
+    stage: Stage, job: TranscodeJob, forgive: bool
+) -> None:
+    before = stage.edit(job, **FAILED)
+    assert isinstance(ledger(stage).open(job, forgive=forgive), Settled)
+    assert (stage.video(job), stage.run(job)) == (before, None)
+
+
+@pytest.mark.parametrize(
+    "write", [complete, lambda held: held.fail(FAILURE)], ids=["complete", "fail"]
+)
+def test_cancelling_in_the_last_moment_wins(
+    stage: Stage, job: TranscodeJob, write: Callable[[HeldPart], Any]
+) -> None:
+    found, held = interfering(stage, job)
+    found.meanwhile = lambda: stage.edit(job, **FAILED)
+    with pytest.raises(StoppedError, match="cancelled"):
+        write(held)
+    video = stage.video(job)
+    assert (video.status, video.failure) == (FAILED["status"], FAILED["failure"])
+    assert stage.events(job) == []
+    assert isinstance(found.open(job, forgive=True), Settled)
+    with pytest.raises(StoppedError, match="cancelled"):
+        found.check(job)
+
+
+def test_cancelling_while_the_run_is_opened_wins(stage: Stage, job: TranscodeJob) -> None:
+    found = Interfering(stage.emulator.client("dynamodb"), TABLE, REGION, 60)
+    found.meanwhile = lambda: stage.edit(job, **FAILED)
+    assert isinstance(found.open(job, forgive=False), Settled)
+    assert (stage.video(job).status, stage.run(job)) == (VideoStatus.FAILED, None)
+
+
+def test_video_that_failed_may_get_another_run(stage: Stage, job: TranscodeJob) -> None:
+    opened(stage, job)
+    hold(stage, job).fail(FAILURE)
+    second = replace(job, run_id=new_id())
+    stage.edit(job, status=VideoStatus.UPLOADED, current_run=second.run_id)
+    assert isinstance(ledger(stage).open(job, forgive=True), Settled)
+    assert isinstance(ledger(stage).open(second, forgive=False), Run)
+    video = stage.video(job)
+    assert (video.status, video.failure) == (VideoStatus.PROCESSING, None)
 
 
 def test_cancelled_run_is_settled(stage: Stage, job: TranscodeJob) -> None:

@@ -122,6 +122,14 @@ class Assignment:
             held.renew()
         if self._slot is not None:
             self._place.services.slots.renew(self._slot)
+        self.check()
+
+    def check(self) -> None:
+        """Look whether what is done is still wanted.
+
+        Raises:
+            StoppedError: If it is not.
+        """
         self._place.services.ledger.check(self.job)
 
     def run(self) -> None:

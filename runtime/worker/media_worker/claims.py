@@ -65,12 +65,21 @@ class Standing:
         return self.joined == self.run.chunks
 
 
-def why_settled(video: Video | None, job: TranscodeJob) -> str | None:
-    """Return why there is nothing to do, or ``None`` if there is."""
+def why_settled(video: Video | None, job: TranscodeJob, *, even_failed: bool = False) -> str | None:
+    """Return why there is nothing to do, or ``None`` if there is.
+
+    Args:
+        video: The video as it is now, or ``None`` if there is none.
+        job: A job of the run.
+        even_failed: Whether a video that failed may go on, as for an operator. Default: it may not;
+            somebody may have cancelled it before a worker took its run.
+    """
     if video is None:
         return "the video is gone"
     if video.status is VideoStatus.DELETED:
         return "the video was deleted"
+    if video.status is VideoStatus.FAILED and not even_failed:
+        return "the video has failed, or was cancelled"
     wanted = video.next_run if video.status is VideoStatus.READY else video.current_run
     if wanted != job.run_id or video.raw_version_id != job.version_id:
         return "the job is not one that the video waits for"

@@ -35,6 +35,9 @@ class StopReason(StrEnum):
     DELETED = "deleted"
     """The video was deleted while it was worked on."""
 
+    CANCELLED = "cancelled"
+    """The video does not wait for the run any more."""
+
     SETTLED = "the run has ended"
     """Another worker failed or completed it; nothing is left to do."""
 

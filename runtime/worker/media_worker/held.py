@@ -6,13 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from media_platform.contract.events import EventType
 from media_platform.contract.items import TransactItem
 from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.purge import Purge
 from media_platform.contract.run import Part, Rendition, RunStatus, Span
 from media_platform.contract.video import (
     Change,
@@ -24,7 +22,14 @@ from media_platform.contract.video import (
 )
 from media_worker.claims import why_settled
 from media_worker.faults import StoppedError, StopReason, TransientError
-from media_worker.writes import ended, in_transaction, part_update, run_update
+from media_worker.writes import (
+    ABANDONED_RUN_SECONDS,
+    ended,
+    in_transaction,
+    part_update,
+    purge_note,
+    run_update,
+)
 
 if TYPE_CHECKING:
     from media_worker.runs import RunLedger
@@ -161,15 +166,9 @@ class HeldPart:
             )
             if video.current_run in {None, run_id}:
                 return made, []
-            due = datetime.now(UTC) + timedelta(seconds=old_run_seconds)
-            purge = Purge(
-                video_id=video.video_id,
-                run_id=str(video.current_run),
-                tenant=video.tenant,
-                region=video.home_region,
-                due_at=due.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            )
-            return made, [{"Put": {"TableName": self._ledger.table_name, "Item": purge.to_item()}}]
+            old = str(video.current_run)
+            note = purge_note(self._ledger.table_name, video, old, seconds=old_run_seconds)
+            return made, [note]
 
         return self._decide(
             decide,
@@ -189,9 +188,15 @@ class HeldPart:
         def decide(video: Video) -> tuple[Change, list[TransactItem]]:
             data = {"run_id": self.job.run_id, **asdict(failure)}
             if video.status is VideoStatus.READY:
+                note = purge_note(
+                    self._ledger.table_name,
+                    video,
+                    self.job.run_id,
+                    seconds=ABANDONED_RUN_SECONDS,
+                )
                 return self._change(
                     video, event_type=EventType.VIDEO_UPDATED, event_data=data, next_run=None
-                ), []
+                ), [note]
             return self._change(
                 video,
                 event_type=EventType.VIDEO_FAILED,
@@ -219,8 +224,10 @@ class HeldPart:
             if video is None or video.status is VideoStatus.DELETED:
                 raise StoppedError(StopReason.DELETED)
             run, part = ledger.run(job), ledger.part(job, self.part.name)
-            if run is None or run.status is not RunStatus.RUNNING or why_settled(video, job):
+            if run is None or run.status is not RunStatus.RUNNING:
                 raise StoppedError(StopReason.SETTLED)
+            if why_settled(video, job):
+                raise StoppedError(StopReason.CANCELLED)
             if part is None or part.attempt != self.attempt:
                 raise StoppedError(StopReason.FENCE_LOST)
             decision, further = decide(video)

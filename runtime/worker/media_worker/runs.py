@@ -34,7 +34,15 @@ from media_platform.contract.video import (
 from media_worker.claims import Busy, Done, Settled, Standing, why_settled
 from media_worker.faults import StoppedError, StopReason, TransientError
 from media_worker.held import HeldPart
-from media_worker.writes import ended, in_transaction, is_written, part_update, run_update
+from media_worker.writes import (
+    ABANDONED_RUN_SECONDS,
+    ended,
+    in_transaction,
+    is_written,
+    part_update,
+    purge_note,
+    run_update,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -140,11 +148,11 @@ class RunLedger:
             TransientError: If others kept changing the video at the same time.
         """
         for _ in range(_CONFLICT_TRIES):
-            video = self.video(job.video_id)
-            if why := why_settled(video, job):
+            video, run = self.video(job.video_id), self.run(job)
+            redriven = forgive and run is not None and run.status is RunStatus.FAILED
+            if why := why_settled(video, job, even_failed=redriven):
                 return Settled(why)
             assert video is not None  # noqa: S101 - it would be settled
-            run = self.run(job)
             if run is None:
                 run = Run(
                     video_id=job.video_id,
@@ -161,7 +169,7 @@ class RunLedger:
                         }
                     }
                 ]
-            elif run.status is RunStatus.FAILED and forgive:
+            elif redriven:
                 run = replace(run, status=RunStatus.RUNNING)
                 reopened = run_update(job, RunStatus.FAILED, {"status": "RUNNING"})
                 writes = [in_transaction(self.table_name, reopened)]
@@ -321,7 +329,8 @@ class RunLedger:
         """Look whether the video still wants the run.
 
         Raises:
-            StoppedError: If it does not.
+            StoppedError: If it does not: it was deleted, the run has ended, or it was cancelled,
+                which also a restored video says of the run that it had before.
         """
         video = self.video(job.video_id)
         if video is None or video.status is VideoStatus.DELETED:
@@ -329,11 +338,20 @@ class RunLedger:
         run = self.run(job)
         if run is None or run.status in {RunStatus.FAILED, RunStatus.CANCELLED}:
             raise StoppedError(StopReason.SETTLED)
+        if run.status is RunStatus.RUNNING and why_settled(video, job):
+            raise StoppedError(StopReason.CANCELLED)
 
     def cancel(self, job: TranscodeJob) -> None:
-        """End the run of a deleted video."""
+        """End a run that nobody wants any more, unless it has ended; viewers never had it."""
         update = run_update(job, RunStatus.RUNNING, ended(RunStatus.CANCELLED))
-        self.succeeds(self.client.update_item, update)
+        writes = [in_transaction(self.table_name, update)]
+        video = self.video(job.video_id)
+        # All that a deleted video had is purged with it.
+        if video is not None and video.status is not VideoStatus.DELETED:
+            writes.append(
+                purge_note(self.table_name, video, job.run_id, seconds=ABANDONED_RUN_SECONDS)
+            )
+        self.write(writes)
 
     def write(self, writes: list[TransactItem]) -> bool:
         """Write all or nothing; tell whether it was written or has to be decided again."""

@@ -331,8 +331,8 @@ class Worker:
                 log.info("interrupted, the job goes back")
                 _each(assignment.held, HeldPart.release)
                 source.hide(message, 0)
-            case StoppedError(reason=StopReason.DELETED):
-                log.info("the video was deleted")
+            case StoppedError(reason=StopReason.DELETED | StopReason.CANCELLED as why):
+                log.info("the run is not wanted any more", why=why)
                 self._services.ledger.cancel(assignment.job)
                 source.delete(message)
             case StoppedError(reason=StopReason.SETTLED):
@@ -345,9 +345,11 @@ class Worker:
                 self._fail(assignment.failing, failure)
                 source.delete(message)
             case _:
-                self._retry(received, assignment, verdict)
+                self._retry(received, assignment, verdict, span)
 
-    def _retry(self, received: _Received, assignment: Assignment, error: Exception) -> None:
+    def _retry(
+        self, received: _Received, assignment: Assignment, error: Exception, span: Span
+    ) -> None:
         """Count a failure; try again later, or give the job up."""
         message, source, log = received.message, received.source, self._log
         reason = f"{type(error).__name__}: {error}"
@@ -355,6 +357,12 @@ class Worker:
         _each([held for held in assignment.held if held is not failing], HeldPart.release)
         failures = failing.part.failures + 1 if failing else 1
         if failing is not None and failures >= self._settings.max_failures:
+            try:
+                assignment.check()
+            except StoppedError as stopped:
+                # What nobody wants any more is no dead letter.
+                self._settle(received, assignment, stopped, span)
+                return
             log.error("given up", failures=failures, reason=reason, exc_info=error)
             source.dead_letter(message, reason)
             self._fail(failing, PROCESSING_FAILED)
