@@ -76,10 +76,10 @@ def why_settled(video: Video | None, job: TranscodeJob, *, even_failed: bool = F
     """
     if video is None:
         return "the video is gone"
-    if video.status is VideoStatus.DELETED:
-        return "the video was deleted"
-    if video.status is VideoStatus.FAILED and not even_failed:
-        return "the video has failed, or was cancelled"
+    if video.status is VideoStatus.DELETED or (
+        video.status is VideoStatus.FAILED and not even_failed
+    ):
+        return f"the video is {video.status}"
     wanted = video.next_run if video.status is VideoStatus.READY else video.current_run
     if wanted != job.run_id or video.raw_version_id != job.version_id:
         return "the job is not one that the video waits for"
