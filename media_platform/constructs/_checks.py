@@ -5,11 +5,13 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
+from media_platform.contract.upload import UPLOAD_MAX_BYTES
+
 DEFAULT_STAGE = "main"
 """Stage of constructs that are not told one, as in an app that deploys the platform once."""
 
-SINGLE_PUT_LIMIT = cdk.Size.gibibytes(5)
-"""Largest object of one PUT (Amazon S3 User Guide, "Uploading objects")."""
+DEFAULT_UPLOAD_MAX = cdk.Size.gibibytes(5)
+"""Largest upload unless a stage says otherwise."""
 
 
 def reject(scope: Construct, problem: str) -> ValueError:
@@ -51,7 +53,7 @@ def check_stage(scope: Construct, stage: str) -> None:
 
 
 def check_upload_max(scope: Construct, upload_max: cdk.Size) -> None:
-    """Check that a largest upload fits into one PUT.
+    """Check that a largest upload fits into an object.
 
     Raises:
         ValueError: If it does not.
@@ -60,6 +62,6 @@ def check_upload_max(scope: Construct, upload_max: cdk.Size) -> None:
         scope,
         "upload_max in bytes",
         upload_max.to_bytes(),
-        (1, SINGLE_PUT_LIMIT.to_bytes()),
-        "a single PUT takes no more",
+        (1, UPLOAD_MAX_BYTES),
+        "an object of S3 has no more",
     )

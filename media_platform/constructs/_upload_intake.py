@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -17,6 +19,7 @@ from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._worker_service import WorkerService
+from media_platform.contract import table
 from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.object_keys import RAW_PREFIX
 
@@ -37,6 +40,8 @@ class UploadIntake(Construct):
         upload_max_bytes: Largest object that is accepted.
 
     Attributes:
+        environment: Its variables, complete.
+        workers: Service that it wakes.
         function: The Lambda function.
         rule: The EventBridge rule that calls it.
         dead_letter_queue: Events that could not be delivered or taken in, to be sent again.
@@ -53,7 +58,9 @@ class UploadIntake(Construct):
         upload_max_bytes: int,
     ) -> None:
         super().__init__(scope, construct_id)
-        environment = UploadIntakeEnvironment(
+        self.workers = workers
+        self._store, self._express_queue = store, express_queue
+        self.environment = UploadIntakeEnvironment(
             home_region=cdk.Stack.of(self).region,
             table_name=store.table.table_name,
             express_queue_url=express_queue.queue_url,
@@ -69,7 +76,7 @@ class UploadIntake(Construct):
             handler="upload_intake.handler.handle",
             description="Takes uploads in and sends transcode jobs",
             timeout=_TIMEOUT,
-            environment=environment.to_variables(),
+            environment=self.environment.to_variables(),
         )
         lambda_.EventInvokeConfig(
             self,
@@ -79,7 +86,13 @@ class UploadIntake(Construct):
             max_event_age=_MAX_EVENT_AGE,
             on_failure=destinations.SqsDestination(self.dead_letter_queue),
         )
-        self._grant(store, express_queue, workers)
+        self.grant_take_in(self.function)
+        accept_wildcards(
+            self,
+            "It takes any upload in; the id of the scalable target is not known to CloudFormation.",
+            store.raw_objects_arn,
+            workers.scalable_targets_arn,
+        )
         self.rule = events.Rule(
             self,
             "Uploads",
@@ -101,23 +114,29 @@ class UploadIntake(Construct):
             ],
         )
 
-    def _grant(
-        self, store: VideoStoreBase, express_queue: sqs.IQueue, workers: WorkerService
+    def grant_take_in(
+        self, grantee: iam.IGrantable, *, indexes: Sequence[table.Index] = ()
     ) -> None:
-        store.grant_use_table(
-            self.function,
-            actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
+        """Let ``grantee`` take uploads in, send their jobs and wake the workers.
+
+        Args:
+            grantee: Who.
+            indexes: Indexes of the table that it may query. Default: none.
+        """
+        self._store.grant_use_table(
+            grantee,
+            actions=[
+                "dynamodb:DeleteItem",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:UpdateItem",
+            ],
+            indexes=indexes,
         )
-        store.grant_read_uploads(self.function)
+        self._store.grant_read_uploads(grantee)
         iam.Grant.add_to_principal(
-            grantee=self.function,
+            grantee=grantee,
             actions=["sqs:SendMessage"],
-            resource_arns=[express_queue.queue_arn],
+            resource_arns=[self._express_queue.queue_arn],
         )
-        workers.grant_wake(self.function)
-        accept_wildcards(
-            self,
-            "It takes any upload in; the id of the scalable target is not known to CloudFormation.",
-            store.raw_objects_arn,
-            workers.scalable_targets_arn,
-        )
+        self.workers.grant_wake(grantee)

@@ -47,15 +47,36 @@ class VideoStoreBase(Construct):
     table_stream_arn: str | None
 
     def grant_upload(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let ``grantee`` create objects under ``raw/``, also by URLs that it signs."""
+        """Let ``grantee`` create objects under ``raw/``, whole or in parts, also by URLs it signs.
+
+        It sees which objects and parts are there, and reads none.
+        """
         self._grant_key(grantee, "kms:GenerateDataKey", "kms:Decrypt")
-        return _grant(grantee, ["s3:PutObject"], [self.raw_objects_arn])
+        _grant(grantee, ["s3:ListBucket"], [self.raw_bucket.bucket_arn])
+        return _grant(
+            grantee,
+            ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"],
+            [self.raw_objects_arn],
+        )
 
     def grant_read_uploads(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` read uploads by version, and learn that one is gone."""
         self._grant_key(grantee, "kms:Decrypt")
         _grant(grantee, ["s3:ListBucket"], [self.raw_bucket.bucket_arn])
         return _grant(grantee, ["s3:GetObjectVersion"], [self.raw_objects_arn])
+
+    def grant_clear_uploads(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` end uploads in parts and delete all versions under ``raw/``."""
+        _grant(
+            grantee,
+            ["s3:ListBucketMultipartUploads", "s3:ListBucketVersions"],
+            [self.raw_bucket.bucket_arn],
+        )
+        return _grant(
+            grantee,
+            ["s3:AbortMultipartUpload", "s3:DeleteObjectVersion"],
+            [self.raw_objects_arn],
+        )
 
     def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` write objects under ``media/``, with their tags, also in parts.

@@ -14,7 +14,7 @@ from constructs import Construct
 from media_platform.constructs._api_service import ApiService
 from media_platform.constructs._checks import (
     DEFAULT_STAGE,
-    SINGLE_PUT_LIMIT,
+    DEFAULT_UPLOAD_MAX,
     check_range,
     check_stage,
     check_upload_max,
@@ -57,7 +57,7 @@ class ApiCluster(Construct):
         max_tasks: Most tasks. Default 10.
         cpu_units: 1024 for one virtual CPU. Default 512.
         memory_mebibytes: Memory of a task. Default 1024.
-        upload_max: Largest upload that is signed. Default 5 GiB, the limit of one PUT.
+        upload_max: Largest upload that is signed, up to the 5 TiB of an object. Default 5 GiB.
         upload_expiry: Life of an upload URL, up to 7 days. Default 1 hour.
         playback_expiry: Life of a playback signature. Default 4 hours.
         signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
@@ -108,7 +108,7 @@ class ApiCluster(Construct):
         deletion_protection: bool | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        upload_max = upload_max or SINGLE_PUT_LIMIT
+        upload_max = upload_max or DEFAULT_UPLOAD_MAX
         upload_expiry = upload_expiry or cdk.Duration.hours(1)
         playback_expiry = playback_expiry or cdk.Duration.hours(4)
         removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN

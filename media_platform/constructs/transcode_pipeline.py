@@ -13,7 +13,7 @@ from constructs import Construct
 
 from media_platform.constructs._checks import (
     DEFAULT_STAGE,
-    SINGLE_PUT_LIMIT,
+    DEFAULT_UPLOAD_MAX,
     check_range,
     check_stage,
     check_upload_max,
@@ -24,6 +24,7 @@ from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._queues import dead_letter_queue, job_queue
 from media_platform.constructs._run_purge import RunPurge
 from media_platform.constructs._upload_intake import UploadIntake
+from media_platform.constructs._upload_sweep import UploadSweep
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._worker_service import WorkerService, backlog_metric
 from media_platform.contract.events import EventType
@@ -73,7 +74,9 @@ class TranscodePipeline(Construct):
             it, whole seconds, up to 30 days. Default 1 day; it should outlast playback signatures.
         purge_interval: Time between two looks for such runs, whole minutes, up to a day.
             Default 15 minutes.
-        upload_max: Largest upload, up to the 5 GiB of a single PUT. Default 5 GiB.
+        upload_max: Largest upload, up to the 5 TiB of an object. Default 5 GiB.
+        sweep_interval: Time between two looks for uploads and jobs that were left, whole minutes,
+            up to a day. Default 5 minutes.
         idle: Time without a job after which workers go. Default 5 minutes.
         event_retention: Time that published events stay in the table, whole days. Default 30 days.
         removal_policy: What happens to kept failures of the relay. Default ``RETAIN``.
@@ -86,6 +89,7 @@ class TranscodePipeline(Construct):
         job_queue: Queue of the jobs of all further parts.
         dead_letter_queue: Jobs that failed for good.
         intake: What takes uploads in.
+        sweep: What looks after uploads and jobs that were left.
         workers: The worker service.
         relay: What publishes events.
         purge: What deletes runs that were replaced.
@@ -117,6 +121,7 @@ class TranscodePipeline(Construct):
         old_run_grace: cdk.Duration | None = None,
         purge_interval: cdk.Duration | None = None,
         upload_max: cdk.Size | None = None,
+        sweep_interval: cdk.Duration | None = None,
         idle: cdk.Duration | None = None,
         event_retention: cdk.Duration | None = None,
         removal_policy: cdk.RemovalPolicy | None = None,
@@ -129,14 +134,17 @@ class TranscodePipeline(Construct):
             chunks_in_flight = min(max(_FEWEST_CHUNKS, max_workers), _MOST_CHUNKS)
         old_run_grace = old_run_grace or cdk.Duration.days(1)
         purge_interval = purge_interval or cdk.Duration.minutes(15)
-        upload_max = upload_max or SINGLE_PUT_LIMIT
+        upload_max = upload_max or DEFAULT_UPLOAD_MAX
+        sweep_interval = sweep_interval or cdk.Duration.minutes(5)
         idle = idle or cdk.Duration.minutes(5)
         event_retention = event_retention or cdk.Duration.days(30)
         check_stage(self, stage)
         self._check_limits(visibility_timeout, max_failures, upload_max, event_retention)
         self._check_sources(max_frame_rate, max_tenant_parts)
         self._check_chunks(chunk_duration, chunks_in_flight)
-        self._check_purge(old_run_grace, purge_interval)
+        self._check_purge(old_run_grace)
+        self._check_interval("purge_interval", purge_interval)
+        self._check_interval("sweep_interval", sweep_interval)
 
         self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="transcode jobs")
         # SQS has no priorities, hence a queue of its own for what viewers wait for.
@@ -185,6 +193,9 @@ class TranscodePipeline(Construct):
             express_queue=self.express_queue,
             workers=self.workers,
             upload_max_bytes=int(upload_max.to_bytes()),
+        )
+        self.sweep = UploadSweep(
+            self, "LeftUploads", store=store, intake=self.intake, interval=sweep_interval
         )
         self.relay = OutboxRelay(
             self,
@@ -291,7 +302,7 @@ class TranscodePipeline(Construct):
             "with fewer, workers wait for each other; with more, one video fills the queue",
         )
 
-    def _check_purge(self, old_run_grace: cdk.Duration, purge_interval: cdk.Duration) -> None:
+    def _check_purge(self, old_run_grace: cdk.Duration) -> None:
         check_range(
             self,
             "old_run_grace in seconds",
@@ -299,10 +310,12 @@ class TranscodePipeline(Construct):
             (1, 30 * 86_400),
             "who watches the old run needs some time, and objects cost money",
         )
-        seconds = purge_interval.to_seconds()
+
+    def _check_interval(self, name: str, interval: cdk.Duration) -> None:
+        seconds = interval.to_seconds()
         check_range(
             self,
-            "purge_interval in seconds",
+            f"{name} in seconds",
             seconds,
             (_MINUTE, 86_400),
             "EventBridge counts in minutes, and every region needs its turn within a day",
@@ -310,6 +323,6 @@ class TranscodePipeline(Construct):
         if not cdk.Token.is_unresolved(seconds) and seconds % _MINUTE:
             raise reject(
                 self,
-                f"purge_interval in seconds is {seconds}, allowed are multiples of {_MINUTE}; "
+                f"{name} in seconds is {seconds}, allowed are multiples of {_MINUTE}; "
                 "EventBridge counts in minutes",
             )

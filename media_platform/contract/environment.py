@@ -167,6 +167,19 @@ class UploadIntakeEnvironment(Environment):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UploadSweepEnvironment(UploadIntakeEnvironment):
+    """The Lambda that looks after uploads and jobs that were left (``runtime/lambda_s3_sqs``).
+
+    Attributes:
+        raw_bucket: Bucket of this region that clients upload to.
+        interval_minutes: Time between two of its turns.
+    """
+
+    raw_bucket: str
+    interval_minutes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutboxRelayEnvironment(Environment):
     """The Lambda that publishes events from the table stream (``runtime/lambda_outbox``).
 

@@ -149,9 +149,19 @@ def upload_key(video_id: str) -> Key:
     return Key(video_partition(video_id), "UPLOAD")
 
 
-def duplicate_guard_key(tenant: str, checksum: str, size_bytes: int) -> Key:
-    """Return the key under which a tenant's first video with some content is found."""
-    return Key(f"TENANT#{tenant}#SHA256#{checksum}#{size_bytes}", "GUARD")
+def duplicate_guard_key(
+    tenant: str, checksum: str, size_bytes: int, *, owner: str | None = None
+) -> Key:
+    """Return the key under which a tenant's first video with some content is found.
+
+    Args:
+        tenant: The tenant.
+        checksum: SHA-256 of the content.
+        size_bytes: Its size.
+        owner: User who alone looks there. Default: the whole tenant does.
+    """
+    sort_key = "GUARD" if owner is None else f"GUARD#{owner}"
+    return Key(f"TENANT#{tenant}#SHA256#{checksum}#{size_bytes}", sort_key)
 
 
 def quota_key(tenant: str) -> Key:
@@ -238,7 +248,12 @@ def owner_status_videos(tenant: str, owner: str, status: str) -> str:
 
 def in_flight(region: str, video_id: str) -> str:
     """Return the key of :data:`IN_FLIGHT`."""
-    return f"INFLIGHT#{region}#{shard(video_id)}"
+    return in_flight_of_shard(region, shard(video_id))
+
+
+def in_flight_of_shard(region: str, number: int) -> str:
+    """Return the key of :data:`IN_FLIGHT` under which the videos of a shard stand, from 0."""
+    return f"INFLIGHT#{region}#{number}"
 
 
 def tag_videos(tenant: str, tag: str, *, owner: str | None = None) -> str:

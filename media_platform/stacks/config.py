@@ -98,7 +98,7 @@ class ApiConfig(_Part):
     max_tasks: Annotated[int, Field(ge=1)] = 10
     cpu_units: int = 512
     memory_mebibytes: int = 1024
-    upload_max_mebibytes: Annotated[int, Field(ge=1, le=5 * 1024)] = 5 * 1024
+    upload_max_mebibytes: Annotated[int, Field(ge=1, le=5 * 1024**2)] = 5 * 1024
     upload_expiry_seconds: Annotated[int, Field(ge=1)] = 3600
     playback_expiry_seconds: Annotated[int, Field(ge=60)] = 4 * 3600
 
@@ -126,6 +126,7 @@ class WorkerConfig(_Part):
     measure_quality: bool = False
     old_run_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)] = 86_400
     purge_interval_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 15
+    sweep_interval_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 5
 
 
 class StageConfig(_Part):

@@ -96,6 +96,7 @@ class MediaStack(cdk.Stack):
             measure_quality=config.worker.measure_quality,
             old_run_grace=cdk.Duration.seconds(config.worker.old_run_seconds),
             purge_interval=cdk.Duration.minutes(config.worker.purge_interval_minutes),
+            sweep_interval=cdk.Duration.minutes(config.worker.sweep_interval_minutes),
             upload_max=upload_max,
             idle=cdk.Duration.seconds(config.worker.idle_seconds),
             removal_policy=removal_policy(config),

@@ -87,6 +87,7 @@ class Emulator:
         *,
         environment: Mapping[str, str] | None = None,
         region: str = REGION,
+        timeout_seconds: int = 60,
     ) -> str:
         """Deploy a function from its build context, and return its ARN."""
         role = self.role(
@@ -107,7 +108,7 @@ class Emulator:
             Handler=handler,
             Role=role,
             Code={"ZipFile": _zip(assets.build_context(service))},
-            Timeout=60,
+            Timeout=timeout_seconds,
             Environment={"Variables": dict(environment or {})},
         )
         client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})

@@ -4,238 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from emulator import ACCOUNT, REGION, Emulator, FunctionError, allow, running_emulator
+from emulator import FunctionError
+from intake_stage import (
+    BUCKET,
+    CLUSTER,
+    CONTENT,
+    FUNCTION,
+    MAX_BYTES,
+    QUEUE,
+    SERVICE,
+    Stage,
+    running_stage,
+)
 from waiting import eventually
 
-from media_platform.assets import Service
-from media_platform.contract import table
 from media_platform.contract import video as videos
-from media_platform.contract.environment import UploadIntakeEnvironment
-from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
+from media_platform.contract.events import EventType
 from media_platform.contract.ids import is_id, new_id
-from media_platform.contract.items import from_item
 from media_platform.contract.jobs import START, TranscodeJob
-from media_platform.contract.object_keys import RawKey
-from media_platform.contract.video import Video, VideoStatus
+from media_platform.contract.video import VideoStatus
 
-FUNCTION = "intake"
-BUCKET = "raw-uploads"
-TABLE = "videos"
-QUEUE = "express-jobs"
-CLUSTER = "workers"
-SERVICE = "worker"
-QUEUE_URL_PATH = f"{ACCOUNT}/{QUEUE}"
-MAX_BYTES = 1000
 TENANTS = ("acme", "umbrella")
-CONTENT = b"not really a film"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What the function touches, and how tests look at it."""
-
-    emulator: Emulator
-    queue_url: str
-
-    def create(self, **changes: Any) -> Video:
-        """Create a video that waits for its upload."""
-        video_id = new_id()
-        tenant = str(changes.get("tenant", "acme"))
-        key = RawKey(tenant=tenant, user="ada", video_id=video_id, extension="mp4")
-        now = videos.timestamp()
-        values: dict[str, Any] = {
-            "video_id": video_id,
-            "tenant": "acme",
-            "owner": "ada",
-            "home_region": REGION,
-            "title": "Title",
-            "file_name": "a film.mp4",
-            "content_type": "video/mp4",
-            "size_bytes": len(CONTENT),
-            "raw_key": str(key),
-            "created_at": now,
-            "updated_at": now,
-        }
-        created = videos.create(TABLE, Video(**{**values, **changes}))
-        self.emulator.client("dynamodb").transact_write_items(TransactItems=created.writes)
-        return created.video
-
-    def upload(self, key: str, content: bytes = CONTENT, *, content_type: str = "video/mp4") -> str:
-        """Put an object as a client does, and return its version."""
-        answer = self.emulator.client("s3").put_object(
-            Bucket=BUCKET, Key=key, Body=content, ContentType=content_type
-        )
-        return str(answer["VersionId"])
-
-    def event(self, key: str, version_id: str, **changes: Any) -> dict[str, Any]:
-        """Return the event that EventBridge sends for an object version."""
-        return {
-            "version": "0",
-            "id": "b7a8d6a2-1d1e-4d4e-9a7e-111111111111",
-            "detail-type": "Object Created",
-            "source": "aws.s3",
-            "account": ACCOUNT,
-            "time": "2026-11-21T09:00:00Z",
-            "region": REGION,
-            "resources": [f"arn:aws:s3:::{BUCKET}"],
-            "detail": {
-                "version": "0",
-                "bucket": {"name": BUCKET},
-                "object": {"key": key, "size": len(CONTENT), "version-id": version_id},
-                "reason": "PutObject",
-            },
-            **changes,
-        }
-
-    def invoke(self, key: str, version_id: str) -> str:
-        """Invoke the function with an event and return the outcome."""
-        answer = self.emulator.invoke(FUNCTION, self.event(key, version_id))
-        return str(answer["outcome"])
-
-    def video(self, video_id: str) -> Video:
-        """Read a video."""
-        answer = self.emulator.client("dynamodb").get_item(
-            TableName=TABLE, Key=table.video_key(video_id).to_wire(), ConsistentRead=True
-        )
-        return Video.from_item(answer["Item"])
-
-    def change(self, video: Video, **changes: Any) -> Video:
-        """Change a video as another service would."""
-        change = videos.change(TABLE, video, region=REGION, **changes)
-        self.emulator.client("dynamodb").transact_write_items(TransactItems=change.writes)
-        return change.video
-
-    def events(self, video_id: str) -> list[DomainEvent]:
-        """Return the events of a video in their order."""
-        answer = self.emulator.client("dynamodb").query(
-            TableName=TABLE,
-            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-            ExpressionAttributeValues={
-                ":pk": {"S": table.video_partition(video_id)},
-                ":sk": {"S": table.EVENT_SORT_PREFIX},
-            },
-        )
-        found = [DomainEvent.from_json(from_item(i)[OUTBOX_BODY]) for i in answer["Items"]]
-        return sorted(found, key=lambda event: event.sequence)
-
-    def jobs(self, video_id: str) -> list[TranscodeJob]:
-        """Take the jobs of a video out of the queue."""
-        found = [TranscodeJob.from_json(m["Body"]) for m in self.emulator.messages(self.queue_url)]
-        return [job for job in found if job.video_id == video_id]
-
-    @property
-    def desired_count(self) -> int:
-        """How many workers are wanted."""
-        answer = self.emulator.client("ecs").describe_services(cluster=CLUSTER, services=[SERVICE])
-        return int(answer["services"][0]["desiredCount"])
-
-    @property
-    def min_capacity(self) -> int:
-        """The floor of the scaling."""
-        answer = self.emulator.client("application-autoscaling").describe_scalable_targets(
-            ServiceNamespace="ecs", ResourceIds=[f"service/{CLUSTER}/{SERVICE}"]
-        )
-        return int(answer["ScalableTargets"][0]["MinCapacity"])
-
-    def rest(self) -> None:
-        """Let the worker service stand at zero, as an idle worker leaves it."""
-        self.register_target(minimum=0)
-        self.emulator.client("ecs").update_service(cluster=CLUSTER, service=SERVICE, desiredCount=0)
-        assert (self.min_capacity, self.desired_count) == (0, 0)
-
-    def register_target(self, *, minimum: int) -> None:
-        """Register the worker service for scaling."""
-        self.emulator.client("application-autoscaling").register_scalable_target(
-            ServiceNamespace="ecs",
-            ResourceId=f"service/{CLUSTER}/{SERVICE}",
-            ScalableDimension="ecs:service:DesiredCount",
-            MinCapacity=minimum,
-            MaxCapacity=4,
-        )
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
-        queue_url = emulator.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
-        found = Stage(emulator, queue_url)
-        table_arn = emulator.table(TABLE)
-        _make_bucket(emulator)
-        _make_service(emulator)
-        found.register_target(minimum=0)
-        environment = UploadIntakeEnvironment(
-            home_region=REGION,
-            table_name=TABLE,
-            express_queue_url=queue_url,
-            upload_max_bytes=MAX_BYTES,
-            worker_cluster=CLUSTER,
-            worker_service=SERVICE,
-        )
-        function_arn = emulator.function(
-            FUNCTION,
-            Service.UPLOAD_INTAKE,
-            "upload_intake.handler.handle",
-            [
-                allow(["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"], table_arn),
-                allow(["s3:GetObjectVersion"], f"arn:aws:s3:::{BUCKET}/raw/*"),
-                allow(["s3:ListBucket"], f"arn:aws:s3:::{BUCKET}"),
-                allow(["sqs:SendMessage"], f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}"),
-                allow(
-                    ["application-autoscaling:RegisterScalableTarget"],
-                    f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/*",
-                ),
-                allow(
-                    ["ecs:DescribeServices", "ecs:UpdateService"],
-                    f"arn:aws:ecs:{REGION}:{ACCOUNT}:service/{CLUSTER}/{SERVICE}",
-                ),
-            ],
-            environment=environment.to_variables(),
-        )
-        _make_rule(emulator, function_arn)
+    with running_stage(tmp_path_factory.mktemp("emulator")) as found:
         yield found
-        assert emulator.denied() == [], "the documented grants are enough"
-
-
-def _make_bucket(emulator: Emulator) -> None:
-    s3 = emulator.client("s3")
-    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    s3.put_bucket_notification_configuration(
-        Bucket=BUCKET, NotificationConfiguration={"EventBridgeConfiguration": {}}
-    )
-
-
-def _make_service(emulator: Emulator) -> None:
-    ecs = emulator.client("ecs")
-    ecs.create_cluster(clusterName=CLUSTER)
-    ecs.register_task_definition(
-        family="worker", containerDefinitions=[{"name": "worker", "image": "worker", "memory": 64}]
-    )
-    ecs.create_service(
-        cluster=CLUSTER, serviceName=SERVICE, taskDefinition="worker", desiredCount=0
-    )
-
-
-def _make_rule(emulator: Emulator, function_arn: str) -> None:
-    pattern = {
-        "source": ["aws.s3"],
-        "detail-type": ["Object Created"],
-        "detail": {"bucket": {"name": [BUCKET]}, "object": {"key": [{"prefix": "raw/"}]}},
-    }
-    events = emulator.client("events")
-    rule = events.put_rule(Name="uploads", EventPattern=json.dumps(pattern))
-    emulator.client("lambda").add_permission(
-        FunctionName=FUNCTION,
-        StatementId="events",
-        Action="lambda:InvokeFunction",
-        Principal="events.amazonaws.com",
-        SourceArn=rule["RuleArn"],
-    )
-    events.put_targets(Rule="uploads", Targets=[{"Id": "1", "Arn": function_arn}])
 
 
 def test_an_upload_becomes_a_job_and_wakes_a_worker(stage: Stage) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from media_platform.contract import table
+from media_platform.contract import duplicates, table
 from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.object_keys import RAW_PREFIX
 from media_platform.contract.tracing import TraceContext
+from media_platform.contract.upload import DUE_KIND, UploadSession
 from media_platform.contract.video import Change, Video
 from upload_intake.decision import StoredObject
 from upload_intake.s3_event import UploadedObject
@@ -18,7 +22,7 @@ from upload_intake.s3_event import UploadedObject
 if TYPE_CHECKING:
     from mypy_boto3_application_autoscaling import ApplicationAutoScalingClient
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+    from mypy_boto3_dynamodb.type_defs import QueryInputTypeDef, TransactWriteItemTypeDef
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
@@ -32,6 +36,7 @@ CLIENT_CONFIG = Config(
 
 _LOST_RACES = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
 _NOT_FOUND = 404
+_NO_UPLOAD = "NoSuchUpload"
 
 
 class Videos:
@@ -47,12 +52,12 @@ class Videos:
 
     def read(self, video_id: str) -> Video | None:
         """Return the video as it stands now, or ``None`` if there is none."""
-        answer = self._client.get_item(
-            TableName=self._table_name,
-            Key=table.video_key(video_id).to_wire(),
-            ConsistentRead=True,
-        )
-        return Video.from_item(answer["Item"]) if "Item" in answer else None
+        item = self._item(table.video_key(video_id))
+        return Video.from_item(item) if item else None
+
+    def guards(self, keys: Sequence[table.Key]) -> dict[table.Key, str | None]:
+        """Return the video that each guard of a content names now, ``None`` where there is none."""
+        return {key: duplicates.guarded_video(self._item(key)) for key in keys}
 
     def write(self, change: Change) -> bool:
         """Write a change with its event, both or neither.
@@ -71,6 +76,92 @@ class Videos:
             raise
         return True
 
+    def _item(self, key: table.Key) -> Mapping[str, Any] | None:
+        answer = self._client.get_item(
+            TableName=self._table_name, Key=key.to_wire(), ConsistentRead=True
+        )
+        return answer.get("Item")
+
+
+class LeftWork:
+    """What stands in the indexes of work that is due or under way.
+
+    Args:
+        table_name: The table.
+    """
+
+    def __init__(self, table_name: str) -> None:
+        self._client: DynamoDBClient = boto3.client("dynamodb", config=CLIENT_CONFIG)
+        self._table_name = table_name
+
+    def due_uploads(self, region: str, shard: int, now: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the sessions of one shard that are due, oldest first, as they are stored.
+
+        Args:
+            region: The region.
+            shard: The shard.
+            now: The present time, as ``video.timestamp`` writes it.
+        """
+        yield from self._query(
+            table.DUE, table.due_of_shard(DUE_KIND, region, shard), "#sort <= :bound", now
+        )
+
+    def in_flight(self, region: str, shard: int) -> Iterator[Mapping[str, Any]]:
+        """Yield the videos of one shard that are not finished, as they are stored."""
+        yield from self._query(table.IN_FLIGHT, table.in_flight_of_shard(region, shard))
+
+    def session(self, video_id: str) -> UploadSession | None:
+        """Return the session of a video as it stands now."""
+        answer = self._client.get_item(
+            TableName=self._table_name,
+            Key=table.upload_key(video_id).to_wire(),
+            ConsistentRead=True,
+        )
+        return UploadSession.from_item(answer["Item"]) if "Item" in answer else None
+
+    def end_session(self, video_id: str) -> None:
+        """Delete the session of a video."""
+        self._client.delete_item(
+            TableName=self._table_name, Key=table.upload_key(video_id).to_wire()
+        )
+
+    def has_run(self, video_id: str, run_id: str) -> bool:
+        """Tell whether a worker took a run."""
+        answer = self._client.get_item(
+            TableName=self._table_name,
+            Key=table.run_key(video_id, run_id).to_wire(),
+            ConsistentRead=True,
+            ProjectionExpression=table.PARTITION_KEY,
+        )
+        return "Item" in answer
+
+    def _query(
+        self, index: table.Index, partition: str, condition: str = "", bound: str = ""
+    ) -> Iterator[Mapping[str, Any]]:
+        request: QueryInputTypeDef = {
+            "TableName": self._table_name,
+            "IndexName": index.name,
+            "KeyConditionExpression": "#partition = :partition",
+            "ExpressionAttributeNames": {"#partition": index.partition_key},
+            "ExpressionAttributeValues": {":partition": {"S": partition}},
+        }
+        if condition:
+            request["KeyConditionExpression"] = f"#partition = :partition AND {condition}"
+            request["ExpressionAttributeNames"] = {
+                "#partition": index.partition_key,
+                "#sort": index.sort_key,
+            }
+            request["ExpressionAttributeValues"] = {
+                ":partition": {"S": partition},
+                ":bound": {"S": bound},
+            }
+        while True:
+            answer = self._client.query(**request)
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            request = {**request, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
 
 class Uploads:
     """The raw bucket."""
@@ -82,15 +173,54 @@ class Uploads:
         """Return what S3 knows of this version, or ``None`` if it is gone."""
         try:
             head = self._client.head_object(
-                Bucket=uploaded.bucket, Key=uploaded.key, VersionId=uploaded.version_id
+                Bucket=uploaded.bucket,
+                Key=uploaded.key,
+                VersionId=uploaded.version_id,
+                ChecksumMode="ENABLED",
             )
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == _NOT_FOUND:
                 return None
             raise
         return StoredObject(
-            size_bytes=head["ContentLength"], content_type=head.get("ContentType", "")
+            size_bytes=head["ContentLength"],
+            content_type=head.get("ContentType", ""),
+            checksum_sha256=head.get("ChecksumSHA256"),
         )
+
+    def versions(self, bucket: str, key: str) -> list[str]:
+        """Return the versions of an object, the first one first; delete markers are none."""
+        listed = self._client.list_object_versions(Bucket=bucket, Prefix=key)
+        found = [entry for entry in listed.get("Versions", ()) if entry["Key"] == key]
+        # S3 lists the newest first.
+        return [entry["VersionId"] for entry in reversed(found)]
+
+    def remove(self, bucket: str, key: str) -> int:
+        """Delete every version of an object and its delete markers; return how many."""
+        listed = self._client.list_object_versions(Bucket=bucket, Prefix=key)
+        entries = [*listed.get("Versions", ()), *listed.get("DeleteMarkers", ())]
+        found = [entry["VersionId"] for entry in entries if entry["Key"] == key]
+        for version_id in found:
+            self._client.delete_object(Bucket=bucket, Key=key, VersionId=version_id)
+        return len(found)
+
+    def abort(self, bucket: str, key: str, upload_id: str) -> None:
+        """End an upload in parts without an object; one that is gone already stays so."""
+        try:
+            self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != _NO_UPLOAD:
+                raise
+
+    def unfinished(self, bucket: str, before: datetime) -> Iterator[tuple[str, str]]:
+        """Yield key and id of the uploads in parts that were begun before a time."""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=bucket, Prefix=RAW_PREFIX
+        )
+        for page in pages:
+            for upload in page.get("Uploads", ()):
+                if upload["Initiated"] < before:
+                    yield upload["Key"], upload["UploadId"]
 
 
 class Jobs:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from media_platform.contract.jobs import START, TranscodeJob
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.video import Failure, Video, VideoStatus
 from upload_intake.s3_event import UploadedObject
+
+PATIENCE = timedelta(minutes=5)
+"""Time in which a worker that was woken takes a job, unless all are busy."""
 
 
 class Step(StrEnum):
@@ -30,10 +35,13 @@ class StoredObject:
     Attributes:
         size_bytes: Its size.
         content_type: Its content type.
+        checksum_sha256: Its SHA-256 as S3 computed it, in base64; of an upload in parts the
+            composite ``<base64>-<parts>``; ``None`` if S3 was not asked for it.
     """
 
     size_bytes: int
     content_type: str
+    checksum_sha256: str | None = None
 
 
 def next_step(
@@ -90,28 +98,72 @@ def fault(video: Video, stored: StoredObject, *, max_bytes: int) -> Failure | No
     return None
 
 
+def duplicate(existing: Video) -> Failure:
+    """Return why an upload is refused whose file the tenant has already.
+
+    Args:
+        existing: The video that has the file, and that the uploader may see.
+    """
+    return Failure(
+        code="duplicate",
+        message=f"This file is there already, as the video {existing.video_id}.",
+    )
+
+
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
+def run_to_start(video: Video) -> str | None:
+    """Return the run of a video that no worker took yet, as far as the video itself tells."""
+    if video.status is VideoStatus.UPLOADED:
+        return video.current_run
+    return video.next_run if video.status is VideoStatus.READY else None
+
+
+def sends_again(waiting: timedelta, interval: timedelta) -> bool:
+    """Tell whether the job of a run that nobody took is to be sent again in this turn.
+
+    It may be lost, or stand in a long queue: so it is sent again after 5 minutes, then after 10,
+    20, 40 and so on, which no queue is filled by.
+
+    Args:
+        waiting: Time since the run was asked for.
+        interval: Time between two turns.
+    """
+    if waiting < PATIENCE:
+        return False
+    doublings = math.floor(math.log2(waiting / PATIENCE))
+    boundary: timedelta = PATIENCE * 2**doublings
+    return waiting < boundary + interval
+
+
 def job_of(video: Video, bucket: str) -> TranscodeJob:
-    """Return the job that starts the run of an UPLOADED video; every repeat equals the first.
+    """Return the job that starts the run of a video; every repeat equals the first.
 
     Raises:
-        ValueError: If no version was pinned or no run was begun.
+        ValueError: If no version was pinned or no run is to be started.
     """
-    if video.raw_version_id is None or video.current_run is None:
+    run_id = run_to_start(video)
+    if video.raw_version_id is None or run_id is None:
         raise ValueError(f"video {video.video_id} is {video.status} without a version or a run")
     return TranscodeJob(
         video_id=video.video_id,
-        run_id=video.current_run,
+        run_id=run_id,
         tenant=video.tenant,
         bucket=bucket,
         key=video.raw_key,
         version_id=video.raw_version_id,
         size_bytes=video.size_bytes,
-        queued_at=video.uploaded_at or video.updated_at,
+        queued_at=_asked_at(video),
         part=START,
         profile=video.profile,
         quality=video.quality,
     )
+
+
+def _asked_at(video: Video) -> str:
+    """Return when the run was asked for: with the upload, or with a later change of the video."""
+    if video.status is VideoStatus.UPLOADED and video.uploaded_at:
+        return video.uploaded_at
+    return video.updated_at

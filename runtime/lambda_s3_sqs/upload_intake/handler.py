@@ -10,8 +10,8 @@ Rule: ``{"source": ["aws.s3"], "detail-type": ["Object Created"],
 
 The role needs exactly this, beside writing its own logs:
 
-- the table in this region: ``dynamodb:GetItem``; ``dynamodb:PutItem`` and ``dynamodb:UpdateItem``,
-  as which DynamoDB authorizes the parts of its transaction;
+- the table in this region: ``dynamodb:GetItem``; ``dynamodb:PutItem``, ``dynamodb:UpdateItem`` and
+  ``dynamodb:DeleteItem``, as which DynamoDB authorizes the parts of its transaction;
 - ``<raw bucket>/raw/*``: ``s3:GetObjectVersion``, as which S3 authorizes ``HeadObject`` of a
   version; and on the bucket ``s3:ListBucket``, without which one that is gone looks forbidden;
 - the express queue of transcode jobs: ``sqs:SendMessage``;
@@ -22,7 +22,8 @@ The role needs exactly this, beside writing its own logs:
   ``RegisterScalableTarget`` asks of its caller, too;
 - where the table has a customer managed key, on that key: ``kms:Decrypt``, ``kms:Encrypt``,
   ``kms:GenerateDataKey*``, ``kms:ReEncrypt*``, ``kms:DescribeKey``; where the queue has one, on
-  that key: ``kms:Decrypt`` and ``kms:GenerateDataKey``. Reading the head of an object needs no key.
+  that key: ``kms:Decrypt`` and ``kms:GenerateDataKey``; where the raw bucket has one, on that key:
+  ``kms:Decrypt``, without which S3 keeps the checksum of an object to itself.
 """
 
 from __future__ import annotations

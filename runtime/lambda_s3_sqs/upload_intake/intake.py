@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from dataclasses import dataclass
 from typing import Any
 
+from media_platform.contract import duplicates, table
 from media_platform.contract import video as videos
 from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
+from media_platform.contract.items import TransactItem
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.tracing import TraceContext
-from media_platform.contract.video import Change, Failure, Video, VideoStatus
+from media_platform.contract.upload import end_session
+from media_platform.contract.video import Change, Duplicates, Failure, Video, VideoStatus
 from upload_intake.aws import Jobs, Uploads, Videos, Workers
-from upload_intake.decision import Step, StoredObject, fault, job_of, next_step
+from upload_intake.decision import Step, StoredObject, duplicate, fault, job_of, next_step
 from upload_intake.s3_event import UploadedObject
 
 _LOG = logging.getLogger(__name__)
 
-MAX_DECISIONS = 5
-"""Decisions on one event, each made anew because the video changed; then Lambda retries it."""
+MAX_DECISIONS = 8
+"""Decisions on one event, each made anew because something changed; then Lambda retries it."""
+
+_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
 
 
 class ContendedVideoError(RuntimeError):
@@ -62,7 +70,11 @@ class Intake:
             _LOG.warning("ignored an upload: %s", error, extra={**fields, "outcome": "bad_key"})
             return "bad_key"
         fields |= {"video_id": key.video_id, "tenant": key.tenant}
-        for _ in range(MAX_DECISIONS):
+        for attempt in range(MAX_DECISIONS):
+            if attempt:
+                # All that a tenant uploads meets at what it uses, so the next one steps aside.
+                pause = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2**attempt)
+                time.sleep(pause * random.random())  # noqa: S311
             outcome = self._attempt(key, uploaded, fields)
             if outcome is not None:
                 return outcome
@@ -80,7 +92,7 @@ class Intake:
             video, key=key, uploaded=uploaded, home_region=self.environment.home_region
         )
         if video is not None and step is Step.SEND_AGAIN:
-            self._start(video, uploaded.bucket)
+            self.start(video, uploaded.bucket)
             _LOG.info("sent the job again", extra={**fields, "outcome": "sent_again"})
             return "sent_again"
         if video is None or step is not Step.JUDGE:
@@ -91,25 +103,63 @@ class Intake:
         if stored is None:
             _LOG.warning("the upload is gone", extra={**fields, "outcome": "gone"})
             return "gone"
-        failure = fault(video, stored, max_bytes=self.environment.upload_max_bytes)
-        if failure is None:
-            change = self._accept(video, uploaded, stored)
-        else:
-            change = self._refuse(video, uploaded, failure)
+        change = self._judge(video, uploaded, stored)
         if not self.videos.write(change):
             return None
+        failure = change.video.failure
         if failure is not None:
             fields = {**fields, "outcome": "refused", "code": failure.code}
             _LOG.warning("refused an upload: %s", failure.message, extra=fields)
             return "refused"
-        self._start(change.video, uploaded.bucket)
+        self.start(change.video, uploaded.bucket)
         fields = {**fields, "outcome": "accepted", "run_id": change.video.current_run}
         _LOG.info("accepted an upload", extra=fields)
         return "accepted"
 
-    def _accept(self, video: Video, uploaded: UploadedObject, stored: StoredObject) -> Change:
+    def _judge(self, video: Video, uploaded: UploadedObject, stored: StoredObject) -> Change:
+        """Return the change that an upload leads to; the session of the upload ends with it."""
+        failure = fault(video, stored, max_bytes=self.environment.upload_max_bytes)
+        if failure is not None:
+            return self._refuse(video, uploaded, stored, failure)
+        checksum = stored.checksum_sha256
+        if checksum is None:
+            return self._accept(video, uploaded, stored, [])
+        free, existing = self._same_content(video, checksum)
+        if existing is not None and video.duplicates is Duplicates.REFUSE:
+            return self._refuse(
+                video, uploaded, stored, duplicate(existing), duplicate_of=existing.video_id
+            )
+        guards = duplicates.guard_writes(self.environment.table_name, video, checksum, free)
+        return self._accept(video, uploaded, stored, guards)
+
+    def _same_content(
+        self, video: Video, checksum: str
+    ) -> tuple[dict[table.Key, str | None], Video | None]:
+        """Look for a video with the same content.
+
+        Returns:
+            The guards that stand for none, as they were read; and a video, if there is one.
+        """
+        keys = duplicates.guard_keys(video.tenant, video.owner, checksum, video.size_bytes)
+        free: dict[table.Key, str | None] = {}
+        existing = None
+        for key, video_id in self.videos.guards(keys).items():
+            other = self.videos.read(video_id) if video_id is not None else None
+            if duplicates.stands_for(other, tenant=video.tenant, owner=video.owner):
+                existing = existing or other
+            else:
+                free[key] = video_id
+        return free, existing
+
+    def _accept(
+        self,
+        video: Video,
+        uploaded: UploadedObject,
+        stored: StoredObject,
+        guards: list[TransactItem],
+    ) -> Change:
         run_id = new_id()
-        return videos.change(
+        change = videos.change(
             self.environment.table_name,
             video,
             region=self.environment.home_region,
@@ -123,23 +173,44 @@ class Intake:
             raw_version_id=uploaded.version_id,
             current_run=run_id,
             uploaded_at=videos.timestamp(),
+            checksum_sha256=stored.checksum_sha256,
         )
+        change.writes.extend([self._end_session(video), *guards])
+        return change
 
-    def _refuse(self, video: Video, uploaded: UploadedObject, failure: Failure) -> Change:
-        return videos.change(
+    def _refuse(
+        self,
+        video: Video,
+        uploaded: UploadedObject,
+        stored: StoredObject,
+        failure: Failure,
+        *,
+        duplicate_of: str | None = None,
+    ) -> Change:
+        data = {"code": failure.code, "message": failure.message}
+        if duplicate_of is not None:
+            data["duplicate_of"] = duplicate_of
+        change = videos.change(
             self.environment.table_name,
             video,
             region=self.environment.home_region,
             event_type=EventType.VIDEO_FAILED,
-            event_data={"code": failure.code, "message": failure.message},
+            event_data=data,
             status=VideoStatus.FAILED,
             raw_version_id=uploaded.version_id,
             uploaded_at=videos.timestamp(),
+            checksum_sha256=stored.checksum_sha256,
             failure=failure,
+            duplicate_of=duplicate_of,
         )
+        change.writes.append(self._end_session(video))
+        return change
 
-    def _start(self, video: Video, bucket: str) -> None:
-        """Send the job, then wake a worker.
+    def _end_session(self, video: Video) -> TransactItem:
+        return end_session(self.environment.table_name, video.video_id)
+
+    def start(self, video: Video, bucket: str) -> None:
+        """Send the job that starts the run of a video, then wake a worker.
 
         When waking fails, the error is raised although the job is in the queue: the retry of the
         event wakes again, and the second copy of the job is dropped by the worker. To swallow it

@@ -22,6 +22,7 @@ from media_platform.contract.environment import (
     OutboxRelayEnvironment,
     RunPurgeEnvironment,
     UploadIntakeEnvironment,
+    UploadSweepEnvironment,
     WorkerEnvironment,
 )
 from media_platform.contract.logs import JsonFormatter, log_as_json
@@ -30,6 +31,7 @@ KINDS = [
     ApiEnvironment,
     WorkerEnvironment,
     UploadIntakeEnvironment,
+    UploadSweepEnvironment,
     OutboxRelayEnvironment,
     RunPurgeEnvironment,
 ]

@@ -148,7 +148,9 @@ def test_grants_of_the_api(synth: Synth) -> None:
         "dynamodb:UpdateItem": {"<StoreTable.Arn>"},
         "dynamodb:Query": {f"<StoreTable.Arn>/index/{index.name}" for index in listed},
         "s3:PutObject": {"<StoreRawBucket.Arn>/raw/*"},
-        "s3:ListBucket": {"<StoreMediaBucket.Arn>"},
+        "s3:AbortMultipartUpload": {"<StoreRawBucket.Arn>/raw/*"},
+        "s3:ListMultipartUploadParts": {"<StoreRawBucket.Arn>/raw/*"},
+        "s3:ListBucket": {"<StoreMediaBucket.Arn>", "<StoreRawBucket.Arn>"},
         "s3:GetObject": {"<StoreMediaBucket.Arn>/media/*"},
         "ssm:GetParameter": {
             "arn:aws:ssm:us-east-1:ACCOUNT:parameter/media-platform/test/delivery"
@@ -218,10 +220,10 @@ def test_metrics(stack: cdk.Stack) -> None:
     ("arguments", "message"),
     [
         (
-            {"upload_max": cdk.Size.gibibytes(6)},
+            {"upload_max": cdk.Size.tebibytes(6)},
             (
-                "upload_max in bytes is 6442450944, allowed are 1 to 5368709120; a single PUT "
-                "takes no more (path: Test/Api)"
+                "upload_max in bytes is 6597069766656, allowed are 1 to 5497558138880; an object "
+                "of S3 has no more (path: Test/Api)"
             ),
         ),
         (

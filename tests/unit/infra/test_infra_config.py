@@ -67,6 +67,8 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         ({"worker": {"max_tenant_parts": -1}}, "worker.max_tenant_parts: "),
         ({"worker": {"old_run_seconds": 0}}, "worker.old_run_seconds: "),
         ({"worker": {"purge_interval_minutes": 0}}, "worker.purge_interval_minutes: "),
+        ({"worker": {"sweep_interval_minutes": 0}}, "worker.sweep_interval_minutes: "),
+        ({"api": {"upload_max_mebibytes": 5 * 1024**2 + 1}}, "api.upload_max_mebibytes: "),
         ({"regions": []}, "regions: "),
         ({"account": "12"}, "account: "),
         (

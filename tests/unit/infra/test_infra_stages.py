@@ -33,6 +33,7 @@ from media_platform.contract.environment import (
     OutboxRelayEnvironment,
     RunPurgeEnvironment,
     UploadIntakeEnvironment,
+    UploadSweepEnvironment,
     WorkerEnvironment,
 )
 from media_platform.stacks.config import load_stage
@@ -40,6 +41,7 @@ from media_platform.stacks.config import load_stage
 CONTAINERS: dict[str, type[Environment]] = {"api": ApiEnvironment, "worker": WorkerEnvironment}
 FUNCTIONS: dict[str, type[Environment] | None] = {
     "upload_intake.handler.handle": UploadIntakeEnvironment,
+    "upload_intake.sweep.handle": UploadSweepEnvironment,
     "outbox_relay.handler.handle": OutboxRelayEnvironment,
     "purge.handler.handle": RunPurgeEnvironment,
     "access_token.handler.handle": None,
@@ -165,6 +167,7 @@ def test_ids_of_what_holds_data_never_change(stages: Stages) -> None:
             "TranscodeDeadLetters3EDAD525",
             "TranscodeExpressJobsFA6535B8",
             "TranscodeJobs32644D74",
+            "TranscodeLeftUploadsDeadLetters60361A2A",
             "TranscodeOldRunsDeadLettersFDDB9990",
             "TranscodeOutboxFailuresAC096A7F",
             "TranscodeUploadsDeadLettersE31F1BB6",

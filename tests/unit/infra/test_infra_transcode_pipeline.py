@@ -33,12 +33,12 @@ def variables(made: Template) -> dict[str, str]:
     return {v["Name"]: flat(v["Value"]) for v in container(made)["Environment"]}
 
 
-def schedule(made: Template) -> dict[str, Any]:
-    """Return the one rule that goes by the clock."""
+def schedule(made: Template, construct: str) -> dict[str, Any]:
+    """Return the rule of a construct that goes by the clock."""
     (rule,) = [
         r["Properties"]
-        for r in made.resources("AWS::Events::Rule").values()
-        if "ScheduleExpression" in r["Properties"]
+        for name, r in made.resources("AWS::Events::Rule").items()
+        if "ScheduleExpression" in r["Properties"] and name.startswith(f"Transcode{construct}")
     ]
     return dict(rule)
 
@@ -112,6 +112,7 @@ def test_everything_on(synth: Synth) -> None:
             measure_quality=True,
             old_run_grace=cdk.Duration.hours(2),
             purge_interval=cdk.Duration.minutes(5),
+            sweep_interval=cdk.Duration.minutes(3),
             upload_max=cdk.Size.mebibytes(1),
             idle=cdk.Duration.seconds(7),
             event_retention=cdk.Duration.days(2),
@@ -142,7 +143,9 @@ def test_everything_on(synth: Synth) -> None:
     environments = [f["Properties"]["Environment"]["Variables"] for f in functions]
     assert {e["UPLOAD_MAX_BYTES"] for e in environments if "UPLOAD_MAX_BYTES" in e} == {"1048576"}
     assert {e["RETENTION_DAYS"] for e in environments if "RETENTION_DAYS" in e} == {"2"}
-    assert schedule(made)["ScheduleExpression"] == "rate(5 minutes)"
+    assert schedule(made, "OldRuns")["ScheduleExpression"] == "rate(5 minutes)"
+    assert schedule(made, "LeftUploads")["ScheduleExpression"] == "rate(3 minutes)"
+    assert {e["INTERVAL_MINUTES"] for e in environments if "INTERVAL_MINUTES" in e} == {"3"}
     bucket = made.resources("AWS::S3::Bucket")["TranscodeOutboxFailuresAC096A7F"]
     assert bucket["DeletionPolicy"] == "Delete"
 
@@ -158,7 +161,7 @@ def test_defaults_of_the_worker(synth: Synth) -> None:
     }
     made = synth(pipeline)
     assert expected.items() <= variables(made).items()
-    assert schedule(made)["ScheduleExpression"] == "rate(15 minutes)"
+    assert schedule(made, "OldRuns")["ScheduleExpression"] == "rate(15 minutes)"
 
 
 @pytest.mark.parametrize(("max_workers", "chunks"), [(1, "2"), (3, "3"), (1000, "1000")])
@@ -221,12 +224,25 @@ def test_uploads_under_raw_reach_the_intake(synth: Synth) -> None:
 
 def test_old_runs_are_looked_for_again_and_again(synth: Synth) -> None:
     made = synth(pipeline)
-    rule = schedule(made)
+    rule = schedule(made, "OldRuns")
     assert rule["State"] == "ENABLED"
     (target,) = rule["Targets"]
     assert flat(target["Arn"]) == "<TranscodeOldRunsPurgeFunction.Arn>"
     assert flat(target["DeadLetterConfig"]["Arn"]) == "<TranscodeOldRunsDeadLetters.Arn>"
     assert invocations(made, "TranscodeOldRuns") == (2, "<TranscodeOldRunsDeadLetters.Arn>")
+
+
+def test_what_was_left_is_looked_for_again_and_again(synth: Synth) -> None:
+    made = synth(pipeline)
+    rule = schedule(made, "LeftUploads")
+    assert (rule["State"], rule["ScheduleExpression"]) == ("ENABLED", "rate(5 minutes)")
+    (target,) = rule["Targets"]
+    assert flat(target["Arn"]) == "<TranscodeLeftUploadsSweepFunction.Arn>"
+    assert flat(target["DeadLetterConfig"]["Arn"]) == "<TranscodeLeftUploadsDeadLetters.Arn>"
+    assert invocations(made, "TranscodeLeftUploads") == (
+        0,
+        "<TranscodeLeftUploadsDeadLetters.Arn>",
+    )
 
 
 def test_events_of_this_region_reach_the_relay(synth: Synth) -> None:
@@ -305,6 +321,7 @@ def test_grants_of_the_intake(synth: Synth) -> None:
     service_arn = f"arn:aws:ecs:us-east-1:ACCOUNT:service/<TranscodeCluster>/{name}"
     assert made.grants("TranscodeUploadsIntakeRole") == {
         **{action: {"<TranscodeUploadsIntakeLogs.Arn>"} for action in LOGS},
+        "dynamodb:DeleteItem": {TABLE},
         "dynamodb:GetItem": {TABLE},
         "dynamodb:PutItem": {TABLE},
         "dynamodb:UpdateItem": {TABLE},
@@ -316,6 +333,24 @@ def test_grants_of_the_intake(synth: Synth) -> None:
         "ecs:DescribeServices": {service_arn},
         "ecs:UpdateService": {service_arn},
         "application-autoscaling:RegisterScalableTarget": TARGETS,
+    }
+
+
+def test_grants_of_the_sweep(synth: Synth) -> None:
+    made = synth(pipeline)
+    intake = made.grants("TranscodeUploadsIntakeRole")
+    dead_letters = "<TranscodeLeftUploadsDeadLetters.Arn>"
+    assert made.grants("TranscodeLeftUploadsSweepRole") == {
+        **intake,
+        **{action: {"<TranscodeLeftUploadsSweepLogs.Arn>"} for action in LOGS},
+        "dynamodb:Query": {f"{TABLE}/index/due", f"{TABLE}/index/in-flight"},
+        "s3:ListBucketMultipartUploads": {"<StoreRawBucket.Arn>"},
+        "s3:ListBucketVersions": {"<StoreRawBucket.Arn>"},
+        "s3:AbortMultipartUpload": {"<StoreRawBucket.Arn>/raw/*"},
+        "s3:DeleteObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
+        "sqs:SendMessage": {"<TranscodeExpressJobs.Arn>", dead_letters},
+        "sqs:GetQueueAttributes": {dead_letters},
+        "sqs:GetQueueUrl": {dead_letters},
     }
 
 
@@ -357,7 +392,7 @@ def test_waking_reaches_services_of_ecs_only(synth: Synth) -> None:
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
         if statement["Action"] == "application-autoscaling:RegisterScalableTarget"
     ]
-    assert len(conditions) == 3
+    assert len(conditions) == 4
     for condition in conditions:
         assert condition == {
             "StringEqualsIfExists": {
@@ -425,6 +460,7 @@ def test_every_dead_letter_queue_has_its_alarm(synth: Synth) -> None:
     }
     assert watched == {
         "<TranscodeDeadLetters.QueueName>",
+        "<TranscodeLeftUploadsDeadLetters.QueueName>",
         "<TranscodeOldRunsDeadLetters.QueueName>",
         "<TranscodeUploadsDeadLetters.QueueName>",
     }
@@ -493,10 +529,10 @@ def test_deployed_steps_ask_for_one_number_of_workers(
             ),
         ),
         (
-            {"upload_max": cdk.Size.gibibytes(6)},
+            {"upload_max": cdk.Size.tebibytes(6)},
             (
-                "upload_max in bytes is 6442450944, allowed are 1 to 5368709120; a single PUT "
-                "takes no more (path: Test/Transcode)"
+                "upload_max in bytes is 6597069766656, allowed are 1 to 5497558138880; an object "
+                "of S3 has no more (path: Test/Transcode)"
             ),
         ),
         (
@@ -559,6 +595,13 @@ def test_deployed_steps_ask_for_one_number_of_workers(
             {"purge_interval": cdk.Duration.seconds(90)},
             (
                 "purge_interval in seconds is 90, allowed are multiples of 60; EventBridge counts "
+                "in minutes (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"sweep_interval": cdk.Duration.seconds(90)},
+            (
+                "sweep_interval in seconds is 90, allowed are multiples of 60; EventBridge counts "
                 "in minutes (path: Test/Transcode)"
             ),
         ),

@@ -153,7 +153,24 @@ def test_an_imported_table_is_used_and_not_made(synth: Synth) -> None:
 @pytest.mark.parametrize(
     ("grant", "expected"),
     [
-        ("grant_upload", {"s3:PutObject": {"<StoreRawBucket.Arn>/raw/*"}}),
+        (
+            "grant_upload",
+            {
+                "s3:ListBucket": {"<StoreRawBucket.Arn>"},
+                "s3:AbortMultipartUpload": {"<StoreRawBucket.Arn>/raw/*"},
+                "s3:ListMultipartUploadParts": {"<StoreRawBucket.Arn>/raw/*"},
+                "s3:PutObject": {"<StoreRawBucket.Arn>/raw/*"},
+            },
+        ),
+        (
+            "grant_clear_uploads",
+            {
+                "s3:ListBucketMultipartUploads": {"<StoreRawBucket.Arn>"},
+                "s3:ListBucketVersions": {"<StoreRawBucket.Arn>"},
+                "s3:AbortMultipartUpload": {"<StoreRawBucket.Arn>/raw/*"},
+                "s3:DeleteObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
+            },
+        ),
         (
             "grant_read_uploads",
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,16 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import Profile, Quality, TranscodeJob
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.video import Video, VideoStatus
-from upload_intake.decision import Step, StoredObject, fault, job_of, next_step
+from upload_intake.decision import (
+    PATIENCE,
+    Step,
+    StoredObject,
+    fault,
+    job_of,
+    next_step,
+    run_to_start,
+    sends_again,
+)
 from upload_intake.s3_event import UploadedObject
 
 HOME = "eu-central-1"
@@ -183,3 +193,38 @@ def test_every_repeat_of_a_job_is_equal() -> None:
 def test_there_is_no_job_without_a_version() -> None:
     with pytest.raises(ValueError, match="PENDING without a version or a run"):
         job_of(a_video(), "raw")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (VideoStatus.UPLOADED, "current"),
+        (VideoStatus.READY, "next"),
+        (VideoStatus.PENDING, None),
+        (VideoStatus.PROCESSING, None),
+        (VideoStatus.FAILED, None),
+        (VideoStatus.DELETED, None),
+    ],
+)
+def test_which_run_waits_for_a_worker(status: VideoStatus, expected: str | None) -> None:
+    assert run_to_start(a_video(status=status, current_run="current", next_run="next")) == expected
+
+
+@given(
+    st.timedeltas(min_value=timedelta(minutes=1), max_value=timedelta(hours=1)),
+    st.timedeltas(min_value=timedelta(0), max_value=timedelta(minutes=1)),
+)
+def test_a_job_is_sent_again_in_ever_longer_pauses(interval: timedelta, first: timedelta) -> None:
+    """Turns every ``interval`` for ten days: each doubling of the wait has its own, and no more."""
+    turns = int(timedelta(days=10) / interval)
+    sent = [
+        first + n * interval for n in range(turns) if sends_again(first + n * interval, interval)
+    ]
+    assert sent
+    assert all(waited >= PATIENCE for waited in sent)
+    longest = first + (turns - 1) * interval
+    doublings = 0
+    while PATIENCE * 2 ** (doublings + 1) <= longest:
+        doublings += 1
+    assert len(sent) <= doublings + 1
+    assert longest < 3 * (sent[-1] + interval), "it never stops"

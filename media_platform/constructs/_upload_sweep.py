@@ -1,0 +1,99 @@
+"""What was left of uploads and jobs: a schedule, the Lambda that looks after it, what it may do."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_destinations as destinations
+from constructs import Construct
+
+from media_platform.assets import Service
+from media_platform.constructs._nag import accept_wildcards
+from media_platform.constructs._python_function import python_function
+from media_platform.constructs._queues import dead_letter_queue
+from media_platform.constructs._upload_intake import UploadIntake
+from media_platform.constructs._video_store_base import VideoStoreBase
+from media_platform.contract import table
+from media_platform.contract.environment import UploadSweepEnvironment
+
+_TIMEOUT = cdk.Duration.minutes(5)
+_RETRIES = 0
+"""The next turn is the retry."""
+
+_MAX_EVENT_AGE = cdk.Duration.hours(1)
+
+
+class UploadSweep(Construct):
+    """Finds uploads that nobody finished and runs that no worker took.
+
+    Every region has one, for the videos that are at home there.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        store: Store of this region.
+        intake: What takes uploads in; it does what the intake should have done.
+        interval: Time between two turns, whole minutes.
+
+    Attributes:
+        function: The Lambda function.
+        rule: The EventBridge rule that calls it.
+        dead_letter_queue: Turns after which something was left that could not be looked after.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        store: VideoStoreBase,
+        intake: UploadIntake,
+        interval: cdk.Duration,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        environment = UploadSweepEnvironment(
+            **vars(intake.environment),
+            raw_bucket=store.raw_bucket.bucket_name,
+            interval_minutes=int(interval.to_minutes()),
+        )
+        self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="sweeps of uploads")
+        self.function = python_function(
+            self,
+            "Sweep",
+            service=Service.UPLOAD_INTAKE,
+            handler="upload_intake.sweep.handle",
+            description="Looks after uploads and jobs that were left",
+            timeout=_TIMEOUT,
+            environment=environment.to_variables(),
+        )
+        lambda_.EventInvokeConfig(
+            self,
+            "Retries",
+            function=self.function,
+            retry_attempts=_RETRIES,
+            max_event_age=_MAX_EVENT_AGE,
+            on_failure=destinations.SqsDestination(self.dead_letter_queue),
+        )
+        intake.grant_take_in(self.function, indexes=[table.DUE, table.IN_FLIGHT])
+        store.grant_clear_uploads(self.function)
+        accept_wildcards(
+            self,
+            "It ends any upload; the id of the scalable target is not known to CloudFormation.",
+            store.raw_objects_arn,
+            intake.workers.scalable_targets_arn,
+        )
+        self.rule = events.Rule(
+            self,
+            "Schedule",
+            description="Looks for uploads and jobs that were left",
+            schedule=events.Schedule.rate(interval),
+            targets=[
+                targets.LambdaFunction(
+                    self.function,
+                    dead_letter_queue=self.dead_letter_queue,
+                    max_event_age=_MAX_EVENT_AGE,
+                )
+            ],
+        )
