@@ -27,6 +27,7 @@ def fargate_task(
     construct_id: str,
     *,
     service: Service,
+    name: str | None = None,
     command: Sequence[str],
     environment: Mapping[str, str],
     cpu_units: int,
@@ -41,6 +42,7 @@ def fargate_task(
         scope: Parent.
         construct_id: Id in it.
         service: The service whose image it runs.
+        name: Name of the container and of its log streams. Default: that of the service.
         command: What the container runs.
         environment: The variables of the service, complete.
         cpu_units: 1024 for one virtual CPU.
@@ -69,7 +71,7 @@ def fargate_task(
     )
     container = task.add_container(
         "Container",
-        container_name=service.value,
+        container_name=name or service.value,
         image=ecs.ContainerImage.from_asset(
             str(assets.build_context(service)), platform=ecr_assets.Platform.LINUX_ARM64
         ),
@@ -80,7 +82,7 @@ def fargate_task(
         stop_timeout=stop_timeout,
         # A process with id 1 of its own reaps children and passes signals on.
         linux_parameters=ecs.LinuxParameters(task, "Linux", init_process_enabled=True),
-        logging=ecs.LogDrivers.aws_logs(stream_prefix=service.value, log_group=log_group),
+        logging=ecs.LogDrivers.aws_logs(stream_prefix=name or service.value, log_group=log_group),
         port_mappings=[ecs.PortMapping(container_port=port)] if port is not None else None,
     )
     container.add_mount_points(

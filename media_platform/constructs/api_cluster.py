@@ -8,9 +8,11 @@ import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from constructs import Construct
 
+from media_platform.constructs._admin_service import AdminService
 from media_platform.constructs._api_service import ApiService
 from media_platform.constructs._checks import (
     DEFAULT_STAGE,
@@ -24,11 +26,17 @@ from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
 from media_platform.constructs._video_store_base import VideoStoreBase
+from media_platform.constructs.transcode_pipeline import TranscodePipeline
 from media_platform.contract.delivery import delivery_parameter_name
-from media_platform.contract.environment import API_PORT, ApiEnvironment
+from media_platform.contract.environment import API_PORT, AdminEnvironment, ApiEnvironment
+from media_platform.contract.identity import NOBODY, TENANT_CHARACTERS
+from media_platform.contract.object_keys import is_key_segment
 
 API_PATHS = "/api/*"
 """Paths that belong to the API, at the load balancer as at the edge."""
+
+ADMIN_PATHS = "/api/admin/*"
+"""Paths that belong to the admin service."""
 
 _MAX_EXPIRY = cdk.Duration.days(7)
 """Longest life of a presigned URL (Amazon S3 API, Signature Version 4)."""
@@ -74,6 +82,7 @@ class ApiCluster(Construct):
         cluster: The ECS cluster; transcode workers may share it.
         users: The user pool, or ``None`` where ``token_issuer`` was given.
         token_issuer: Whose tokens are accepted.
+        admin: The admin service, once :meth:`add_admin_service` made it.
         load_balancer: The load balancer.
         listener: Its one listener.
         target_group: The healthy tasks of the API.
@@ -183,7 +192,79 @@ class ApiCluster(Construct):
             "EC23",
         )
         self.listener = self._listen(certificate, cloudfront_prefix_list_id)
-        self.target_group = self._route()
+        self.target_group = self._route("Api", API_PATHS, 10, self.api.service)
+        self.admin: AdminService | None = None
+        self._stage = stage
+        self._store = store
+
+    def add_admin_service(
+        self,
+        *,
+        pipeline: TranscodePipeline,
+        operator_tenant: str | None = None,
+        min_tasks: int = 1,
+        max_tasks: int = 3,
+        cpu_units: int = 256,
+        memory_mebibytes: int = 512,
+    ) -> AdminService:
+        """Add the service behind ``/api/admin/*``, where the users are.
+
+        Args:
+            pipeline: The pipeline whose queues operators look into.
+            operator_tenant: Tenant whose administrators are operators: they see every tenant, set
+                quotas and see jobs. Default: none, so that nobody is one.
+            min_tasks: Fewest tasks. Default 1, since nobody waits for it when it moves.
+            max_tasks: Most tasks. Default 3.
+            cpu_units: 1024 for one virtual CPU. Default 256.
+            memory_mebibytes: Memory of a task. Default 512.
+
+        Raises:
+            ValueError: If the users are elsewhere, there is one already, or an argument cannot be.
+        """
+        if self.users is None:
+            raise reject(
+                self,
+                "add_admin_service is called where token_issuer was given; call it in the region "
+                "of the user pool, whose users it administers",
+            )
+        if self.admin is not None:
+            raise reject(self, "add_admin_service is called twice; one service serves all tenants")
+        if operator_tenant is not None and (
+            not is_key_segment(operator_tenant) or len(operator_tenant) > TENANT_CHARACTERS
+        ):
+            raise reject(
+                self,
+                f"operator_tenant is {operator_tenant!r}, allowed are 1 to {TENANT_CHARACTERS} "
+                "letters, digits, '_', '.', ':' and '-'; name it as the tenant of its users",
+            )
+        self.admin = AdminService(
+            self,
+            "Admin",
+            cluster=self.cluster,
+            store=self._store,
+            users=self.users,
+            pipeline=pipeline,
+            environment=AdminEnvironment(
+                stage=self._stage,
+                home_region=cdk.Stack.of(self).region,
+                table_name=self._store.table.table_name,
+                token_issuer=self.token_issuer.issuer,
+                token_jwks_url=self.token_issuer.jwks_url,
+                token_client_id=self.token_issuer.client_id,
+                user_pool_id=self.users.user_pool.user_pool_id,
+                operator_tenant=NOBODY if operator_tenant is None else operator_tenant,
+                express_queue_url=pipeline.express_queue.queue_url,
+                job_queue_url=pipeline.job_queue.queue_url,
+                dead_letter_queue_url=pipeline.dead_letter_queue.queue_url,
+            ),
+            min_tasks=min_tasks,
+            max_tasks=max_tasks,
+            cpu_units=cpu_units,
+            memory_mebibytes=memory_mebibytes,
+        )
+        # Rules are tried by their numbers: this one comes before that of the API.
+        self._route("Admin", ADMIN_PATHS, 5, self.admin.service)
+        return self.admin
 
     def metric_latency(self) -> cloudwatch.IMetric:
         """Return the time the API takes to answer (seconds, 99th percentile of five minutes)."""
@@ -219,14 +300,16 @@ class ApiCluster(Construct):
         listener.connections.allow_default_port_from(peer, "CloudFront")
         return listener
 
-    def _route(self) -> elbv2.ApplicationTargetGroup:
+    def _route(
+        self, name: str, paths: str, priority: int, service: ecs.FargateService
+    ) -> elbv2.ApplicationTargetGroup:
         return self.listener.add_targets(
-            "Api",
-            priority=10,
-            conditions=[elbv2.ListenerCondition.path_patterns([API_PATHS])],
+            name,
+            priority=priority,
+            conditions=[elbv2.ListenerCondition.path_patterns([paths])],
             port=API_PORT,
             protocol=elbv2.ApplicationProtocol.HTTP,
-            targets=[self.api.service],
+            targets=[service],
             deregistration_delay=cdk.Duration.seconds(30),
             health_check=elbv2.HealthCheck(
                 path="/health/ready",

@@ -19,7 +19,7 @@ from media_platform.constructs._checks import DEFAULT_STAGE, check_stage, reject
 from media_platform.constructs._delivery_documents import DeliveryDocuments
 from media_platform.constructs._nag import accept
 from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
-from media_platform.constructs.api_cluster import API_PATHS
+from media_platform.constructs.api_cluster import ADMIN_PATHS, API_PATHS
 from media_platform.contract.object_keys import MEDIA_PREFIX
 
 SLOTS = ("a", "b")
@@ -57,6 +57,8 @@ class CdnDistribution(Construct):
         media_origins: One for every home region, the primary region first.
         load_balancer: Internal load balancer of the API, reached as a VPC origin.
         api_domain_name: Domain of the API's HTTPS load balancers, instead of ``load_balancer``.
+        admin_domain_name: Domain of the HTTPS load balancer of the admin service, which is in one
+            region. Default: it is asked like the API, which finds it where there is one region.
         domain_name: Own domain of the distribution. Default: the one that CloudFront gives it.
         certificate: Certificate of ``domain_name``, in us-east-1.
         scheme: Scheme of the URLs that clients get. Default ``https``; ``http`` is for planes
@@ -90,6 +92,7 @@ class CdnDistribution(Construct):
         media_origins: Sequence[MediaOrigin],
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
         api_domain_name: str | None = None,
+        admin_domain_name: str | None = None,
         domain_name: str | None = None,
         certificate: acm.ICertificate | None = None,
         scheme: Literal["https", "http"] = "https",
@@ -102,6 +105,12 @@ class CdnDistribution(Construct):
         super().__init__(scope, construct_id)
         active_slot = active_slot or (signing_slots[0] if signing_slots else "")
         check_stage(self, stage)
+        if admin_domain_name is not None and api_domain_name is None:
+            raise reject(
+                self,
+                f"admin_domain_name is {admin_domain_name!r} but api_domain_name is missing; pass "
+                "it only where load balancers are reached by their domains",
+            )
         self._check_origins(media_origins, load_balancer, api_domain_name)
         self._check_domain(domain_name, certificate)
         self._check_slots(signing_slots, active_slot)
@@ -135,7 +144,18 @@ class CdnDistribution(Construct):
             default_behavior=next(iter(media.values())),
             additional_behaviors={
                 **media,
-                API_PATHS: self._api_behavior(load_balancer, api_domain_name, viewers),
+                # The first pattern that matches counts, so the narrower one comes first.
+                **(
+                    {ADMIN_PATHS: _api_behavior(_https_origin(admin_domain_name), viewers)}
+                    if admin_domain_name is not None
+                    else {}
+                ),
+                API_PATHS: _api_behavior(
+                    _vpc_origin(load_balancer)
+                    if load_balancer is not None
+                    else _https_origin(str(api_domain_name)),
+                    viewers,
+                ),
             },
         )
         self._accept_findings(certificate)
@@ -216,32 +236,6 @@ class CdnDistribution(Construct):
             )
             for media in media_origins
         }
-
-    def _api_behavior(
-        self,
-        load_balancer: elbv2.IApplicationLoadBalancer | None,
-        domain_name: str | None,
-        viewers: cloudfront.ViewerProtocolPolicy,
-    ) -> cloudfront.BehaviorOptions:
-        origin: cloudfront.IOrigin
-        if load_balancer is not None:
-            origin = origins.VpcOrigin.with_application_load_balancer(
-                load_balancer, protocol_policy=cloudfront.OriginProtocolPolicy.HTTP_ONLY
-            )
-        else:
-            origin = origins.HttpOrigin(
-                str(domain_name),
-                protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
-                origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
-            )
-        return cloudfront.BehaviorOptions(
-            origin=origin,
-            allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
-            cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
-            # The host of the viewer would not match the certificate of the load balancer.
-            origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
-            viewer_protocol_policy=viewers,
-        )
 
     def _check_origins(
         self,
@@ -330,6 +324,33 @@ class CdnDistribution(Construct):
                 "CloudFront's own domain does not let the viewer's TLS version be set.",
                 "CFR4",
             )
+
+
+def _vpc_origin(load_balancer: elbv2.IApplicationLoadBalancer) -> cloudfront.IOrigin:
+    return origins.VpcOrigin.with_application_load_balancer(
+        load_balancer, protocol_policy=cloudfront.OriginProtocolPolicy.HTTP_ONLY
+    )
+
+
+def _https_origin(domain_name: str) -> cloudfront.IOrigin:
+    return origins.HttpOrigin(
+        domain_name,
+        protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
+        origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
+    )
+
+
+def _api_behavior(
+    origin: cloudfront.IOrigin, viewers: cloudfront.ViewerProtocolPolicy
+) -> cloudfront.BehaviorOptions:
+    return cloudfront.BehaviorOptions(
+        origin=origin,
+        allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+        cache_policy=cloudfront.CachePolicy.CACHING_DISABLED,
+        # The host of the viewer would not match the certificate of the load balancer.
+        origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
+        viewer_protocol_policy=viewers,
+    )
 
 
 def _media_origin(

@@ -25,6 +25,22 @@ class AuditAction(StrEnum):
 
     VIDEO_CREATED = "video.created"
     VIDEO_DELETED = "video.deleted"
+    VIDEO_READ = "video.read"
+    VIDEOS_LISTED = "videos.listed"
+    USERS_LISTED = "users.listed"
+    USER_READ = "user.read"
+    USER_CREATED = "user.created"
+    USER_GROUPS_CHANGED = "user.groups_changed"
+    USER_DISABLED = "user.disabled"
+    USER_ENABLED = "user.enabled"
+    USER_SIGNED_OUT = "user.signed_out"
+    TENANTS_LISTED = "tenants.listed"
+    TENANT_READ = "tenant.read"
+    TENANT_CREATED = "tenant.created"
+    QUOTA_CHANGED = "quota.changed"
+    DEAD_LETTERS_READ = "dead_letters.read"
+    DEAD_LETTER_REDRIVEN = "dead_letter.redriven"
+    AUDIT_READ = "audit.read"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self, get_type_hints
 
 API_PORT = 8080
-"""TCP port on which the API listens, on the network interface of its task."""
+"""TCP port on which API and admin service listen, on the network interface of their tasks."""
 
 LISTEN_ADDRESS = "LISTEN_ADDRESS"
 """Variable with the ``host:port`` to listen on where a task has no interface of its own.
@@ -95,6 +95,38 @@ class ApiEnvironment(Environment):
     upload_max_bytes: int
     upload_expiry_seconds: int
     playback_expiry_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminEnvironment(Environment):
+    """The admin service, a second service of the API's image.
+
+    Attributes:
+        stage: Name of the stage.
+        home_region: Region this service runs in, where the user pool is.
+        table_name: The table.
+        token_issuer: ``iss`` of the access tokens that are accepted.
+        token_jwks_url: Where the keys of the issuer are read.
+        token_client_id: ``client_id`` that access tokens must carry.
+        user_pool_id: The user pool.
+        operator_tenant: Tenant whose administrators are operators of the stage, or
+            ``identity.NOBODY``.
+        express_queue_url: Queue of jobs that start a run.
+        job_queue_url: Queue of the jobs of all further parts.
+        dead_letter_queue_url: Jobs that failed for good.
+    """
+
+    stage: str
+    home_region: str
+    table_name: str
+    token_issuer: str
+    token_jwks_url: str
+    token_client_id: str
+    user_pool_id: str
+    operator_tenant: str
+    express_queue_url: str
+    job_queue_url: str
+    dead_letter_queue_url: str
 
 
 @dataclass(frozen=True, kw_only=True)

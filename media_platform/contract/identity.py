@@ -21,3 +21,9 @@ GROUPS: dict[str, str] = {
     VIEWER_GROUP: "Watches videos",
 }
 """The groups of the user pool, with their descriptions."""
+
+TENANT_CHARACTERS = 64
+"""Longest name of a tenant."""
+
+NOBODY = "(nobody)"
+"""What stands in place of the operators' tenant where a stage has none: no tenant's name."""

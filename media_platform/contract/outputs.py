@@ -28,7 +28,7 @@ class StoreOutput(StrEnum):
 
 
 class MediaOutput(StrEnum):
-    """Outputs of the Media stack; those of the user pool are in its home region only."""
+    """Outputs of the Media stack; those of user pool and admin service are in its region only."""
 
     USER_POOL_ID = "UserPoolId"
     USER_POOL_CLIENT_ID = "UserPoolClientId"
@@ -40,6 +40,7 @@ class MediaOutput(StrEnum):
     TOPIC_ARN = "TopicArn"
     CLUSTER_NAME = "ClusterName"
     API_SERVICE_NAME = "ApiServiceName"
+    ADMIN_SERVICE_NAME = "AdminServiceName"
     WORKER_SERVICE_NAME = "WorkerServiceName"
     LOAD_BALANCER_ARN = "LoadBalancerArn"
 

@@ -37,13 +37,13 @@ TENANT_VIDEOS = Index("tenant-videos", "tenant_key", "video_id")
 """What a tenant shares, newest first; PRIVATE videos stand under a key of their own."""
 
 TENANT_STATUS_VIDEOS = Index("tenant-status-videos", "tenant_status_key", "video_id")
-"""The same by status."""
+"""The same by status; what is not shared, and DELETED videos, stand under keys of their own."""
 
 OWNER_VIDEOS = Index("owner-videos", "owner_key", "video_id")
 """All videos of a user."""
 
 OWNER_STATUS_VIDEOS = Index("owner-status-videos", "owner_status_key", "video_id")
-"""The same by status; the only list in which DELETED videos stand."""
+"""The same by status, DELETED videos, too."""
 
 TAG_VIDEOS = Index("tag-videos", "tag_key", "video_id")
 """Tag items by tenant and tag."""
@@ -164,6 +164,16 @@ def duplicate_guard_key(
     return Key(f"TENANT#{tenant}#SHA256#{checksum}#{size_bytes}", sort_key)
 
 
+def tenant_key(tenant: str) -> Key:
+    """Return the key of a tenant, which stands in :data:`DIRECTORY`."""
+    return Key(f"TENANT#{tenant}", "TENANT")
+
+
+def tenant_admins_key(tenant: str) -> Key:
+    """Return the key of the lease that whoever takes an administrator from a tenant holds."""
+    return Key(f"TENANT#{tenant}", "ADMINS")
+
+
 def quota_key(tenant: str) -> Key:
     """Return the key of what a tenant may use."""
     return Key(f"TENANT#{tenant}", "QUOTA")
@@ -236,6 +246,14 @@ def tenant_status_videos(tenant: str, status: str) -> str:
     return f"TENANT#{tenant}#STATUS#{status}"
 
 
+def tenant_hidden_status_videos(tenant: str, status: str) -> str:
+    """Return the key of :data:`TENANT_STATUS_VIDEOS` for what a tenant does not share.
+
+    Those are PRIVATE videos, and all that are DELETED; administrators alone list them.
+    """
+    return f"TENANT#{tenant}#HIDDEN#STATUS#{status}"
+
+
 def owner_videos(tenant: str, owner: str) -> str:
     """Return the key of :data:`OWNER_VIDEOS`."""
     return f"TENANT#{tenant}#USER#{owner}"
@@ -301,4 +319,9 @@ def due_purges_of_shard(number: int) -> str:
 
 def unpublished(region: str, event_id: str) -> str:
     """Return the key of :data:`UNPUBLISHED`."""
-    return f"UNPUBLISHED#{region}#{shard(event_id)}"
+    return unpublished_of_shard(region, shard(event_id))
+
+
+def unpublished_of_shard(region: str, number: int) -> str:
+    """Return the key of :data:`UNPUBLISHED` under which the events of a shard stand, from 0."""
+    return f"UNPUBLISHED#{region}#{number}"

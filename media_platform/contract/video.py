@@ -247,16 +247,16 @@ class Video:
                 self.tenant, self.owner, status
             )
         }
+        shared = self.visibility is not Visibility.PRIVATE
+        listed = table.tenant_status_videos
+        if self.status is VideoStatus.DELETED or not shared:
+            listed = table.tenant_hidden_status_videos
+        keys[table.TENANT_STATUS_VIDEOS.partition_key] = listed(self.tenant, status)
         if self.status is VideoStatus.DELETED:
             return keys
         keys[table.OWNER_VIDEOS.partition_key] = table.owner_videos(self.tenant, self.owner)
-        if self.visibility is Visibility.PRIVATE:
-            keys[table.TENANT_VIDEOS.partition_key] = table.tenant_private_videos(self.tenant)
-        else:
-            keys[table.TENANT_VIDEOS.partition_key] = table.tenant_videos(self.tenant)
-            keys[table.TENANT_STATUS_VIDEOS.partition_key] = table.tenant_status_videos(
-                self.tenant, status
-            )
+        tenant_list = table.tenant_videos if shared else table.tenant_private_videos
+        keys[table.TENANT_VIDEOS.partition_key] = tenant_list(self.tenant)
         if self.status in IN_FLIGHT_STATUSES or self.next_run is not None:
             keys[table.IN_FLIGHT.partition_key] = table.in_flight(self.home_region, self.video_id)
         return keys

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -14,10 +15,26 @@ from pydantic import (
     model_validator,
 )
 
+from media_platform.contract.identity import TENANT_CHARACTERS
+from media_platform.contract.object_keys import is_key_segment
 from media_platform.contract.run import SEGMENT_SECONDS
+
+
+def _tenant_name(value: str) -> str:
+    if not is_key_segment(value):
+        raise ValueError(
+            f"it is {value!r}, allowed are letters, digits, '_', '.', ':' and '-', the first a "
+            "letter or digit; name it as the tenant of its users"
+        )
+    return value
+
 
 RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
+
+TenantName = Annotated[
+    str, Field(min_length=1, max_length=TENANT_CHARACTERS), AfterValidator(_tenant_name)
+]
 
 
 def _listed(value: Any) -> Any:
@@ -65,7 +82,8 @@ class DomainConfig(_Part):
     """An own domain.
 
     Attributes:
-        name: Domain that clients use; the load balancers get ``origin.`` before it.
+        name: Domain that clients use; the load balancers get ``origin.`` before it,
+            and that of the primary region ``admin.origin.``, too.
         hosted_zone_id: Id of its Route 53 hosted zone.
         hosted_zone_name: Name of that zone.
     """
@@ -90,6 +108,11 @@ class DomainConfig(_Part):
         """Domain of the load balancers, answered by the nearest region."""
         return f"origin.{self.name}"
 
+    @property
+    def admin_origin_name(self) -> str:
+        """Domain of the load balancer of the primary region, where the admin service is."""
+        return f"admin.{self.origin_name}"
+
 
 class ApiConfig(_Part):
     """Size and limits of the video API; units are part of the names."""
@@ -101,6 +124,15 @@ class ApiConfig(_Part):
     upload_max_mebibytes: Annotated[int, Field(ge=1, le=5 * 1024**2)] = 5 * 1024
     upload_expiry_seconds: Annotated[int, Field(ge=1)] = 3600
     playback_expiry_seconds: Annotated[int, Field(ge=60)] = 4 * 3600
+
+
+class AdminConfig(_Part):
+    """Size of the admin service, which runs in the primary region; units are part of the names."""
+
+    min_tasks: Annotated[int, Field(ge=1)] = 1
+    max_tasks: Annotated[int, Field(ge=1)] = 3
+    cpu_units: int = 256
+    memory_mebibytes: int = 512
 
 
 class WorkerConfig(_Part):
@@ -145,6 +177,9 @@ class StageConfig(_Part):
         signing_slots: Key slots that CloudFront trusts. Default ``a``.
         active_slot: Slot that signs. Default ``a``.
         api: The video API.
+        admin: The admin service.
+        operator_tenant: Tenant whose administrators are operators of the stage. Default: none, so
+            that nobody sees the users and videos of another tenant.
         worker: The transcode workers.
         joining: Regions that are deployed for the first time: they get their store and nothing is
             copied to them yet, since S3 refuses a replication rule whose destination does not
@@ -164,6 +199,8 @@ class StageConfig(_Part):
     signing_slots: Annotated[tuple[Literal["a", "b"], ...], Field(min_length=1)] = ("a",)
     active_slot: Literal["a", "b"] = "a"
     api: ApiConfig = ApiConfig()
+    admin: AdminConfig = AdminConfig()
+    operator_tenant: TenantName | None = None
     worker: WorkerConfig = WorkerConfig()
     joining: Annotated[tuple[RegionName, ...], BeforeValidator(_listed)] = ()
 

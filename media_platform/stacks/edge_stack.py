@@ -54,6 +54,7 @@ class EdgeStack(cdk.Stack):
             media_origins=media_origins,
             load_balancer=None if domain else load_balancer,
             api_domain_name=domain.origin_name if domain else None,
+            admin_domain_name=domain.admin_origin_name if domain else None,
             domain_name=domain.name if domain else None,
             certificate=(
                 acm.Certificate(

@@ -48,6 +48,7 @@ class MediaStack(cdk.Stack):
         self._zones = list(region_config.availability_zones)
         upload_max = cdk.Size.mebibytes(config.api.upload_max_mebibytes)
         zone = hosted_zone(self, config.domain) if config.domain else None
+        has_users = token_issuer is None
         self.api = ApiCluster(
             self,
             "Api",
@@ -61,6 +62,9 @@ class MediaStack(cdk.Stack):
                     self,
                     "Certificate",
                     domain_name=config.domain.origin_name,
+                    subject_alternative_names=(
+                        [config.domain.admin_origin_name] if has_users else None
+                    ),
                     validation=acm.CertificateValidation.from_dns(zone),
                 )
                 if config.domain
@@ -101,6 +105,12 @@ class MediaStack(cdk.Stack):
             idle=cdk.Duration.seconds(config.worker.idle_seconds),
             removal_policy=removal_policy(config),
         )
+        if has_users:
+            self.api.add_admin_service(
+                pipeline=self.pipeline,
+                operator_tenant=config.operator_tenant,
+                **config.admin.model_dump(),
+            )
         if config.domain and zone:
             self._name_load_balancer(config.domain, zone)
         self._output()
@@ -111,7 +121,10 @@ class MediaStack(cdk.Stack):
         return self._zones
 
     def _name_load_balancer(self, domain: DomainConfig, zone: route53.IHostedZone) -> None:
-        """Answer the name of the API by the nearest region whose targets are healthy."""
+        """Answer the name of the API by the nearest region whose targets are healthy.
+
+        The admin service is in one region, and has a name of its own there.
+        """
         record = route53.ARecord(
             self,
             "LoadBalancerName",
@@ -126,6 +139,16 @@ class MediaStack(cdk.Stack):
         # The L2 takes this as an object of an interface that only TypeScript can write in a line.
         resource = cast("route53.CfnRecordSet", record.node.default_child)
         resource.add_property_override("AliasTarget.EvaluateTargetHealth", True)
+        if self.api.admin is not None:
+            route53.ARecord(
+                self,
+                "AdminName",
+                zone=zone,
+                record_name=f"{domain.admin_origin_name}.",
+                target=route53.RecordTarget.from_alias(
+                    route53_targets.LoadBalancerTarget(self.api.load_balancer)
+                ),
+            )
 
     def _output(self) -> None:
         values = {
@@ -143,6 +166,8 @@ class MediaStack(cdk.Stack):
             values[MediaOutput.USER_POOL_CLIENT_ID] = self.api.users.client.user_pool_client_id
             values[MediaOutput.TOKEN_ISSUER] = self.api.token_issuer.issuer
             values[MediaOutput.TOKEN_KEYS_URL] = self.api.token_issuer.jwks_url
+        if self.api.admin is not None:
+            values[MediaOutput.ADMIN_SERVICE_NAME] = self.api.admin.service.service_name
         for name, value in values.items():
             cdk.CfnOutput(self, name.value, value=value)
 

@@ -11,6 +11,7 @@ from typing import Any
 import urllib3
 from waiting import eventually
 
+from media_platform.contract.identity import EDITOR_GROUP
 from mediactl.client import MediaClient, Upload
 from mediactl.commands import demo
 
@@ -65,9 +66,11 @@ def send(method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
     return urllib3.request(method, url, retries=False, redirect=False, timeout=60, **options)
 
 
-def sign_in(platform: demo.Platform, name: str, *, tenant: str) -> Person:
+def sign_in(
+    platform: demo.Platform, name: str, *, tenant: str, group: str = EDITOR_GROUP
+) -> Person:
     """Create a user of ``tenant`` and sign in."""
-    token = demo.sign_in(platform, name=name, tenant=tenant)
+    token = demo.sign_in(platform, name=name, tenant=tenant, group=group)
     return Person(MediaClient(platform.edge_url, token), token, platform.edge_url)
 
 

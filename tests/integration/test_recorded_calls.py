@@ -8,20 +8,26 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from journey import sign_in
+from journey import Person, sign_in
 from waiting import eventually
 
 from media_platform.contract import table
+from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import new_id
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import END, Part
+from media_platform.contract.video import timestamp
 from purge.decision import prefix_of
 
 DEPLOYER = "cdk-"
 """Start of the names of the roles of the CDK bootstrap, which are not ours."""
 
+OPERATORS = "operators"
+"""Tenant of the operators of the local stage, as ``cdk.json`` says."""
+
 ACTING_ROLES = (
     "ApiTask",
+    "AdminTask",
     "WorkersTask",
     "Intake",
     "OutboxRelay",
@@ -41,6 +47,7 @@ def test_every_recorded_call_is_allowed_by_its_roles_policies(
     person.client.playback(video_id)
     assert person.request("GET", "/api/videos").status == 200
     assert person.request("DELETE", f"/api/videos/{video_id}").status == 204
+    administer(sign_in(platform, "opal", tenant=OPERATORS, group=ADMIN_GROUP), video_id)
 
     table_name, bucket = outputs["TableName"], outputs["MediaBucket"]
     eventually(lambda: not items_of(plane, table_name, old_run), "the schedule purges the old run")
@@ -96,6 +103,31 @@ def test_what_is_not_granted_is_refused(
     with pytest.raises(ClientError) as refused:
         getattr(client, operation)(**filled)
     assert refused.value.response["Error"]["Code"] in {"AccessDenied", "AccessDeniedException"}
+
+
+def administer(operator: Person, video_id: str) -> None:
+    """Let an operator of the stage use the admin service, which the edge finds by its paths."""
+    email = f"{new_id()}@example.com"
+    made = operator.request("POST", "/api/admin/users", json={"email": email, "invite": False})
+    assert made.status == 201, made.data
+    user = f"/api/admin/users/{made.json()['user']['username']}"
+    calls = [("PUT", f"{user}/groups", {"groups": ["editor"]})]
+    calls += [("POST", f"{user}/{what}", None) for what in ("disable", "enable", "sign-out")]
+    reads = (
+        "users",
+        "tenants",
+        f"tenants/{OPERATORS}",
+        "videos?tenant=acme",
+        f"videos/{video_id}",
+        "jobs",
+        "jobs/dead-letters",
+        f"audit?day={timestamp()[:10]}",
+        "openapi.json",
+    )
+    calls += [("GET", f"/api/admin/{path}", None) for path in reads]
+    for method, path, body in calls:
+        answer = operator.request(method, path, **({"json": body} if body else {}))
+        assert answer.status == 200, (path, answer.data)
 
 
 def replaced_run(plane: Any, outputs: dict[str, str]) -> Purge:

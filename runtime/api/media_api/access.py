@@ -22,7 +22,7 @@ from media_api.tokens import (
     NoTenantError,
     TokenVerifier,
 )
-from media_platform.contract.identity import ADMIN_GROUP, EDITOR_GROUP
+from media_platform.contract.identity import ADMIN_GROUP, EDITOR_GROUP, NOBODY
 
 _KEYS_RETRY_SECONDS = 5
 
@@ -37,12 +37,14 @@ class Rule:
             looked at only if ``takes_token`` says so.
         groups: Groups of which the caller must be in one. Default: any signed-in user.
         takes_token: Whether a token makes a difference; one that is sent has to be valid.
+        operators: Whether the caller must belong to the tenant that operates the stage.
     """
 
     name: str
     needs_token: bool = True
     groups: frozenset[str] = frozenset()
     takes_token: bool = True
+    operators: bool = False
 
 
 ANYONE = Rule("anyone", needs_token=False, takes_token=False)
@@ -59,6 +61,12 @@ MEMBER_OR_PUBLIC = Rule("member-or-public", needs_token=False)
 
 EDITOR = Rule("editor", groups=frozenset({EDITOR_GROUP, ADMIN_GROUP}))
 """Who may add videos."""
+
+ADMIN = Rule("admin", groups=frozenset({ADMIN_GROUP}))
+"""Administrators of a tenant, for what is of their own tenant; operators for that of any."""
+
+OPERATOR = Rule("operator", groups=frozenset({ADMIN_GROUP}), operators=True)
+"""Administrators of the tenant that operates the stage."""
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _RULE = "__access_rule__"
@@ -145,7 +153,19 @@ async def _admit(request: Request, rule: Rule) -> Caller:
             f"this needs the group {allowed}; ask an administrator of the tenant to add the user, "
             "and sign in again",
         )
+    if rule.operators and not is_operator(request, caller):
+        raise Problem(
+            Kind.FORBIDDEN,
+            "this is for operators of the platform: administrators of the tenant that the stage "
+            "names as operator_tenant; ask one of them",
+        )
     return caller
+
+
+def is_operator(request: Request, caller: Caller) -> bool:
+    """Tell whether a caller operates the stage; nobody does in an application that names none."""
+    operator_tenant = getattr(request.app.state, "operator_tenant", NOBODY)
+    return caller.tenant == operator_tenant and caller.is_in(ADMIN_GROUP)
 
 
 def _unauthenticated(detail: str, *, error: str | None = None) -> Problem:

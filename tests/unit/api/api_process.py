@@ -17,7 +17,7 @@ from typing import Any
 import urllib3
 
 from media_platform.contract.delivery import delivery_parameter_name
-from media_platform.contract.environment import ApiEnvironment
+from media_platform.contract.environment import ApiEnvironment, Environment
 from tests.unit.api import api_issuer
 
 ROOT = Path(__file__).parents[3]
@@ -123,7 +123,11 @@ def api_environment(**changes: Any) -> ApiEnvironment:
 
 @contextlib.contextmanager
 def running_api(
-    environment: ApiEnvironment, variables: Mapping[str, str], folder: Path
+    environment: Environment,
+    variables: Mapping[str, str],
+    folder: Path,
+    *,
+    module: str = "media_api",
 ) -> Iterator[Api]:
     """Start the API and stop it in the end.
 
@@ -131,12 +135,13 @@ def running_api(
         environment: Its environment class.
         variables: What its task would get beside it: endpoint and credentials.
         folder: Where its log goes.
+        module: What is started. Default: the API; the admin service has its envelope, too.
     """
     port = free_port()
     log_file = folder / f"api-{port}.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "media_api"],
+            [sys.executable, "-m", module],
             env={
                 **environment.to_variables(),
                 **variables,

@@ -8,9 +8,23 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from media_api import openapi
-from media_api.access import ANYONE, EDITOR, MEMBER, MEMBER_OR_PUBLIC, SIGNED_RUN, Rule, allow
+from media_api.access import (
+    ADMIN,
+    ANYONE,
+    EDITOR,
+    MEMBER,
+    MEMBER_OR_PUBLIC,
+    OPERATOR,
+    SIGNED_RUN,
+    Rule,
+    allow,
+)
+from media_api.admin.app import AdminServices
+from media_api.admin.app import create_app as create_admin_app
 from media_api.app import Services, create_app
 from media_api.openapi import ruled_routes
+from media_platform.contract.identity import ADMIN_GROUP, EDITOR_GROUP
+from tests.unit.api import role_matrix
 
 RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/health/live"): ANYONE,
@@ -26,19 +40,88 @@ RULES: dict[tuple[str, str], Rule] = {
 """What every route demands. Whoever adds a route writes down here who may call it."""
 
 
+ADMIN_RULES: dict[tuple[str, str], Rule] = {
+    ("GET", "/health/live"): ANYONE,
+    ("GET", "/health/ready"): ANYONE,
+    ("GET", "/api/admin/openapi.json"): ANYONE,
+    ("GET", "/api/admin/users"): ADMIN,
+    ("POST", "/api/admin/users"): ADMIN,
+    ("GET", "/api/admin/users/{username}"): ADMIN,
+    ("PUT", "/api/admin/users/{username}/groups"): ADMIN,
+    ("POST", "/api/admin/users/{username}/disable"): ADMIN,
+    ("POST", "/api/admin/users/{username}/enable"): ADMIN,
+    ("POST", "/api/admin/users/{username}/sign-out"): ADMIN,
+    ("GET", "/api/admin/tenants"): OPERATOR,
+    ("POST", "/api/admin/tenants"): OPERATOR,
+    ("GET", "/api/admin/tenants/{tenant}"): ADMIN,
+    ("PUT", "/api/admin/tenants/{tenant}/quota"): OPERATOR,
+    ("GET", "/api/admin/videos"): ADMIN,
+    ("GET", "/api/admin/videos/{video_id}"): ADMIN,
+    ("DELETE", "/api/admin/videos/{video_id}"): ADMIN,
+    ("GET", "/api/admin/jobs"): OPERATOR,
+    ("GET", "/api/admin/jobs/dead-letters"): OPERATOR,
+    ("POST", "/api/admin/jobs/dead-letters/{message_id}/redrive"): OPERATOR,
+    ("GET", "/api/admin/audit"): ADMIN,
+}
+"""The same of the admin service."""
+
+
 @pytest.fixture
 def app() -> FastAPI:
     nothing: Any = None
     return create_app(Services(tokens=nothing, videos=nothing, playback=nothing, lifecycle=nothing))
 
 
-def test_every_route_has_the_rule_that_was_agreed(app: FastAPI) -> None:
-    found = {
+@pytest.fixture
+def admin_app() -> FastAPI:
+    nothing: Any = None
+    return create_admin_app(
+        AdminServices(
+            tokens=nothing,
+            lifecycle=nothing,
+            operator_tenant="operators",
+            users=nothing,
+            tenants=nothing,
+            videos=nothing,
+            jobs=nothing,
+            audit=nothing,
+        )
+    )
+
+
+def rules_of(app: FastAPI) -> dict[tuple[str, str], Rule]:
+    return {
         (method, route.path): route.rule
         for route in ruled_routes(app)
         for method in route.methods or ()
     }
-    assert found == RULES
+
+
+def test_every_route_has_the_rule_that_was_agreed(app: FastAPI, admin_app: FastAPI) -> None:
+    assert rules_of(app) == RULES
+    assert rules_of(admin_app) == ADMIN_RULES
+
+
+def test_every_route_has_a_row_in_the_table_of_roles(app: FastAPI, admin_app: FastAPI) -> None:
+    """The rows are asked for by ``tests/integration/test_api_roles.py``."""
+    assert role_matrix.API.keys() == rules_of(app).keys()
+    assert role_matrix.ADMIN.keys() == rules_of(admin_app).keys()
+
+
+def test_the_table_of_roles_lets_nobody_past_a_rule(app: FastAPI, admin_app: FastAPI) -> None:
+    for table, rules in (
+        (role_matrix.API, rules_of(app)),
+        (role_matrix.ADMIN, rules_of(admin_app)),
+    ):
+        for route, row in table.items():
+            answers, rule = role_matrix.expected(row), rules[route]
+            refused = {caller for caller, status in answers.items() if status in {"401", "403"}}
+            if rule.needs_token:
+                assert (answers["none"], answers["bad"]) == ("401", "401"), route
+            if ADMIN_GROUP in rule.groups and EDITOR_GROUP not in rule.groups:
+                assert {"viewer", "editor"} <= refused, route
+            if rule.operators:
+                assert {"admin", "stranger"} <= refused, route
 
 
 async def handler() -> None:

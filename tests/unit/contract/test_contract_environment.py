@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_platform.contract.environment import (
+    AdminEnvironment,
     ApiEnvironment,
     Environment,
     InvalidEnvironmentError,
@@ -28,6 +29,7 @@ from media_platform.contract.environment import (
 from media_platform.contract.logs import JsonFormatter, log_as_json
 
 KINDS = [
+    AdminEnvironment,
     ApiEnvironment,
     WorkerEnvironment,
     UploadIntakeEnvironment,

@@ -197,6 +197,7 @@ def test_a_video_stands_in_the_lists_where_it_is_looked_for(
     }
     if visibility is Visibility.PRIVATE:
         expected["tenant_key"] = "TENANT#acme#PRIVATE"
+        expected["tenant_status_key"] = f"TENANT#acme#HIDDEN#STATUS#{status}"
     else:
         expected["tenant_key"] = "TENANT#acme"
         expected["tenant_status_key"] = f"TENANT#acme#STATUS#{status}"
@@ -206,11 +207,14 @@ def test_a_video_stands_in_the_lists_where_it_is_looked_for(
 
 
 @pytest.mark.parametrize("visibility", Visibility)
-def test_a_deleted_video_stands_in_the_owners_list_of_deleted_ones_only(
+def test_a_deleted_video_is_listed_as_such_to_its_owner_and_to_administrators(
     visibility: Visibility,
 ) -> None:
     video = a_video(status=VideoStatus.DELETED, visibility=visibility)
-    assert index_keys(video) == {"owner_status_key": "TENANT#acme#USER#ada#STATUS#DELETED"}
+    assert index_keys(video) == {
+        "owner_status_key": "TENANT#acme#USER#ada#STATUS#DELETED",
+        "tenant_status_key": "TENANT#acme#HIDDEN#STATUS#DELETED",
+    }
 
 
 def test_in_flight_are_the_statuses_that_wait_for_a_worker() -> None:

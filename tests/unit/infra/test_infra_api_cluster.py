@@ -11,8 +11,10 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
 from infra_templates import Synth, Template, flat
 
-from media_platform.constructs import ApiCluster, TokenIssuer, VideoStore
+from media_platform.constructs import ApiCluster, TokenIssuer, TranscodePipeline, VideoStore
+from media_platform.constructs._admin_service import AdminService
 from media_platform.contract import identity, table
+from media_platform.contract.environment import AdminEnvironment
 
 CERTIFICATE = "arn:aws:acm:us-east-1:111111111111:certificate/one"
 SECRETS = (
@@ -269,3 +271,194 @@ def test_a_load_balancer_on_the_internet_admits_cloudfront_alone(stack: cdk.Stac
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         api(stack, certificate=certificate(stack))
+
+
+def with_admin(stack: cdk.Stack, **arguments: Any) -> AdminService:
+    store = VideoStore(stack, "Store")
+    cluster = ApiCluster(stack, "Api", stage="test", store=store)
+    pipeline = TranscodePipeline(stack, "Transcode", store=store, cluster=cluster.cluster)
+    return cluster.add_admin_service(pipeline=pipeline, **arguments)
+
+
+def admin_task(made: Template) -> dict[str, Any]:
+    (task,) = [
+        made.content["Resources"][name]["Properties"]
+        for name in made.resources("AWS::ECS::TaskDefinition")
+        if name.startswith("ApiAdminTask")
+    ]
+    return dict(task)
+
+
+def test_the_admin_service_is_another_command_with_a_role_of_its_own(synth: Synth) -> None:
+    made = synth(with_admin)
+    task = admin_task(made)
+    (container,) = task["ContainerDefinitions"]
+    assert container["Command"] == ["python", "-m", "media_api.admin"]
+    assert (task["Cpu"], task["Memory"]) == ("256", "512")
+    written = {v["Name"]: flat(v["Value"]) for v in container["Environment"]}
+    assert written.keys() == AdminEnvironment.variable_names()
+    assert written["USER_POOL_ID"] == "<ApiUsersUserPool>"
+    assert written["OPERATOR_TENANT"] == identity.NOBODY
+    images = [
+        flat(container["Image"])
+        for other in made.resources("AWS::ECS::TaskDefinition").values()
+        for container in other["Properties"]["ContainerDefinitions"]
+        if container["Name"] in {"admin", "api"}
+    ]
+    assert len(images) == 2
+    assert len(set(images)) == 1
+
+
+def test_admin_paths_come_before_those_of_the_api(synth: Synth) -> None:
+    priorities = {}
+    for made in synth(with_admin).resources("AWS::ElasticLoadBalancingV2::ListenerRule").values():
+        (condition,) = made["Properties"]["Conditions"]
+        (path,) = condition["PathPatternConfig"]["Values"]
+        priorities[path] = made["Properties"]["Priority"]
+    assert priorities.keys() == {"/api/admin/*", "/api/*"}
+    assert priorities["/api/admin/*"] < priorities["/api/*"]
+
+
+def test_grants_of_the_admin_service(synth: Synth) -> None:
+    listed = (
+        table.TENANT_VIDEOS,
+        table.TENANT_STATUS_VIDEOS,
+        table.OWNER_VIDEOS,
+        table.OWNER_STATUS_VIDEOS,
+        table.IN_FLIGHT,
+        table.UNPUBLISHED,
+        table.DIRECTORY,
+    )
+    on_table = {"<StoreTable.Arn>"}
+    jobs = {"<TranscodeExpressJobs.Arn>", "<TranscodeJobs.Arn>"}
+    dead = {"<TranscodeDeadLetters.Arn>"}
+    users = (
+        "AdminAddUserToGroup",
+        "AdminCreateUser",
+        "AdminDisableUser",
+        "AdminEnableUser",
+        "AdminGetUser",
+        "AdminListGroupsForUser",
+        "AdminRemoveUserFromGroup",
+        "AdminUserGlobalSignOut",
+        "ListUsers",
+        "ListUsersInGroup",
+    )
+    assert synth(with_admin).grants("ApiAdminTaskTaskRole") == {
+        "dynamodb:BatchGetItem": on_table,
+        "dynamodb:DeleteItem": on_table,
+        "dynamodb:GetItem": on_table,
+        "dynamodb:PutItem": on_table,
+        "dynamodb:UpdateItem": on_table,
+        "dynamodb:Query": on_table | {f"<StoreTable.Arn>/index/{index.name}" for index in listed},
+        **{f"cognito-idp:{action}": {"<ApiUsersUserPool.Arn>"} for action in users},
+        "sqs:GetQueueAttributes": jobs | dead,
+        "sqs:SendMessage": jobs,
+        "sqs:ChangeMessageVisibility": dead,
+        "sqs:DeleteMessage": dead,
+        "sqs:ReceiveMessage": dead,
+    }
+
+
+def test_the_size_of_the_admin_service_and_its_operators_are_arguments(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        with_admin(
+            stack,
+            operator_tenant="operators",
+            min_tasks=2,
+            max_tasks=4,
+            cpu_units=512,
+            memory_mebibytes=1024,
+        )
+
+    made = synth(build)
+    task = admin_task(made)
+    written = {v["Name"]: v["Value"] for v in task["ContainerDefinitions"][0]["Environment"]}
+    assert written["OPERATOR_TENANT"] == "operators"
+    assert (task["Cpu"], task["Memory"]) == ("512", "1024")
+    (scaling,) = [
+        target["Properties"]
+        for name, target in made.resources("AWS::ApplicationAutoScaling::ScalableTarget").items()
+        if name.startswith("ApiAdmin")
+    ]
+    assert (scaling["MinCapacity"], scaling["MaxCapacity"]) == (2, 4)
+
+
+def test_the_admin_service_is_where_the_users_are(stack: cdk.Stack) -> None:
+    store = VideoStore(stack, "Store")
+    cluster = ApiCluster(stack, "Api", stage="test", store=store, token_issuer=ISSUER)
+    pipeline = TranscodePipeline(stack, "Transcode", store=store, cluster=cluster.cluster)
+    message = (
+        "add_admin_service is called where token_issuer was given; call it in the region of the "
+        "user pool, whose users it administers (path: Test/Api)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        cluster.add_admin_service(pipeline=pipeline)
+    assert cluster.admin is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"operator_tenant": "a/b"},
+            (
+                "operator_tenant is 'a/b', allowed are 1 to 64 letters, digits, '_', '.', ':' and "
+                "'-'; name it as the tenant of its users (path: Test/Api)"
+            ),
+        ),
+        (
+            {"min_tasks": 0},
+            (
+                "min_tasks is 0 and max_tasks 3, allowed is 1 <= min_tasks <= max_tasks; leave the "
+                "service out to have none (path: Test/Api/Admin)"
+            ),
+        ),
+    ],
+)
+def test_errors_of_the_admin_service(
+    stack: cdk.Stack, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        with_admin(stack, **arguments)
+
+
+def test_there_is_one_admin_service(stack: cdk.Stack) -> None:
+    store = VideoStore(stack, "Store")
+    cluster = ApiCluster(stack, "Api", stage="test", store=store)
+    pipeline = TranscodePipeline(stack, "Transcode", store=store, cluster=cluster.cluster)
+    cluster.add_admin_service(pipeline=pipeline)
+    with pytest.raises(ValueError, match="called twice; one service serves all tenants"):
+        cluster.add_admin_service(pipeline=pipeline)
+
+
+def test_users_are_made_by_administrators_and_recover_by_e_mail(synth: Synth) -> None:
+    made = synth(api)
+    pool = made.only("AWS::Cognito::UserPool")
+    assert pool["MfaConfiguration"] == "OPTIONAL"
+    assert pool["EnabledMfas"] == ["SOFTWARE_TOKEN_MFA"]
+    assert pool["AccountRecoverySetting"] == {
+        "RecoveryMechanisms": [{"Name": "verified_email", "Priority": 1}]
+    }
+    assert pool["Policies"]["PasswordPolicy"] == {
+        "MinimumLength": 12,
+        "RequireLowercase": True,
+        "RequireNumbers": True,
+        "RequireSymbols": True,
+        "RequireUppercase": True,
+        "TemporaryPasswordValidityDays": 3,
+    }
+    assert pool["UserAttributeUpdateSettings"] == {
+        "AttributesRequireVerificationBeforeUpdate": ["email"]
+    }
+    client = made.only("AWS::Cognito::UserPoolClient")
+    assert client["EnableTokenRevocation"] is True
+    assert client["PreventUserExistenceErrors"] == "ENABLED"
+    assert client["TokenValidityUnits"] == {
+        "AccessToken": "minutes",
+        "IdToken": "minutes",
+        "RefreshToken": "minutes",
+    }
+    validity = [client[f"{kind}TokenValidity"] for kind in ("Access", "Id", "Refresh")]
+    assert validity == [60, 60, 30 * 24 * 60]
+    assert client["AuthSessionValidity"] == 3

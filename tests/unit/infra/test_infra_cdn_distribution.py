@@ -84,6 +84,17 @@ def test_the_api_gets_everything_but_the_host_and_is_not_cached(synth: Synth) ->
     assert reached["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
 
 
+def test_admin_paths_go_to_the_region_of_the_users(synth: Synth) -> None:
+    made = synth(lambda stack: cdn(stack, admin_domain_name="admin.origin.example.com"))
+    config = made.only("AWS::CloudFront::Distribution")["DistributionConfig"]
+    origins = {origin["Id"]: origin["DomainName"] for origin in config["Origins"]}
+    patterns = [behavior["PathPattern"] for behavior in config["CacheBehaviors"]]
+    assert patterns.index("/api/admin/*") < patterns.index("/api/*")
+    reached = {b["PathPattern"]: origins[b["TargetOriginId"]] for b in config["CacheBehaviors"]}
+    assert reached["/api/admin/*"] == "admin.origin.example.com"
+    assert reached["/api/*"] == "origin.example.com"
+
+
 def test_an_internal_load_balancer_is_a_vpc_origin(synth: Synth) -> None:
     made = synth(lambda stack: cdn(stack, api_domain_name=None, load_balancer=balancer(stack)))
     endpoint = made.only("AWS::CloudFront::VpcOrigin")["VpcOriginEndpointConfig"]
@@ -213,6 +224,13 @@ def test_metrics(stack: cdk.Stack) -> None:
             (
                 "media origin of 'us-east-1' has only one of fallback_region and "
                 "fallback_bucket_name; pass both or none"
+            ),
+        ),
+        (
+            {"api_domain_name": None, "admin_domain_name": "admin.origin.example.com"},
+            (
+                "admin_domain_name is 'admin.origin.example.com' but api_domain_name is missing; "
+                "pass it only where load balancers are reached by their domains"
             ),
         ),
         (

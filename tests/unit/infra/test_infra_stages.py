@@ -28,6 +28,7 @@ from syrupy.extensions.json import JSONSnapshotExtension
 
 from media_platform.contract import outputs, table
 from media_platform.contract.environment import (
+    AdminEnvironment,
     ApiEnvironment,
     Environment,
     OutboxRelayEnvironment,
@@ -38,7 +39,11 @@ from media_platform.contract.environment import (
 )
 from media_platform.stacks.config import load_stage
 
-CONTAINERS: dict[str, type[Environment]] = {"api": ApiEnvironment, "worker": WorkerEnvironment}
+CONTAINERS: dict[str, type[Environment]] = {
+    "admin": AdminEnvironment,
+    "api": ApiEnvironment,
+    "worker": WorkerEnvironment,
+}
 FUNCTIONS: dict[str, type[Environment] | None] = {
     "upload_intake.handler.handle": UploadIntakeEnvironment,
     "upload_intake.sweep.handle": UploadSweepEnvironment,
@@ -212,7 +217,13 @@ def test_outputs_are_those_of_the_contract(stages: Stages, stage: str) -> None:
         "Media": {member.value for member in outputs.MediaOutput},
         "Edge": {member.value for member in outputs.EdgeOutput},
     }
-    users = {"UserPoolId", "UserPoolClientId", "TokenIssuer", "TokenKeysUrl"}
+    users = {
+        "UserPoolId",
+        "UserPoolClientId",
+        "TokenIssuer",
+        "TokenKeysUrl",
+        "AdminServiceName",
+    }
     for name, template in stages[stage].items():
         part, _, region = name.partition("-")
         expected = named[part] - (users if region == "eu-west-1" else set())
@@ -338,6 +349,6 @@ def test_images_of_the_templates_are_staged_with_their_sources(stages: Stages) -
     for task in stages["local"]["Media-us-east-1"].resources("AWS::ECS::TaskDefinition").values():
         (container,) = task["Properties"]["ContainerDefinitions"]
         asset = folder / f"asset.{flat(container['Image']).rpartition(':')[2]}"
-        module = container["Command"][-1]
+        module = container["Command"][-1].replace(".", "/")
         for member in ("Dockerfile", "requirements.txt", module, "media_platform/contract"):
             assert (asset / member).exists(), member

@@ -1,0 +1,1 @@
+"""Handlers of the admin service: requests in, answers out, no decisions."""

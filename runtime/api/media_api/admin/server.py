@@ -1,0 +1,67 @@
+"""Runs the admin service until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from media_api.admin.app import AdminServices, create_app
+from media_api.admin.jobs import JobQueues, Jobs
+from media_api.admin.settings import AdminSettings
+from media_api.admin.tenants import Tenants
+from media_api.admin.user_pool import UserPool
+from media_api.admin.users import Users
+from media_api.admin.videos import AdminVideos
+from media_api.audit import AuditTrail
+from media_api.aws import open_services
+from media_api.lifecycle import Lifecycle
+from media_api.server import run
+from media_api.store import VideoTable
+from media_api.tokens import KeySet, TokenVerifier, fetch_with
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+
+async def serve(settings: AdminSettings, spans: TracerProvider | None = None) -> None:
+    """Serve requests until SIGTERM or SIGINT, then finish those in flight.
+
+    Args:
+        settings: The settings.
+        spans: Records spans of requests. Default: nothing does.
+    """
+    environment = settings.environment
+    region, table_name = environment.home_region, environment.table_name
+    async with (
+        open_services(region, "dynamodb", "cognito-idp", "sqs") as (dynamodb, cognito, sqs),
+        aiohttp.ClientSession() as http,
+    ):
+        table = VideoTable(dynamodb, table_name)
+        tenants = Tenants(dynamodb, table_name)
+        lifecycle = Lifecycle(table.ping)
+        services = AdminServices(
+            tokens=TokenVerifier(
+                KeySet(fetch_with(http, environment.token_jwks_url)),
+                issuer=environment.token_issuer,
+                client_id=environment.token_client_id,
+            ),
+            lifecycle=lifecycle,
+            operator_tenant=environment.operator_tenant,
+            users=Users(UserPool(cognito, environment.user_pool_id), tenants),
+            tenants=tenants,
+            videos=AdminVideos(table, region=region),
+            jobs=Jobs(
+                JobQueues(
+                    sqs,
+                    express_url=environment.express_queue_url,
+                    job_url=environment.job_queue_url,
+                    dead_letter_url=environment.dead_letter_queue_url,
+                ),
+                dynamodb,
+                table_name,
+                region=region,
+            ),
+            audit=AuditTrail(dynamodb, table_name),
+        )
+        await run(create_app(services, spans), lifecycle, settings.listening)
