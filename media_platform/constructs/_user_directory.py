@@ -14,7 +14,9 @@ from media_platform.constructs._python_function import python_function
 from media_platform.contract import identity
 
 _PASSWORD_LENGTH = 12
-_TENANT_LENGTH = 64
+
+_INVITATION = cdk.Duration.days(3)
+"""Life of the first password, which lies in a mailbox."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +75,15 @@ class UserDirectory(Construct):
                 require_lowercase=True,
                 require_uppercase=True,
                 require_symbols=True,
+                temp_password_validity=_INVITATION,
             ),
+            # An address that signs in and recovers passwords is proven before it counts.
+            keep_original=cognito.KeepOriginalAttrs(email=True),
             mfa=cognito.Mfa.OPTIONAL,
             mfa_second_factor=cognito.MfaSecondFactor(otp=True, sms=False),
             custom_attributes={
                 identity.TENANT_ATTRIBUTE: cognito.StringAttribute(
-                    min_len=1, max_len=_TENANT_LENGTH, mutable=True
+                    min_len=1, max_len=identity.TENANT_CHARACTERS, mutable=True
                 )
             },
             removal_policy=removal_policy,
@@ -123,6 +128,7 @@ class UserDirectory(Construct):
             generate_secret=False,
             prevent_user_existence_errors=True,
             enable_token_revocation=True,
+            auth_session_validity=cdk.Duration.minutes(3),
             access_token_validity=cdk.Duration.hours(1),
             id_token_validity=cdk.Duration.hours(1),
             refresh_token_validity=cdk.Duration.days(30),

@@ -70,33 +70,36 @@ class Report:
     seconds: dict[str, float]
 
 
-def sign_in(platform: Platform, *, name: str = "demo", tenant: str = "demo") -> str:
+def sign_in(
+    platform: Platform,
+    *,
+    name: str = "demo",
+    tenant: str = "demo",
+    group: str = identity.EDITOR_GROUP,
+) -> str:
     """Create or refresh a user with a random password and return an access token."""
     cognito = new_client(platform.endpoint_url, "cognito-idp", platform.region)
     pool = platform.user_pool_id
-    email = f"{name}@example.com"
     with contextlib.suppress(cognito.exceptions.UsernameExistsException):
         cognito.admin_create_user(
             UserPoolId=pool,
-            Username=email,
+            Username=name,
             MessageAction="SUPPRESS",
             UserAttributes=[
-                {"Name": "email", "Value": email},
+                {"Name": "email", "Value": f"{name}@example.com"},
                 {"Name": "email_verified", "Value": "true"},
                 {"Name": f"custom:{identity.TENANT_ATTRIBUTE}", "Value": tenant},
             ],
         )
-    cognito.admin_add_user_to_group(
-        UserPoolId=pool, Username=email, GroupName=identity.EDITOR_GROUP
-    )
+    cognito.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=group)
     password = f"{secrets.token_urlsafe(18)}aA1!"
     cognito.admin_set_user_password(
-        UserPoolId=pool, Username=email, Password=password, Permanent=True
+        UserPoolId=pool, Username=name, Password=password, Permanent=True
     )
     answer = cognito.initiate_auth(
         ClientId=platform.client_id,
         AuthFlow="USER_PASSWORD_AUTH",
-        AuthParameters={"USERNAME": email, "PASSWORD": password},
+        AuthParameters={"USERNAME": name, "PASSWORD": password},
     )
     return str(answer["AuthenticationResult"]["AccessToken"])
 

@@ -19,8 +19,10 @@ from . import (
     resources_network,
     resources_scaling,
     signed_headers,
+    user_accounts,
     written_attributes,
 )
+from .auth_challenges import Challenges
 from .control import with_control_door
 from .scalable_targets import ScalableTargets
 from .settings import take_settings
@@ -51,6 +53,8 @@ def main() -> None:
     object_tags.install()
     signed_headers.install()
     written_attributes.install()
+    user_accounts.install()
+    Challenges().install()
     resources_delivery.install(settings.edge_authority)
     resources_network.install()
     resources_data.install(settings.emulator_port)
