@@ -107,6 +107,26 @@ def test_a_first_password_is_told_once_where_nobody_is_invited(root: Account) ->
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_a_repeated_creation_makes_one_user(root: Account, eve: Account) -> None:
+    body = {"email": f"{new_id()}@example.com", "invite": False}
+    key = {"Idempotency-Key": new_id()}
+
+    def create(_: int) -> Any:
+        return root.call("POST", "/users", body=body, headers=key)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = [*pool.map(create, range(4)), create(4)]
+    assert {answer.status for answer in answers} == {201}, [a.content for a in answers]
+    assert len({answer.json["user"]["username"] for answer in answers}) == 1
+    assert [a.json["temporary_password"] is None for a in answers].count(False) == 1
+    assert [a.headers.get("Idempotency-Replayed") for a in answers].count(None) == 1
+    other = {**body, "email": f"{new_id()}@example.com"}
+    answer = root.call("POST", "/users", body=other, headers=key)
+    assert problem(answer) == (422, "idempotency-key-reused")
+    assert problem(eve.call("POST", "/users", body=body, headers=key)) == (409, "user-exists")
+    assert actions(root, "&action=user.created") == ["user.created"]
+
+
 def test_an_address_is_that_of_one_user(root: Account, eve: Account) -> None:
     body = {"email": f"{new_id()}@example.com"}
     assert root.call("POST", "/users", body=body).status == 201

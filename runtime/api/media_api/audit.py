@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from botocore.exceptions import ClientError
 from fastapi import Request
 
 from media_api import cursors
@@ -19,8 +20,9 @@ from media_api.access import caller_of
 from media_api.logs import audit_log
 from media_api.tokens import Caller
 from media_platform.contract import table
-from media_platform.contract.audit import AuditAction, AuditEntry
+from media_platform.contract.audit import AuditAction, AuditEntry, audit_write
 from media_platform.contract.ids import new_id
+from media_platform.contract.items import TransactItem
 from media_platform.contract.tracing import TraceContext
 from media_platform.contract.video import timestamp
 
@@ -96,6 +98,10 @@ class AuditPage:
     next_cursor: str | None
 
 
+class NotWrittenError(Exception):
+    """A condition of what was to be written with an entry does not hold."""
+
+
 class AuditTrail:
     """The entries of all tenants, for administrators.
 
@@ -110,9 +116,27 @@ class AuditTrail:
         self._client = client
         self._table_name = table_name
 
-    async def put(self, entry: AuditEntry) -> None:
-        """Write the entry of what changes nothing: that other people's data was read."""
-        await self._client.put_item(TableName=self._table_name, Item=entry.to_item())
+    async def put(self, entry: AuditEntry, *more: TransactItem) -> None:
+        """Write the entry of what changes nothing here: a read, or a change of another service.
+
+        Args:
+            entry: The entry.
+            *more: What is written with it, or neither is.
+
+        Raises:
+            NotWrittenError: If a condition of ``more`` does not hold.
+        """
+        put = audit_write(self._table_name, entry)
+        try:
+            if more:
+                await self._client.transact_write_items(TransactItems=[put, *more])
+            else:
+                await self._client.put_item(**put["Put"])
+        except ClientError as error:
+            reasons = error.response.get("CancellationReasons", [])
+            if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
+                raise NotWrittenError from error
+            raise
         log_entry(entry)
 
     async def entries(

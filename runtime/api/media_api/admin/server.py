@@ -15,6 +15,7 @@ from media_api.admin.users import Users
 from media_api.admin.videos import AdminVideos
 from media_api.audit import AuditTrail
 from media_api.aws import open_services
+from media_api.idempotency import Idempotency
 from media_api.lifecycle import Lifecycle
 from media_api.server import run
 from media_api.store import VideoTable
@@ -39,6 +40,7 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
     ):
         table = VideoTable(dynamodb, table_name)
         tenants = Tenants(dynamodb, table_name)
+        audit = AuditTrail(dynamodb, table_name)
         lifecycle = Lifecycle(table.ping)
         services = AdminServices(
             tokens=TokenVerifier(
@@ -48,7 +50,12 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
             ),
             lifecycle=lifecycle,
             operator_tenant=environment.operator_tenant,
-            users=Users(UserPool(cognito, environment.user_pool_id), tenants),
+            users=Users(
+                UserPool(cognito, environment.user_pool_id),
+                tenants,
+                audit,
+                Idempotency(dynamodb, table_name),
+            ),
             tenants=tenants,
             videos=AdminVideos(table, region=region),
             jobs=Jobs(
@@ -62,6 +69,6 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
                 table_name,
                 region=region,
             ),
-            audit=AuditTrail(dynamodb, table_name),
+            audit=audit,
         )
         await run(create_app(services, spans), lifecycle, settings.listening)

@@ -21,7 +21,10 @@ from media_api.admin.user_pool import (
     UserExistsError,
     UserPool,
 )
+from media_api.audit import AuditTrail, Cause, NotWrittenError
+from media_api.idempotency import Done, Idempotency, KeyedRequest
 from media_api.problems import Kind, Problem, invalid
+from media_platform.contract.audit import AuditAction
 from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import new_id
 
@@ -63,10 +66,12 @@ class Invitation:
     Attributes:
         member: The user.
         temporary_password: Its first password, if nobody else is told.
+        replayed: Whether an earlier request with the same key began it.
     """
 
     member: Member
     temporary_password: str | None
+    replayed: bool
 
 
 class Users:
@@ -75,11 +80,17 @@ class Users:
     Args:
         pool: The user pool.
         tenants: The tenants, which keep the lease under which administrators are taken away.
+        audit: Who did what.
+        idempotency: Knows what requests with a key did.
     """
 
-    def __init__(self, pool: UserPool, tenants: Tenants) -> None:
+    def __init__(
+        self, pool: UserPool, tenants: Tenants, audit: AuditTrail, idempotency: Idempotency
+    ) -> None:
         self._pool = pool
         self._tenants = tenants
+        self._audit = audit
+        self._idempotency = idempotency
 
     async def list(
         self, tenant: str, *, limit: int, cursor: str | None, find: tuple[Find, str] | None
@@ -131,43 +142,79 @@ class Users:
 
     async def create(
         self,
+        cause: Cause,
         tenant: str,
         *,
         email: str,
         name: str | None,
         groups: Iterable[str],
         invite: bool,
+        keyed: KeyedRequest | None,
     ) -> Invitation:
         """Create a user.
 
+        Its name in the pool is chosen and recorded before the pool is asked, so that a repeat
+        finishes what the first request began, and makes no second user.
+
         Args:
+            cause: The request.
             tenant: Its tenant.
             email: Its e-mail address, by which it signs in.
             name: What people call it, if known.
             groups: Its groups.
             invite: Whether the pool sends it its first password.
+            keyed: The request, if it has an ``Idempotency-Key``.
 
         Raises:
             Problem: If there is a user with the address, or the pool refuses it.
         """
+        username, replayed = await self._name_for(cause, tenant, keyed)
         password = None if invite else f"{secrets.token_urlsafe(_PASSWORD_BYTES)}aA1!"
         await self._tenants.note(tenant)
         try:
-            # A name that means nothing: people sign in by their address, which may change.
             user = await self._pool.create(
-                new_id(), tenant=tenant, email=email, name=name, temporary_password=password
+                username, tenant=tenant, email=email, name=name, temporary_password=password
             )
         except UserExistsError:
+            # Either a request with the same key was faster, or the address is taken.
+            user, password = await self._made_meanwhile(username, email), None
+        except RefusedUserError as error:
+            raise invalid("body", f"{error}; correct it") from None
+        wanted = frozenset(groups)
+        await self._pool.add_to_groups(user.username, wanted)
+        return Invitation(Member(user, wanted), password, replayed)
+
+    async def _name_for(
+        self, cause: Cause, tenant: str, keyed: KeyedRequest | None
+    ) -> tuple[str, bool]:
+        """Return the name of the user that a request makes, and whether an earlier one chose it.
+
+        It means nothing: people sign in by their address, which may change.
+        """
+        done = await self._idempotency.done_by(keyed)
+        if done is not None:
+            return done.reference, True
+        username = new_id()
+        record = self._idempotency.record(keyed, Done(reference=username, status=201))
+        entry = cause.entry(AuditAction.USER_CREATED, tenant=tenant, subject=username)
+        try:
+            await self._audit.put(entry, *record)
+        except NotWrittenError:
+            done = await self._idempotency.done_by(keyed)
+            if done is None:
+                raise
+            return done.reference, True
+        return username, False
+
+    async def _made_meanwhile(self, username: str, email: str) -> User:
+        try:
+            return await self._pool.get(username)
+        except UnknownUserError:
             raise Problem(
                 Kind.USER_EXISTS,
                 f"there is a user with the address {email} already; enable it or change its "
                 "groups, or take another address",
             ) from None
-        except RefusedUserError as error:
-            raise invalid("body", f"{error}; correct it") from None
-        wanted = frozenset(groups)
-        await self._pool.add_to_groups(user.username, wanted)
-        return Invitation(Member(user, wanted), password)
 
     async def put_groups(self, scope: Scope, username: str, groups: Iterable[str]) -> Member:
         """Let a user be in exactly ``groups`` of the platform.

@@ -19,6 +19,7 @@ from media_api.admin.scope import scope_of
 from media_api.admin.user_pool import Find
 from media_api.admin.users import Member, Users
 from media_api.audit import AuditTrail, cause_of
+from media_api.idempotency import REPLAYED, Keyed
 from media_api.openapi import problems
 from media_api.problems import Kind, invalid
 from media_platform.contract.audit import AuditAction
@@ -60,21 +61,28 @@ async def list_users(request: Request, query: Annotated[UserQuery, Query()]) -> 
     operation_id="createUser",
     status_code=201,
     response_model=InvitedBody,
-    responses=problems(*_BODY_PROBLEMS, Kind.USER_EXISTS),
+    responses=problems(*_BODY_PROBLEMS, Kind.USER_EXISTS, Kind.KEY_REUSED),
 )
 @allow(ADMIN)
-async def create_user(request: Request, new: NewUser) -> Response:
+async def create_user(request: Request, new: NewUser, keyed: Keyed) -> Response:
     """Create a user; Cognito sends it a first password, which it changes when it signs in."""
-    tenant = scope_of(request).tenant(new.tenant)
-    await _note(request, AuditAction.USER_CREATED, tenant, new.email)
     made = await _users(request).create(
-        tenant, email=new.email, name=new.name, groups=new.groups, invite=new.invite
+        cause_of(request),
+        scope_of(request).tenant(new.tenant),
+        email=new.email,
+        name=new.name,
+        groups=new.groups,
+        invite=new.invite,
+        keyed=keyed,
     )
     body = InvitedBody(user=_body(made.member), temporary_password=made.temporary_password)
     return Response(
         body.model_dump_json(),
         status_code=201,
-        headers={"Location": f"/api/admin/users/{made.member.user.username}"},
+        headers={
+            "Location": f"/api/admin/users/{made.member.user.username}",
+            **(REPLAYED if made.replayed else {}),
+        },
         media_type=_JSON,
     )
 
