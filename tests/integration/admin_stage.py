@@ -23,6 +23,7 @@ from media_platform.contract.ids import new_id
 from tests.unit.api.api_process import Answer, Api, running_api
 
 OPERATORS = "operators"
+ADMIN_ROLE = "admin"
 
 DOCUMENTED_INDEXES = (
     table.TENANT_VIDEOS,
@@ -155,7 +156,9 @@ def running_admin_stage(folder: Path) -> Iterator[AdminStage]:
     """
     with running_stage(folder) as stage:
         environment = _make_environment(stage)
-        credentials = task_credentials(stage.emulator, "admin", documented_permissions(environment))
+        credentials = task_credentials(
+            stage.emulator, ADMIN_ROLE, documented_permissions(environment)
+        )
         with running_api(environment, credentials, folder, module="media_api.admin") as admin:
             yield AdminStage(stage, admin, environment)
 

@@ -7,7 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from admin_stage import OPERATORS, Account, AdminStage, running_admin_stage
+from admin_stage import (
+    ADMIN_ROLE,
+    OPERATORS,
+    Account,
+    AdminStage,
+    documented_permissions,
+    running_admin_stage,
+)
 from api_stage import Person
 from emulator import OTHER_REGION
 from waiting import eventually
@@ -18,6 +25,7 @@ from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
 from media_platform.contract.tracing import TRACEPARENT, TraceContext
 from media_platform.contract.usage import usage_update
 from media_platform.contract.video import Failure, VideoStatus, timestamp
+from mediactl.local.recorded_calls import read_calls
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +33,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminStage]:
     with running_admin_stage(tmp_path_factory.mktemp("admin")) as stage:
         yield stage
         assert stage.emulator.denied() == []
+        calls = read_calls(stage.emulator.calls_file)
+        used = {call.action for call in calls if call.role == ADMIN_ROLE}
+        granted = {
+            action
+            for statement in documented_permissions(stage.environment)
+            for action in statement["Action"]
+        }
+        assert used == granted
 
 
 @pytest.fixture
@@ -380,10 +396,19 @@ def test_videos_of_another_tenant_are_for_operators(
         assert problem(eve.call("GET", f"/videos?cursor={cursor}")) == (400, "invalid-cursor")
 
 
+def test_progress_is_that_of_the_current_run(stage: AdminStage, ada: Person, root: Account) -> None:
+    video_id = ada.new_video(visibility="PRIVATE")
+    keys = stage.stage.start_run(video_id, progress=40)
+    (found,) = listed(root, "/videos", "videos", limit=50)
+    assert (found["progress"], found["current_run"]) == (40, keys.run_id)
+    assert root.get(f"/videos/{video_id}") == found
+
+
 def test_a_video_is_deleted_once_whoever_owns_it(
     stage: AdminStage, ada: Person, root: Account
 ) -> None:
     video_id = ada.new_video(visibility="PRIVATE")
+    stage.stage.change(video_id, tags=("harbour", "night"))
     for _ in range(2):
         assert root.call("DELETE", f"/videos/{video_id}").status == 204
     video = stage.stage.video(video_id)

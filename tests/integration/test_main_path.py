@@ -13,7 +13,7 @@ from journey import Person, send, sign_in
 from waiting import eventually
 
 from media_platform.contract import table
-from media_platform.contract.environment import ApiEnvironment, WorkerEnvironment
+from media_platform.contract.environment import AdminEnvironment, ApiEnvironment, WorkerEnvironment
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent
 from media_platform.contract.items import from_item
 from media_platform.contract.object_keys import RawKey
@@ -34,6 +34,7 @@ BY_THE_IMAGE = {"LANG", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 LOCALLY = {"AWS_ENDPOINT_URL", "TMPDIR"}
 INJECTED = {
     "media_api": BY_ECS | BY_THE_IMAGE | LOCALLY | {"LISTEN_ADDRESS"},
+    "media_api.admin": BY_ECS | BY_THE_IMAGE | LOCALLY | {"LISTEN_ADDRESS"},
     "media_worker": BY_ECS | BY_THE_IMAGE | LOCALLY,
 }
 """What a process finds beside the environment of its task definition, and nothing else."""
@@ -185,6 +186,7 @@ def test_services_run_with_the_environment_of_their_deployed_task_definitions(
     ecs = plane.client("ecs")
     for module, output, contract in (
         ("media_api", "ApiServiceName", ApiEnvironment),
+        ("media_api.admin", "AdminServiceName", AdminEnvironment),
         ("media_worker", "WorkerServiceName", WorkerEnvironment),
     ):
         (service,) = ecs.describe_services(
