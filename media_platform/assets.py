@@ -31,6 +31,7 @@ class Service(StrEnum):
     API = "api"
     WORKER = "worker"
     UPLOAD_INTAKE = "lambda_s3_sqs"
+    CONTENT_SCAN = "lambda_scan"
     OUTBOX_RELAY = "lambda_outbox"
     RUN_PURGE = "lambda_purge"
     ACCESS_TOKEN = "lambda_token"  # noqa: S105  the name of a folder

@@ -1,6 +1,7 @@
 """The constructs of a private video platform, to deploy as they are or in an app of your own."""
 
 from media_platform.constructs._replication import ReplicationTarget
+from media_platform.constructs._scanning import Scanner
 from media_platform.constructs._user_directory import TokenIssuer
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs.api_cluster import ApiCluster
@@ -15,6 +16,7 @@ __all__ = [
     "MediaOrigin",
     "MultiRegionReplica",
     "ReplicationTarget",
+    "Scanner",
     "TokenIssuer",
     "TranscodePipeline",
     "VideoStore",

@@ -22,6 +22,7 @@ from media_platform.constructs._worker_service import WorkerService
 from media_platform.contract import table
 from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.object_keys import RAW_PREFIX
+from media_platform.contract.scanning import scanners_to_json
 
 _TIMEOUT = cdk.Duration.seconds(60)
 _RETRIES = 2
@@ -67,6 +68,7 @@ class UploadIntake(Construct):
             upload_max_bytes=upload_max_bytes,
             worker_cluster=workers.cluster.cluster_name,
             worker_service=workers.service_name,
+            scanners=scanners_to_json({}),
         )
         self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="upload events")
         self.function = python_function(

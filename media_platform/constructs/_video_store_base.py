@@ -78,6 +78,10 @@ class VideoStoreBase(Construct):
             [self.raw_objects_arn],
         )
 
+    def grant_quarantine(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` tag versions of uploads, by which what was refused is kept from all."""
+        return _grant(grantee, ["s3:PutObjectVersionTagging"], [self.raw_objects_arn])
+
     def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` write objects under ``media/``, with their tags, also in parts.
 

@@ -43,6 +43,7 @@ class MultiRegionReplica(Construct):
         upload_origins: As for :class:`VideoStore`.
         archive_after: As for :class:`VideoStore`.
         noncurrent_expiry: As for :class:`VideoStore`.
+        quarantine_role_arns: As for :class:`VideoStore`.
         removal_policy: What happens to data when it leaves the template. Default ``RETAIN``.
 
     Raises:
@@ -69,6 +70,7 @@ class MultiRegionReplica(Construct):
         upload_origins: Sequence[str] | None = None,
         archive_after: cdk.Duration | None = None,
         noncurrent_expiry: cdk.Duration | None = None,
+        quarantine_role_arns: Sequence[str] | None = None,
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -87,6 +89,7 @@ class MultiRegionReplica(Construct):
             upload_origins=upload_origins,
             archive_after=archive_after,
             noncurrent_expiry=noncurrent_expiry,
+            quarantine_role_arns=quarantine_role_arns,
             removal_policy=removal_policy,
             replicate_to=replicate_to,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -23,6 +23,7 @@ from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._queues import dead_letter_queue, job_queue
 from media_platform.constructs._run_purge import RunPurge
+from media_platform.constructs._scanning import Scanner, Scanning
 from media_platform.constructs._upload_intake import UploadIntake
 from media_platform.constructs._upload_sweep import UploadSweep
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -77,6 +78,8 @@ class TranscodePipeline(Construct):
         upload_max: Largest upload, up to the 5 TiB of an object. Default 5 GiB.
         sweep_interval: Time between two looks for uploads and jobs that were left, whole minutes,
             up to a day. Default 5 minutes.
+        scan_content: Whether every upload must pass the built-in scanner, which looks at container
+            and codecs before a worker does. Default ``True``.
         idle: Time without a job after which workers go. Default 5 minutes.
         event_retention: Time that published events stay in the table, whole days. Default 30 days.
         removal_policy: What happens to kept failures of the relay. Default ``RETAIN``.
@@ -122,11 +125,13 @@ class TranscodePipeline(Construct):
         purge_interval: cdk.Duration | None = None,
         upload_max: cdk.Size | None = None,
         sweep_interval: cdk.Duration | None = None,
+        scan_content: bool = True,
         idle: cdk.Duration | None = None,
         event_retention: cdk.Duration | None = None,
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
+        self._store = store
         visibility_timeout = visibility_timeout or cdk.Duration.minutes(2)
         max_duration = max_duration or cdk.Duration.hours(4)
         chunk_duration = chunk_duration or cdk.Duration.seconds(16)
@@ -205,6 +210,9 @@ class TranscodePipeline(Construct):
             removal_policy=removal_policy or cdk.RemovalPolicy.RETAIN,
         )
         self.topic = self.relay.topic
+        self._scanning: Scanning | None = None
+        if scan_content:
+            self._scan().add_content_scanner()
         self.purge = RunPurge(self, "OldRuns", store=store, interval=purge_interval)
 
     def subscribe_queue(
@@ -220,6 +228,40 @@ class TranscodePipeline(Construct):
             event_types: Events that it gets. Default: all.
         """
         return self.relay.subscribe_queue(queue, event_types=event_types)
+
+    def add_scanner(self, name: str, *, visibility_timeout: cdk.Duration | None = None) -> Scanner:
+        """Add a scanner that somebody else runs: every upload must pass it, too.
+
+        A video stays UPLOADED until all scanners let it pass, so run the scanner before, or with,
+        the deployment that adds it. Whoever runs it gets its rights by ``grant_scan``.
+
+        Args:
+            name: Its name: 1 to 32 lower-case letters, digits and hyphens.
+            visibility_timeout: Time after which a request that nobody holds on to is seen again.
+                Default 5 minutes.
+
+        Raises:
+            ValueError: If there is one of that name, or it is no proper name.
+        """
+        return self._scan().add(f"Scanner-{name}", name, visibility_timeout=visibility_timeout)
+
+    @property
+    def scanners(self) -> Mapping[str, Scanner]:
+        """The scanners by name."""
+        return self._scanning.scanners if self._scanning is not None else {}
+
+    def _scan(self) -> Scanning:
+        """Return what takes verdicts; a pipeline without scanners has none."""
+        if self._scanning is None:
+            self._scanning = Scanning(
+                self,
+                "Scanning",
+                store=self._store,
+                asking=[self.intake.function, self.sweep.function],
+                express_queue=self.express_queue,
+                workers=self.workers,
+            )
+        return self._scanning
 
     def metric_backlog(self) -> cloudwatch.IMetric:
         """Return the jobs of both queues that wait or are worked on (count, largest a minute)."""

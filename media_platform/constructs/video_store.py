@@ -20,6 +20,7 @@ from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table as table_contract
 from media_platform.contract.object_keys import MEDIA_PREFIX, RAW_PREFIX
+from media_platform.contract.scanning import QUARANTINE_TAG, QUARANTINE_VALUE
 
 
 class VideoStore(VideoStoreBase):
@@ -44,6 +45,8 @@ class VideoStore(VideoStoreBase):
         archive_after: Age at which uploads move to Glacier Instant Retrieval, whole days.
             Default 30 days; they are read again only when a video is transcoded anew.
         noncurrent_expiry: Age at which replaced and deleted versions vanish. Default 30 days.
+        quarantine_role_arns: Roles that may read and release uploads that a scanner refused.
+            Default: none, so that nobody can; deleting them needs no reading.
         point_in_time_recovery: Whether the table can be restored to any second of the last 35
             days. Default ``True``.
         removal_policy: What happens to data when it leaves the template. Default ``RETAIN``.
@@ -72,6 +75,7 @@ class VideoStore(VideoStoreBase):
         upload_origins: Sequence[str] | None = None,
         archive_after: cdk.Duration | None = None,
         noncurrent_expiry: cdk.Duration | None = None,
+        quarantine_role_arns: Sequence[str] | None = None,
         point_in_time_recovery: bool = True,
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
@@ -139,6 +143,7 @@ class VideoStore(VideoStoreBase):
         )
         _tell_event_bridge(raw)
         self.raw_bucket = raw
+        self._keep_quarantine(raw, list(quarantine_role_arns or ()))
         self.media_bucket = private_bucket(
             self,
             "MediaBucket",
@@ -224,6 +229,45 @@ class VideoStore(VideoStoreBase):
                     principals=principals,
                     resources=["*"],
                     conditions=conditions,
+                )
+            )
+
+    def _keep_quarantine(self, raw: s3.Bucket, role_arns: list[str]) -> None:
+        """Deny reading, and releasing, of versions that carry the tag of the quarantine.
+
+        A denial holds against every grant, also of administrators and of URLs that were signed
+        before. Tagging a version again as it is stays allowed, since that is how a repeat looks.
+
+        Source: Amazon S3 User Guide, "Tagging and access control policies".
+        """
+        tagged = {f"s3:ExistingObjectTag/{QUARANTINE_TAG}": QUARANTINE_VALUE}
+        kept = {f"s3:RequestObjectTag/{QUARANTINE_TAG}": QUARANTINE_VALUE}
+        others = {"ArnNotEquals": {"aws:PrincipalArn": role_arns}} if role_arns else {}
+        for sid, actions, conditions in (
+            (
+                "QuarantineIsNotRead",
+                ["s3:GetObject", "s3:GetObjectVersion"],
+                {"StringEquals": tagged},
+            ),
+            (
+                "QuarantineIsNotUntagged",
+                ["s3:DeleteObjectTagging", "s3:DeleteObjectVersionTagging"],
+                {"StringEquals": tagged},
+            ),
+            (
+                "QuarantineIsNotReleased",
+                ["s3:PutObjectTagging", "s3:PutObjectVersionTagging"],
+                {"StringEquals": tagged, "StringNotEquals": kept},
+            ),
+        ):
+            raw.add_to_resource_policy(
+                iam.PolicyStatement(
+                    sid=sid,
+                    effect=iam.Effect.DENY,
+                    actions=actions,
+                    principals=[iam.AnyPrincipal()],
+                    resources=[self.raw_objects_arn],
+                    conditions={**conditions, **others},
                 )
             )
 

@@ -188,6 +188,7 @@ class UploadIntakeEnvironment(Environment):
         upload_max_bytes: Largest object that is accepted.
         worker_cluster: ECS cluster of the worker service.
         worker_service: Name of the worker service, woken when it stands at zero.
+        scanners: The scanners that a file must pass, as ``scanning.scanners_to_json`` writes them.
     """
 
     home_region: str
@@ -196,6 +197,30 @@ class UploadIntakeEnvironment(Environment):
     upload_max_bytes: int
     worker_cluster: str
     worker_service: str
+    scanners: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanVerdictsEnvironment(Environment):
+    """The Lambda that takes the verdicts of scanners in (also ``runtime/lambda_s3_sqs``).
+
+    Attributes:
+        home_region: Region it runs in; verdicts on videos of other home regions are ignored.
+        table_name: The table.
+        raw_bucket: Bucket of the files that are judged.
+        express_queue_url: Queue of jobs that start a run.
+        worker_cluster: ECS cluster of the worker service.
+        worker_service: Name of the worker service, woken when it stands at zero.
+        scanners: The scanners that a file must pass, as ``scanning.scanners_to_json`` writes them.
+    """
+
+    home_region: str
+    table_name: str
+    raw_bucket: str
+    express_queue_url: str
+    worker_cluster: str
+    worker_service: str
+    scanners: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,6 +161,21 @@ class WorkerConfig(_Part):
     sweep_interval_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 5
 
 
+RoleArn = Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:role/.+$")]
+
+
+class ScanningConfig(_Part):
+    """What every upload must pass before it is transcoded.
+
+    Attributes:
+        content: Whether the built-in scanner looks at container and codecs. Default ``True``.
+        quarantine_roles: Roles that may read and release what was refused. Default: none.
+    """
+
+    content: bool = True
+    quarantine_roles: tuple[RoleArn, ...] = ()
+
+
 class StageConfig(_Part):
     """A stage.
 
@@ -181,6 +196,7 @@ class StageConfig(_Part):
         operator_tenant: Tenant whose administrators are operators of the stage. Default: none, so
             that nobody sees the users and videos of another tenant.
         worker: The transcode workers.
+        scanning: What uploads must pass before.
         joining: Regions that are deployed for the first time: they get their store and nothing is
             copied to them yet, since S3 refuses a replication rule whose destination does not
             exist and DynamoDB a replica whose key does not. Default: none. Once they are there,
@@ -202,6 +218,7 @@ class StageConfig(_Part):
     admin: AdminConfig = AdminConfig()
     operator_tenant: TenantName | None = None
     worker: WorkerConfig = WorkerConfig()
+    scanning: ScanningConfig = ScanningConfig()
     joining: Annotated[tuple[RegionName, ...], BeforeValidator(_listed)] = ()
 
     @property

@@ -102,6 +102,7 @@ class MediaStack(cdk.Stack):
             purge_interval=cdk.Duration.minutes(config.worker.purge_interval_minutes),
             sweep_interval=cdk.Duration.minutes(config.worker.sweep_interval_minutes),
             upload_max=upload_max,
+            scan_content=config.scanning.content,
             idle=cdk.Duration.seconds(config.worker.idle_seconds),
             removal_policy=removal_policy(config),
         )

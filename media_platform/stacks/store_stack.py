@@ -50,6 +50,7 @@ class StoreStack(cdk.Stack):
             raw_bucket_name=primary.raw_bucket_name if primary else None,
             media_bucket_name=primary.media_bucket_name if primary else None,
             encryption_key=key,
+            quarantine_role_arns=config.scanning.quarantine_roles,
             removal_policy=removal_policy(config),
             replicate_to=[store_names(config, region.name) for region in copies],
             replica_table_regions=[region.name for region in copies],
@@ -96,6 +97,7 @@ class ReplicaStoreStack(cdk.Stack):
                 for region in config.members
                 if region.name != self.region
             ],
+            quarantine_role_arns=config.scanning.quarantine_roles,
             removal_policy=removal_policy(config),
         ).store
         self.store.grant_distributions_read()

@@ -6,9 +6,9 @@ Each function has a role that may do exactly what its module documents.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,12 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.items import WireItem, from_item
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RawKey
+from media_platform.contract.scanning import ScannerQueues, scanners_to_json
 from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Video
-from upload_intake.aws import Jobs, LeftWork, Uploads, Videos, Workers
+from upload_intake.aws import LeftWork, Uploads
 from upload_intake.intake import Intake
+from upload_intake.onward import Onward
 from upload_intake.sweeper import Sweeper
 
 FUNCTION = "intake"
@@ -54,6 +56,7 @@ class Stage:
 
     emulator: Emulator
     queue_url: str
+    scanners: Mapping[str, ScannerQueues] = field(default_factory=dict)
 
     def create(self, **changes: Any) -> Video:
         """Create a video that waits for its upload."""
@@ -127,15 +130,12 @@ class Stage:
             "AWS_SECRET_ACCESS_KEY": "test",
         }.items():
             monkeypatch.setenv(name, value)
-        environment = sweep_environment(self.queue_url)
+        environment = sweep_environment(self.queue_url, self.scanners)
+        onward = Onward.connect(environment)
         return Sweeper(
             environment=environment,
             intake=Intake(
-                environment=environment,
-                videos=Videos(TABLE),
-                uploads=Uploads(),
-                jobs=Jobs(self.queue_url),
-                workers=Workers(cluster=CLUSTER, service=SERVICE),
+                environment=environment, videos=onward.videos, uploads=Uploads(), onward=onward
             ),
             left=LeftWork(TABLE),
         )
@@ -253,7 +253,19 @@ class Stage:
         )
 
 
-def intake_environment(queue_url: str) -> UploadIntakeEnvironment:
+def requests_queue(scanner: str) -> str:
+    """Return the name of the queue that a scanner reads."""
+    return f"{scanner}-requests"
+
+
+def verdicts_queue(scanner: str) -> str:
+    """Return the name of the queue that a scanner answers into."""
+    return f"{scanner}-verdicts"
+
+
+def intake_environment(
+    queue_url: str, scanners: Mapping[str, ScannerQueues]
+) -> UploadIntakeEnvironment:
     """Return the variables of the intake."""
     return UploadIntakeEnvironment(
         home_region=REGION,
@@ -262,46 +274,61 @@ def intake_environment(queue_url: str) -> UploadIntakeEnvironment:
         upload_max_bytes=MAX_BYTES,
         worker_cluster=CLUSTER,
         worker_service=SERVICE,
+        scanners=scanners_to_json(scanners),
     )
 
 
-def sweep_environment(queue_url: str) -> UploadSweepEnvironment:
+def sweep_environment(
+    queue_url: str, scanners: Mapping[str, ScannerQueues]
+) -> UploadSweepEnvironment:
     """Return the variables of the sweep."""
     return UploadSweepEnvironment(
-        **vars(intake_environment(queue_url)),
+        **vars(intake_environment(queue_url, scanners)),
         raw_bucket=BUCKET,
         interval_minutes=INTERVAL_MINUTES,
     )
 
 
 @contextmanager
-def running_stage(folder: Path) -> Iterator[Stage]:
+def running_stage(folder: Path, *, scanners: Sequence[str] = ()) -> Iterator[Stage]:
     """Start an emulator with the functions and what they touch.
 
     Args:
         folder: Empty folder for its state and its log.
+        scanners: Names of the scanners that are asked; their queues are there, and nobody else.
     """
     with running_emulator(folder) as emulator:
-        queue_url = emulator.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
-        found = Stage(emulator, queue_url)
+        sqs = emulator.client("sqs")
+        queue_url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+        found = Stage(
+            emulator,
+            queue_url,
+            {
+                name: ScannerQueues(
+                    requests_url=sqs.create_queue(QueueName=requests_queue(name))["QueueUrl"],
+                    verdicts_url=sqs.create_queue(QueueName=verdicts_queue(name))["QueueUrl"],
+                )
+                for name in scanners
+            },
+        )
         table_arn = emulator.table(TABLE)
         _make_bucket(emulator)
         _make_service(emulator)
         found.register_target(minimum=0)
-        environment = intake_environment(queue_url)
+        environment = intake_environment(queue_url, found.scanners)
         function_arn = emulator.function(
             FUNCTION,
             Service.UPLOAD_INTAKE,
             "upload_intake.handler.handle",
-            _intake_permissions(table_arn),
+            _intake_permissions(table_arn, scanners),
             environment=environment.to_variables(),
         )
         emulator.function(
             SWEEP,
             Service.UPLOAD_INTAKE,
             "upload_intake.sweep.handle",
-            [*_intake_permissions(table_arn), *_sweep_permissions(table_arn)],
-            environment=sweep_environment(queue_url).to_variables(),
+            [*_intake_permissions(table_arn, scanners), *_sweep_permissions(table_arn)],
+            environment=sweep_environment(queue_url, found.scanners).to_variables(),
             timeout_seconds=300,
         )
         _make_rule(emulator, function_arn)
@@ -309,7 +336,7 @@ def running_stage(folder: Path) -> Iterator[Stage]:
         assert emulator.denied() == [], "the documented grants are enough"
 
 
-def _intake_permissions(table_arn: str) -> Sequence[Statement]:
+def _intake_permissions(table_arn: str, scanners: Sequence[str]) -> Sequence[Statement]:
     """Return what ``upload_intake.handler`` documents."""
     return [
         allow(
@@ -323,7 +350,13 @@ def _intake_permissions(table_arn: str) -> Sequence[Statement]:
         ),
         allow(["s3:GetObjectVersion"], f"arn:aws:s3:::{BUCKET}/raw/*"),
         allow(["s3:ListBucket"], f"arn:aws:s3:::{BUCKET}"),
-        allow(["sqs:SendMessage"], f"arn:aws:sqs:{REGION}:{ACCOUNT}:{QUEUE}"),
+        allow(
+            ["sqs:SendMessage"],
+            *(
+                f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+                for name in (QUEUE, *(requests_queue(scanner) for scanner in scanners))
+            ),
+        ),
         allow(
             ["application-autoscaling:RegisterScalableTarget"],
             f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/*",

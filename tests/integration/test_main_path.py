@@ -136,7 +136,7 @@ def test_an_event_delivered_three_times_makes_one_result(
     (intake,) = [
         f["FunctionName"]
         for f in functions.list_functions()["Functions"]
-        if f["Handler"].startswith("upload_intake.")
+        if f["Handler"] == "upload_intake.handler.handle"
     ]
 
     def deliver(_: int) -> Any:

@@ -30,6 +30,8 @@ ACTING_ROLES = (
     "AdminTask",
     "WorkersTask",
     "Intake",
+    "ScanningContent",
+    "ScanningVerdicts",
     "OutboxRelay",
     "OldRunsPurge",
     "KeyMaker",

@@ -33,6 +33,7 @@ from media_platform.contract import metrics, table
 from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.run import END, SOUND
+from media_platform.contract.scanning import scanners_to_json
 from media_platform.contract.tracing import TraceContext
 from media_platform.contract.video import Video, VideoStatus
 from tests.unit.api.api_issuer import serving_issuer
@@ -185,6 +186,7 @@ def deploy_intake(emulator: Emulator, stage: Stage) -> None:
         upload_max_bytes=10_000_000,
         worker_cluster="workers",
         worker_service="worker",
+        scanners=scanners_to_json({}),
     )
     account = f"{REGION}:{ACCOUNT}"
     emulator.function(
@@ -193,7 +195,12 @@ def deploy_intake(emulator: Emulator, stage: Stage) -> None:
         "upload_intake.handler.handle",
         [
             allow(
-                ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
+                [
+                    "dynamodb:DeleteItem",
+                    "dynamodb:GetItem",
+                    "dynamodb:PutItem",
+                    "dynamodb:UpdateItem",
+                ],
                 f"arn:aws:dynamodb:{account}:table/{TABLE}",
             ),
             allow(["s3:GetObjectVersion"], f"arn:aws:s3:::{RAW}/raw/*"),

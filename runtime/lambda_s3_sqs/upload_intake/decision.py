@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from media_platform.contract.jobs import START, TranscodeJob
 from media_platform.contract.object_keys import RawKey
-from media_platform.contract.video import Failure, Video, VideoStatus
+from media_platform.contract.scanning import ScannerQueues, ScanRequest
+from media_platform.contract.video import Failure, Video, VideoStatus, timestamp
 from upload_intake.s3_event import UploadedObject
 
 PATIENCE = timedelta(minutes=5)
@@ -167,3 +168,26 @@ def _asked_at(video: Video) -> str:
     if video.status is VideoStatus.UPLOADED and video.uploaded_at:
         return video.uploaded_at
     return video.updated_at
+
+
+def request_of(video: Video, bucket: str, scanner: str, queues: ScannerQueues) -> ScanRequest:
+    """Return what a scanner is asked about an UPLOADED video.
+
+    Raises:
+        ValueError: If no version was pinned or no run was begun.
+    """
+    if video.raw_version_id is None or video.current_run is None:
+        raise ValueError(f"video {video.video_id} is {video.status} without a version or a run")
+    return ScanRequest(
+        video_id=video.video_id,
+        run_id=video.current_run,
+        tenant=video.tenant,
+        scanner=scanner,
+        bucket=bucket,
+        key=video.raw_key,
+        version_id=video.raw_version_id,
+        size_bytes=video.size_bytes,
+        content_type=video.content_type,
+        sent_at=timestamp(),
+        answer_to=queues.verdicts_url,
+    )

@@ -14,7 +14,8 @@ The role needs exactly this, beside writing its own logs:
   ``dynamodb:DeleteItem``, as which DynamoDB authorizes the parts of its transaction;
 - ``<raw bucket>/raw/*``: ``s3:GetObjectVersion``, as which S3 authorizes ``HeadObject`` of a
   version; and on the bucket ``s3:ListBucket``, without which one that is gone looks forbidden;
-- the express queue of transcode jobs: ``sqs:SendMessage``;
+- the express queue of transcode jobs, and where there are scanners the queue of each with its
+  requests: ``sqs:SendMessage``;
 - ``arn:<partition>:application-autoscaling:<region>:<account>:scalable-target/*`` (ids of targets
   are random): ``application-autoscaling:RegisterScalableTarget``, narrowed to the namespace
   ``ecs`` and the dimension ``ecs:service:DesiredCount``;
@@ -35,8 +36,9 @@ from typing import Any
 
 from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.logs import log_as_json
-from upload_intake.aws import Jobs, Uploads, Videos, Workers
+from upload_intake.aws import Uploads
 from upload_intake.intake import Intake
+from upload_intake.onward import Onward
 from upload_intake.s3_event import UploadedObject
 
 
@@ -59,10 +61,5 @@ def _intake() -> Intake:
     """Read the environment and make the clients once, at the cold start."""
     log_as_json()
     environment = UploadIntakeEnvironment.from_variables(os.environ)
-    return Intake(
-        environment=environment,
-        videos=Videos(environment.table_name),
-        uploads=Uploads(),
-        jobs=Jobs(environment.express_queue_url),
-        workers=Workers(cluster=environment.worker_cluster, service=environment.worker_service),
-    )
+    onward = Onward.connect(environment)
+    return Intake(environment=environment, videos=onward.videos, uploads=Uploads(), onward=onward)

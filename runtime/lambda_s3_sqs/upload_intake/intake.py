@@ -1,4 +1,4 @@
-"""The way of one upload: look, judge, write, send, wake."""
+"""The way of one upload: look, judge, write, and take it on."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from media_platform.contract.object_keys import RawKey
 from media_platform.contract.tracing import TraceContext
 from media_platform.contract.upload import end_session
 from media_platform.contract.video import Change, Duplicates, Failure, Video, VideoStatus
-from upload_intake.aws import Jobs, Uploads, Videos, Workers
-from upload_intake.decision import Step, StoredObject, duplicate, fault, job_of, next_step
+from upload_intake.aws import Uploads, Videos
+from upload_intake.decision import Step, StoredObject, duplicate, fault, next_step
+from upload_intake.onward import Next, Onward
 from upload_intake.s3_event import UploadedObject
 
 _LOG = logging.getLogger(__name__)
@@ -43,21 +44,20 @@ class Intake:
         environment: Settings of the function.
         videos: The table.
         uploads: The raw bucket.
-        jobs: The express queue.
-        workers: The worker service.
+        onward: Takes on what was taken in: to the scanners, or to the workers.
     """
 
     environment: UploadIntakeEnvironment
     videos: Videos
     uploads: Uploads
-    jobs: Jobs
-    workers: Workers
+    onward: Onward
 
     def take(self, uploaded: UploadedObject) -> str:
         """Take one upload in; may be called any number of times with the same one.
 
         Returns:
-            What was done: ``accepted``, ``sent_again``, ``refused``, or why nothing was.
+            What was done: ``accepted``, ``sent_again`` (the requests to the scanners, or the job),
+            ``refused``, or why nothing was.
 
         Raises:
             ContendedVideoError: If the video changed at every attempt.
@@ -92,9 +92,7 @@ class Intake:
             video, key=key, uploaded=uploaded, home_region=self.environment.home_region
         )
         if video is not None and step is Step.SEND_AGAIN:
-            self.start(video, uploaded.bucket)
-            _LOG.info("sent the job again", extra={**fields, "outcome": "sent_again"})
-            return "sent_again"
+            return self._go_on(video, uploaded, fields, "sent_again")
         if video is None or step is not Step.JUDGE:
             _LOG.info("ignored an upload", extra={**fields, "outcome": step.value})
             return step.value
@@ -111,10 +109,18 @@ class Intake:
             fields = {**fields, "outcome": "refused", "code": failure.code}
             _LOG.warning("refused an upload: %s", failure.message, extra=fields)
             return "refused"
-        self.start(change.video, uploaded.bucket)
-        fields = {**fields, "outcome": "accepted", "run_id": change.video.current_run}
-        _LOG.info("accepted an upload", extra=fields)
-        return "accepted"
+        fields["run_id"] = change.video.current_run
+        return self._go_on(change.video, uploaded, fields, "accepted")
+
+    def _go_on(
+        self, video: Video, uploaded: UploadedObject, fields: dict[str, Any], outcome: str
+    ) -> str | None:
+        """Take an UPLOADED video on; ``None`` if it changed meanwhile."""
+        done = self.onward.go_on(video, uploaded.bucket)
+        if done is Next.CHANGED:
+            return None
+        _LOG.info("took an upload in", extra={**fields, "outcome": outcome, "next": done.value})
+        return outcome
 
     def _judge(self, video: Video, uploaded: UploadedObject, stored: StoredObject) -> Change:
         """Return the change that an upload leads to; the session of the upload ends with it."""
@@ -174,6 +180,7 @@ class Intake:
             current_run=run_id,
             uploaded_at=videos.timestamp(),
             checksum_sha256=stored.checksum_sha256,
+            scan=self.onward.first_scan,
         )
         change.writes.extend([self._end_session(video), *guards])
         return change
@@ -202,19 +209,11 @@ class Intake:
             checksum_sha256=stored.checksum_sha256,
             failure=failure,
             duplicate_of=duplicate_of,
+            # It was not judged by a scanner, should somebody want it transcoded all the same.
+            scan=self.onward.first_scan,
         )
         change.writes.append(self._end_session(video))
         return change
 
     def _end_session(self, video: Video) -> TransactItem:
         return end_session(self.environment.table_name, video.video_id)
-
-    def start(self, video: Video, bucket: str) -> None:
-        """Send the job that starts the run of a video, then wake a worker.
-
-        When waking fails, the error is raised although the job is in the queue: the retry of the
-        event wakes again, and the second copy of the job is dropped by the worker. To swallow it
-        would leave the job lying until somebody else's upload wakes the service.
-        """
-        self.jobs.send(job_of(video, bucket), TraceContext.parse(video.traceparent))
-        self.workers.wake()

@@ -11,7 +11,8 @@ Each region looks after the videos that are at home there:
   it; else the upload is ended and the video FAILED. What arrived for a video that no longer waits
   is deleted;
 - uploads in parts that belong to no video, because whoever began them died before he wrote it;
-- runs that were asked for and that no worker took: their job is sent again.
+- runs that were asked for and that no worker took: their job is sent again, or while their file
+  waits for its scan, the requests to the scanners that did not answer.
 
 The role needs what that of ``upload_intake.handler`` does, and exactly this beside it:
 
@@ -29,8 +30,9 @@ from typing import Protocol
 
 from media_platform.contract.environment import UploadSweepEnvironment
 from media_platform.contract.logs import log_as_json
-from upload_intake.aws import Jobs, LeftWork, Uploads, Videos, Workers
+from upload_intake.aws import LeftWork, Uploads
 from upload_intake.intake import Intake
+from upload_intake.onward import Onward
 from upload_intake.sweeper import Sweeper
 
 KEPT_BACK_MILLISECONDS = 60_000
@@ -62,14 +64,11 @@ def _sweeper() -> Sweeper:
     """Read the environment and make the clients once, at the cold start."""
     log_as_json()
     environment = UploadSweepEnvironment.from_variables(os.environ)
+    onward = Onward.connect(environment)
     return Sweeper(
         environment=environment,
         intake=Intake(
-            environment=environment,
-            videos=Videos(environment.table_name),
-            uploads=Uploads(),
-            jobs=Jobs(environment.express_queue_url),
-            workers=Workers(cluster=environment.worker_cluster, service=environment.worker_service),
+            environment=environment, videos=onward.videos, uploads=Uploads(), onward=onward
         ),
         left=LeftWork(environment.table_name),
     )

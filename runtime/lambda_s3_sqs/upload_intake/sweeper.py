@@ -23,6 +23,7 @@ from media_platform.contract.video import Failure, Video, VideoStatus
 from upload_intake.aws import LeftWork
 from upload_intake.decision import run_to_start, sends_again
 from upload_intake.intake import ContendedVideoError, Intake
+from upload_intake.onward import Next
 from upload_intake.s3_event import UploadedObject
 
 _LOG = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Outcome(StrEnum):
     """An upload in parts belonged to no video."""
 
     SENT_AGAIN = "sent_again"
-    """The job of a run that nobody took is in the queue again."""
+    """The job of a run that nobody took is in the queue again, or scanners are asked again."""
 
     LEFT = "left"
     """It changed meanwhile, or the time was over; the next turn looks again."""
@@ -230,8 +231,8 @@ class Sweeper:
             return None
         if self.left.has_run(video_id, run_id):
             return None
-        self.intake.start(video, self.environment.raw_bucket)
-        return Outcome.SENT_AGAIN
+        done = self.intake.onward.go_on(video, self.environment.raw_bucket)
+        return Outcome.LEFT if done is Next.CHANGED else Outcome.SENT_AGAIN
 
 
 def _text(time: datetime) -> str:

@@ -22,6 +22,7 @@ from media_platform.contract.environment import (
     InvalidEnvironmentError,
     OutboxRelayEnvironment,
     RunPurgeEnvironment,
+    ScanVerdictsEnvironment,
     UploadIntakeEnvironment,
     UploadSweepEnvironment,
     WorkerEnvironment,
@@ -36,6 +37,7 @@ KINDS = [
     UploadSweepEnvironment,
     OutboxRelayEnvironment,
     RunPurgeEnvironment,
+    ScanVerdictsEnvironment,
 ]
 
 

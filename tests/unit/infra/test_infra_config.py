@@ -69,6 +69,7 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         ({"worker": {"purge_interval_minutes": 0}}, "worker.purge_interval_minutes: "),
         ({"worker": {"sweep_interval_minutes": 0}}, "worker.sweep_interval_minutes: "),
         ({"api": {"upload_max_mebibytes": 5 * 1024**2 + 1}}, "api.upload_max_mebibytes: "),
+        ({"scanning": {"quarantine_roles": ["analyst"]}}, "scanning.quarantine_roles.0: "),
         ({"regions": []}, "regions: "),
         ({"account": "12"}, "account: "),
         (

@@ -17,6 +17,7 @@ from media_platform.constructs import TranscodePipeline, VideoStore
 from media_platform.constructs._fargate_task import SCRATCH_PATH
 from media_platform.constructs._worker_service import ScalingStep, scaling_steps
 from media_platform.contract.events import EventType
+from media_platform.contract.scanning import ScannerQueues, scanners_from_json
 
 
 def pipeline(stack: cdk.Stack, **arguments: Any) -> TranscodePipeline:
@@ -140,7 +141,7 @@ def test_everything_on(synth: Synth) -> None:
     }
     assert expected.items() <= variables(made).items()
     functions = made.resources("AWS::Lambda::Function").values()
-    environments = [f["Properties"]["Environment"]["Variables"] for f in functions]
+    environments = [f["Properties"].get("Environment", {}).get("Variables", {}) for f in functions]
     assert {e["UPLOAD_MAX_BYTES"] for e in environments if "UPLOAD_MAX_BYTES" in e} == {"1048576"}
     assert {e["RETENTION_DAYS"] for e in environments if "RETENTION_DAYS" in e} == {"2"}
     assert schedule(made, "OldRuns")["ScheduleExpression"] == "rate(5 minutes)"
@@ -192,13 +193,22 @@ def test_jobs_are_kept_safe(synth: Synth) -> None:
     for queue in queues.values():
         assert queue["SqsManagedSseEnabled"] is True
         assert queue["MessageRetentionPeriod"] == 14 * 86_400
-    working = [queue for name, queue in queues.items() if "DeadLetters" not in name]
+    working = [queue for name, queue in queues.items() if re.match("Transcode(Express)?Jobs", name)]
     assert len(working) == 2
     for jobs in working:
         assert jobs["VisibilityTimeout"] == 120
         assert jobs["ReceiveMessageWaitTimeSeconds"] == 20
         assert jobs["RedrivePolicy"]["maxReceiveCount"] == 100
         assert flat(jobs["RedrivePolicy"]["deadLetterTargetArn"]) == "<TranscodeDeadLetters.Arn>"
+    scanning = {n: q for n, q in queues.items() if re.search("(Requests|Verdicts)", n)}
+    assert len(scanning) == 2
+    for queue in scanning.values():
+        # Six times the timeout of the function that reads it, as Lambda wants it at least.
+        assert queue["VisibilityTimeout"] in {6 * 30, 6 * 60}
+        assert queue["RedrivePolicy"]["maxReceiveCount"] == 5
+        assert flat(queue["RedrivePolicy"]["deadLetterTargetArn"]) == (
+            "<TranscodeScanningDeadLetters.Arn>"
+        )
     assert len(made.resources("AWS::SQS::QueuePolicy")) == len(queues)
 
 
@@ -245,8 +255,15 @@ def test_what_was_left_is_looked_for_again_and_again(synth: Synth) -> None:
     )
 
 
+def relayed(made: Template) -> dict[str, Any]:
+    """Return the event source mapping of the relay."""
+    mappings = made.resources("AWS::Lambda::EventSourceMapping").items()
+    (mapping,) = [m["Properties"] for name, m in mappings if name.startswith("TranscodeOutbox")]
+    return dict(mapping)
+
+
 def test_events_of_this_region_reach_the_relay(synth: Synth) -> None:
-    mapping = synth(pipeline).only("AWS::Lambda::EventSourceMapping")
+    mapping = relayed(synth(pipeline))
     assert flat(mapping["EventSourceArn"]) == "<StoreTable.StreamArn>"
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["BisectBatchOnFunctionError"] is True
@@ -273,7 +290,7 @@ def test_the_stream_of_a_replica_is_looked_up(synth: Synth) -> None:
     made = synth(build)
     lookup = made.only("Custom::ReplicaStream")
     assert lookup["TableName"] == "videos"
-    mapping = made.only("AWS::Lambda::EventSourceMapping")
+    mapping = relayed(made)
     assert flat(mapping["EventSourceArn"]) == "<TranscodeOutboxReplicaStream.StreamArn>"
     assert made.grants("TranscodeOutboxStreamLookupRole")["dynamodb:DescribeTable"] == {
         "arn:aws:dynamodb:us-east-1:ACCOUNT:table/videos"
@@ -327,7 +344,11 @@ def test_grants_of_the_intake(synth: Synth) -> None:
         "dynamodb:UpdateItem": {TABLE},
         "s3:ListBucket": {"<StoreRawBucket.Arn>"},
         "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
-        "sqs:SendMessage": {"<TranscodeExpressJobs.Arn>", "<TranscodeUploadsDeadLetters.Arn>"},
+        "sqs:SendMessage": {
+            "<TranscodeExpressJobs.Arn>",
+            "<TranscodeScanningContentRequests.Arn>",
+            "<TranscodeUploadsDeadLetters.Arn>",
+        },
         "sqs:GetQueueAttributes": {"<TranscodeUploadsDeadLetters.Arn>"},
         "sqs:GetQueueUrl": {"<TranscodeUploadsDeadLetters.Arn>"},
         "ecs:DescribeServices": {service_arn},
@@ -348,10 +369,130 @@ def test_grants_of_the_sweep(synth: Synth) -> None:
         "s3:ListBucketVersions": {"<StoreRawBucket.Arn>"},
         "s3:AbortMultipartUpload": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:DeleteObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
-        "sqs:SendMessage": {"<TranscodeExpressJobs.Arn>", dead_letters},
+        "sqs:SendMessage": {
+            "<TranscodeExpressJobs.Arn>",
+            "<TranscodeScanningContentRequests.Arn>",
+            dead_letters,
+        },
         "sqs:GetQueueAttributes": {dead_letters},
         "sqs:GetQueueUrl": {dead_letters},
     }
+
+
+def test_grants_of_the_function_that_takes_verdicts(synth: Synth) -> None:
+    made = synth(pipeline)
+    name = made.only("AWS::ECS::Service")["ServiceName"]
+    service_arn = f"arn:aws:ecs:us-east-1:ACCOUNT:service/<TranscodeCluster>/{name}"
+    verdicts = {"<TranscodeScanningContentVerdicts.Arn>"}
+    assert made.grants("TranscodeScanningVerdictsRole") == {
+        **{action: {"<TranscodeScanningVerdictsLogs.Arn>"} for action in LOGS},
+        "dynamodb:GetItem": {TABLE},
+        "dynamodb:PutItem": {TABLE},
+        "dynamodb:UpdateItem": {TABLE},
+        "s3:PutObjectVersionTagging": {"<StoreRawBucket.Arn>/raw/*"},
+        "sqs:DeleteMessage": verdicts,
+        "sqs:GetQueueAttributes": verdicts,
+        "sqs:ReceiveMessage": verdicts,
+        "sqs:SendMessage": {"<TranscodeExpressJobs.Arn>"},
+        "ecs:DescribeServices": {service_arn},
+        "ecs:UpdateService": {service_arn},
+        "application-autoscaling:RegisterScalableTarget": TARGETS,
+    }
+
+
+def test_grants_of_the_built_in_scanner(synth: Synth) -> None:
+    requests = {"<TranscodeScanningContentRequests.Arn>"}
+    assert synth(pipeline).grants("TranscodeScanningContentScanRole") == {
+        **{action: {"<TranscodeScanningContentScanLogs.Arn>"} for action in LOGS},
+        "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
+        "s3:ListBucket": {"<StoreRawBucket.Arn>"},
+        "sqs:DeleteMessage": requests,
+        "sqs:GetQueueAttributes": requests,
+        "sqs:ReceiveMessage": requests,
+        "sqs:SendMessage": {"<TranscodeScanningContentVerdicts.Arn>"},
+    }
+
+
+def asked_scanners(made: Template, handler: str) -> dict[str, ScannerQueues]:
+    """Return the scanners that a function knows."""
+    (function,) = [
+        f["Properties"]
+        for f in made.resources("AWS::Lambda::Function").values()
+        if f["Properties"]["Handler"] == handler
+    ]
+    return scanners_from_json(flat(function["Environment"]["Variables"]["SCANNERS"]))
+
+
+def test_scanners_of_other_teams_are_asked_and_heard(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        made = pipeline(stack)
+        made.add_scanner("legal").grant_scan(some_role(stack))
+        assert set(made.scanners) == {"content", "legal"}
+
+    made = synth(build)
+    expected = {
+        "content": ScannerQueues(
+            requests_url="<TranscodeScanningContentRequests>",
+            verdicts_url="<TranscodeScanningContentVerdicts>",
+        ),
+        "legal": ScannerQueues(
+            requests_url="<TranscodeScanningScannerlegalRequests>",
+            verdicts_url="<TranscodeScanningScannerlegalVerdicts>",
+        ),
+    }
+    for handler in ("handler", "sweep", "verdicts"):
+        assert asked_scanners(made, f"upload_intake.{handler}.handle") == expected
+    for role in ("TranscodeUploadsIntakeRole", "TranscodeLeftUploadsSweepRole"):
+        assert {
+            "<TranscodeScanningScannerlegalRequests.Arn>",
+            "<TranscodeScanningContentRequests.Arn>",
+        } < made.grants(role)["sqs:SendMessage"]
+    read = {
+        (flat(m["Properties"]["FunctionName"]), flat(m["Properties"]["EventSourceArn"]))
+        for m in made.resources("AWS::Lambda::EventSourceMapping").values()
+        if m["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    }
+    function = "<TranscodeScanningVerdictsFunction>"
+    assert {
+        (function, "<TranscodeScanningContentVerdicts.Arn>"),
+        (function, "<TranscodeScanningScannerlegalVerdicts.Arn>"),
+    } < read
+
+
+def test_grants_of_a_scanner_of_another_team(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        pipeline(stack, scan_content=False).add_scanner("legal").grant_scan(some_role(stack))
+
+    requests = {"<TranscodeScanningScannerlegalRequests.Arn>"}
+    assert synth(build).grants("Grantee") == {
+        "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
+        "s3:ListBucket": {"<StoreRawBucket.Arn>"},
+        "sqs:ChangeMessageVisibility": requests,
+        "sqs:DeleteMessage": requests,
+        "sqs:GetQueueAttributes": requests,
+        "sqs:ReceiveMessage": requests,
+        "sqs:SendMessage": {"<TranscodeScanningScannerlegalVerdicts.Arn>"},
+    }
+
+
+def test_a_pipeline_without_scanners_starts_at_once(synth: Synth) -> None:
+    made = synth(lambda stack: pipeline(stack, scan_content=False))
+    assert asked_scanners(made, "upload_intake.handler.handle") == {}
+    assert not [name for name in made.content["Resources"] if "Scan" in name]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("Legal", "name of a scanner is 'Legal', allowed are 1 to 32"),
+        ("l" * 33, "allowed are 1 to 32"),
+        ("content", "there is a scanner 'content' already"),
+    ],
+)
+def test_names_of_scanners(stack: cdk.Stack, name: str, problem: str) -> None:
+    made = pipeline(stack)
+    with pytest.raises(ValueError, match=problem):
+        made.add_scanner(name)
 
 
 def test_grants_of_the_purge(synth: Synth) -> None:
@@ -392,7 +533,7 @@ def test_waking_reaches_services_of_ecs_only(synth: Synth) -> None:
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
         if statement["Action"] == "application-autoscaling:RegisterScalableTarget"
     ]
-    assert len(conditions) == 4
+    assert len(conditions) == 5
     for condition in conditions:
         assert condition == {
             "StringEqualsIfExists": {
@@ -462,6 +603,7 @@ def test_every_dead_letter_queue_has_its_alarm(synth: Synth) -> None:
         "<TranscodeDeadLetters.QueueName>",
         "<TranscodeLeftUploadsDeadLetters.QueueName>",
         "<TranscodeOldRunsDeadLetters.QueueName>",
+        "<TranscodeScanningDeadLetters.QueueName>",
         "<TranscodeUploadsDeadLetters.QueueName>",
     }
 

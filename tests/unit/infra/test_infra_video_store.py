@@ -9,7 +9,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_kms as kms
-from infra_templates import Synth, flat, some_role
+from infra_templates import Synth, Template, flat, some_role
 
 from media_platform.constructs import ReplicationTarget, VideoStore
 from media_platform.contract import table
@@ -178,6 +178,7 @@ def test_an_imported_table_is_used_and_not_made(synth: Synth) -> None:
                 "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
             },
         ),
+        ("grant_quarantine", {"s3:PutObjectVersionTagging": {"<StoreRawBucket.Arn>/raw/*"}}),
         (
             "grant_publish",
             {
@@ -245,6 +246,49 @@ def test_table_grant_names_the_indexes_one_by_one(synth: Synth) -> None:
             "<StoreTable.Arn>/index/due",
         },
     }
+
+
+def quarantine_denials(made: Template) -> dict[str, dict[str, Any]]:
+    """Return what the policy of the raw bucket denies of what a scanner refused."""
+    (policy,) = [
+        resource["Properties"]["PolicyDocument"]
+        for name, resource in made.resources("AWS::S3::BucketPolicy").items()
+        if name.startswith("StoreRawBucket")
+    ]
+    return {
+        statement["Sid"]: statement
+        for statement in policy["Statement"]
+        if statement.get("Sid", "").startswith("Quarantine")
+    }
+
+
+def test_what_was_refused_is_read_and_released_by_nobody(synth: Synth) -> None:
+    denials = quarantine_denials(synth(lambda stack: VideoStore(stack, "Store")))
+    tagged = {"StringEquals": {"s3:ExistingObjectTag/quarantine": "yes"}}
+    untouched = {"StringNotEquals": {"s3:RequestObjectTag/quarantine": "yes"}}
+    assert {sid: (set(d["Action"]), d["Condition"]) for sid, d in denials.items()} == {
+        "QuarantineIsNotRead": ({"s3:GetObject", "s3:GetObjectVersion"}, tagged),
+        "QuarantineIsNotUntagged": (
+            {"s3:DeleteObjectTagging", "s3:DeleteObjectVersionTagging"},
+            tagged,
+        ),
+        "QuarantineIsNotReleased": (
+            {"s3:PutObjectTagging", "s3:PutObjectVersionTagging"},
+            {**tagged, **untouched},
+        ),
+    }
+    for denial in denials.values():
+        assert (denial["Effect"], denial["Principal"]) == ("Deny", {"AWS": "*"})
+        assert flat(denial["Resource"]) == "<StoreRawBucket.Arn>/raw/*"
+
+
+def test_who_looks_at_what_was_refused_is_named(synth: Synth) -> None:
+    role = "arn:aws:iam::111122223333:role/MalwareAnalyst"
+    made = synth(lambda stack: VideoStore(stack, "Store", quarantine_role_arns=[role]))
+    denials = quarantine_denials(made)
+    assert len(denials) == 3
+    for denial in denials.values():
+        assert denial["Condition"]["ArnNotEquals"] == {"aws:PrincipalArn": [role]}
 
 
 def test_distributions_of_this_account_only_may_read(synth: Synth) -> None:
