@@ -204,12 +204,14 @@ def memory(stage: Stage, options: Options) -> list[Figure]:
     ):
         idle = worker.peak_resident()
         stage.send(job)
-        wait_for(lambda: worker.events(job, "planned"), "the plan")
+
+        def plan() -> str | None:
+            run = stage.run(job)
+            return run.plan if run else None
+
+        text = wait_for(plan, "the plan")
         planned = worker.peak_resident()
-        run = stage.run(job)
-        if run is None or run.plan is None:
-            raise SystemExit("there is no plan")
-        middle = len(plans.from_text(run.plan).chunks) // 2
+        middle = len(plans.from_text(text).chunks) // 2
         stage.send(job.for_part(video_part(middle)))
 
         def encoded() -> list[dict[str, Any]]:

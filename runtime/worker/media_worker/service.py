@@ -35,6 +35,8 @@ STOP_SECONDS = 4.5
 _PR_SET_DUMPABLE = 4
 _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 256 * 1024
+_M_ARENA_MAX = -8
+_ARENAS = 2
 
 
 def processors() -> int:
@@ -119,14 +121,16 @@ def keep_secrets_from_children() -> None:
 
 
 def give_memory_back() -> None:
-    """Let large blocks of memory go back to the system at once, not stay with each thread.
+    """Let large blocks of memory go back to the system at once, and threads share what they free.
 
-    Blocks of the source pass through many threads; this halves the memory of a busy worker.
-    Source: mallopt(3), ``M_MMAP_THRESHOLD``; other C libraries than glibc are left as they are.
+    Blocks of the source pass through many threads, each of which would else keep memory of its own;
+    this halves the memory of a busy worker. Source: mallopt(3), ``M_MMAP_THRESHOLD`` and
+    ``M_ARENA_MAX``; other C libraries than glibc are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def serve(environment: WorkerEnvironment, variables: Mapping[str, str]) -> int:
