@@ -106,6 +106,7 @@ class ApiService(Construct):
             role,
             actions=[
                 "dynamodb:BatchGetItem",
+                "dynamodb:DeleteItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
                 "dynamodb:UpdateItem",

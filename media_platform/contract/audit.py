@@ -24,6 +24,7 @@ class AuditAction(StrEnum):
     """What was done."""
 
     VIDEO_CREATED = "video.created"
+    VIDEO_UPDATED = "video.updated"
     VIDEO_DELETED = "video.deleted"
     VIDEO_READ = "video.read"
     VIDEOS_LISTED = "videos.listed"

@@ -267,23 +267,25 @@ class Video:
         Tags of DELETED videos have none; those of PRIVATE ones stand apart, so that a list of what
         the tenant shares needs no filter.
         """
-        if self.status is VideoStatus.DELETED:
-            return {}
-        private = self.visibility is Visibility.PRIVATE
         items = {}
-        for tag in self.tags:
+        for tag, partition in self.tag_keys().items():
             key = table.tag_key(self.video_id, tag)
             items[tag] = to_item(
                 {
                     table.PARTITION_KEY: key.pk,
                     table.SORT_KEY: key.sk,
-                    table.TAG_VIDEOS.partition_key: table.tag_videos(
-                        self.tenant, tag, owner=self.owner if private else None
-                    ),
+                    table.TAG_VIDEOS.partition_key: partition,
                     table.TAG_VIDEOS.sort_key: self.video_id,
                 }
             )
         return items
+
+    def tag_keys(self) -> dict[str, str]:
+        """Return the partition of ``TAG_VIDEOS`` in which the video stands, by tag."""
+        if self.status is VideoStatus.DELETED:
+            return {}
+        owner = self.owner if self.visibility is Visibility.PRIVATE else None
+        return {tag: table.tag_videos(self.tenant, tag, owner=owner) for tag in self.tags}
 
 
 _ENUMS: dict[str, type[StrEnum]] = {

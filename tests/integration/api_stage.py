@@ -44,6 +44,7 @@ DOCUMENTED_INDEXES = (
     table.TENANT_STATUS_VIDEOS,
     table.OWNER_VIDEOS,
     table.OWNER_STATUS_VIDEOS,
+    table.TAG_VIDEOS,
 )
 
 
@@ -56,6 +57,7 @@ def documented_permissions(environment: ApiEnvironment) -> list[Statement]:
         allow(
             [
                 "dynamodb:BatchGetItem",
+                "dynamodb:DeleteItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
                 "dynamodb:UpdateItem",

@@ -360,6 +360,8 @@ TOLD_TO_ANYONE = {
     "video_id",
     "status",
     "title",
+    "description",
+    "tags",
     "visibility",
     "version",
     "created_at",

@@ -6,20 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from media_api.edits import Description, RulesBody, Title
+from media_api.tags import Tag, Tags
+from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.media_types import EXTENSIONS, allowed_types
 from media_platform.contract.run import Run
 from media_platform.contract.video import Video, VideoStatus, Visibility
 
-TITLE_MAX_CHARACTERS = 200
 FILE_NAME_MAX_CHARACTERS = 255
 PAGE_MAX_VIDEOS = 100
 PAGE_DEFAULT_VIDEOS = 50
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("it is blank; give the video a title")
-    return text
 
 
 def _accepted_type(content_type: str) -> str:
@@ -38,15 +34,13 @@ class NewVideo(BaseModel):
         size_bytes: Size of the file in bytes. An empty file is taken, and fails with its reason as
             any other file does that is no video.
         visibility: Who may play it. Default: the whole tenant.
+        description: Description, shown to people. Default: none.
+        tags: Its tags, in lower case; blanks around them and repeats are dropped. Default: none.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    title: Annotated[
-        str,
-        Field(min_length=1, max_length=TITLE_MAX_CHARACTERS, examples=["Harbour at dawn"]),
-        AfterValidator(_not_blank),
-    ]
+    title: Title
     file_name: Annotated[
         str, Field(min_length=1, max_length=FILE_NAME_MAX_CHARACTERS, examples=["harbour + 1.mp4"])
     ]
@@ -57,6 +51,8 @@ class NewVideo(BaseModel):
     ]
     size_bytes: Annotated[int, Field(strict=True, ge=0, examples=[104857600])]
     visibility: Visibility = Visibility.TENANT
+    description: Description = ""
+    tags: Tags = []
 
 
 class ListQuery(BaseModel):
@@ -67,6 +63,9 @@ class ListQuery(BaseModel):
         cursor: ``next_cursor`` of the page before. Default: the first page.
         status: Only videos with this status. DELETED needs ``owner=me``.
         owner: ``me`` for one's own videos, also the PRIVATE ones. Default: what the tenant shares.
+        tag: Only videos with this tag; not together with ``status``.
+        visibility: ``PRIVATE`` for one's own PRIVATE videos with a tag; goes with ``owner=me`` and
+            ``tag``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -75,6 +74,8 @@ class ListQuery(BaseModel):
     cursor: Annotated[str, Field(max_length=200)] | None = None
     status: VideoStatus | None = None
     owner: Literal["me"] | None = None
+    tag: Tag | None = None
+    visibility: Literal["PRIVATE"] | None = None
 
 
 class FailureBody(BaseModel):
@@ -114,6 +115,8 @@ class PublicVideoBody(BaseModel):
         video_id: Its id.
         status: Where it stands.
         title: Title.
+        description: Description.
+        tags: Its tags, sorted.
         visibility: Who may play it.
         version: Rises with every change.
         created_at: Time of creation.
@@ -129,6 +132,8 @@ class PublicVideoBody(BaseModel):
     video_id: str
     status: VideoStatus
     title: str
+    description: str
+    tags: list[str]
     visibility: Visibility
     version: int
     created_at: str
@@ -151,6 +156,13 @@ class VideoBody(PublicVideoBody):
         content_type: Content type of the file.
         size_bytes: Size of the file in bytes.
         failure: Why it failed, if it did.
+        checksum_sha256: SHA-256 of the file as S3 computed it, once uploaded: base64, or for a
+            multipart upload the composite ``<base64>-<parts>``.
+        duplicate_of: The video that has the same file, if it was refused for that.
+        profile: Ladder of the run that was asked for last.
+        quality: Quality of that run.
+        deleted_at: Time of deletion; lists of one's own DELETED videos alone have any.
+        rules: What a playback must satisfy, for those who may change the video.
     """
 
     tenant: str
@@ -159,6 +171,12 @@ class VideoBody(PublicVideoBody):
     content_type: str
     size_bytes: int
     failure: FailureBody | None
+    checksum_sha256: str | None
+    duplicate_of: str | None
+    profile: Profile
+    quality: Quality
+    deleted_at: str | None
+    rules: RulesBody | None
 
 
 class UploadBody(BaseModel):
@@ -244,18 +262,21 @@ def is_playable(video: Video, run: Run | None) -> bool:
     return video.status is VideoStatus.PROCESSING and bool(run and run.playable_at)
 
 
-def video_body(video: Video, run: Run | None) -> VideoBody:
+def video_body(video: Video, run: Run | None, *, with_rules: bool) -> VideoBody:
     """Return a video as its tenant sees it.
 
     Args:
         video: The video.
         run: Its current run, if a worker took it.
+        with_rules: Whether its rules are told.
     """
     failure = video.failure
     return VideoBody(
         video_id=video.video_id,
         status=video.status,
         title=video.title,
+        description=video.description,
+        tags=list(video.tags),
         file_name=video.file_name,
         content_type=video.content_type,
         size_bytes=video.size_bytes,
@@ -281,6 +302,12 @@ def video_body(video: Video, run: Run | None) -> VideoBody:
             )
             for rendition in (run.renditions if run else ())
         ],
+        checksum_sha256=video.checksum_sha256,
+        duplicate_of=video.duplicate_of,
+        profile=video.profile,
+        quality=video.quality,
+        deleted_at=video.deleted_at,
+        rules=RulesBody.of(video.rules) if with_rules else None,
     )
 
 
@@ -291,7 +318,7 @@ def public_video_body(video: Video, run: Run | None) -> PublicVideoBody:
         video: The video.
         run: Its current run, if a worker took it.
     """
-    known = video_body(video, run)
+    known = video_body(video, run, with_rules=False)
     return PublicVideoBody(**known.model_dump(include=set(PublicVideoBody.model_fields)))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path
+from fastapi import FastAPI, Header, Path
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from media_api.access import RuledRoute
 from media_api.problems import MEDIA_TYPE, Kind, ProblemBody
@@ -29,6 +30,16 @@ PlaylistPath = Annotated[
 ]
 
 
+IfMatch = Annotated[
+    str | None,
+    Header(
+        description="ETag of the video as it was read; what was changed since then is not changed. "
+        "Default: the video is changed as it is",
+        examples=['"7-0f343b0931126a20"'],
+    ),
+]
+
+
 def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """Return the answers of a route that are problems, for its description."""
     answers: dict[int | str, dict[str, Any]] = {}
@@ -45,6 +56,12 @@ def signature_parameters() -> list[dict[str, Any]]:
         {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
         for name in (names.policy, names.signature, names.key_pair_id, names.hash_algorithm)
     ]
+
+
+def also_as(media_type: str, model: type[BaseModel]) -> dict[str, Any]:
+    """Return a second media type of a request body, for the description of a route."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"content": {media_type: {"schema": schema}}}}
 
 
 def describe(app: FastAPI, routes: list[RuledRoute]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Kind(Enum):
     LAST_ADMIN = ("last-admin", 409, "A tenant keeps an administrator")
     ADMINS_CHANGING = ("admins-changing", 409, "The administrators are being changed")
     NOT_REDRIVABLE = ("not-redrivable", 409, "The dead letter is no job")
+    PRECONDITION_FAILED = ("precondition-failed", 412, "The video was changed since it was read")
     TOO_LARGE = ("request-too-large", 413, "The request body is too large")
     INVALID = ("invalid-request", 422, "The request has invalid values")
     KEY_REUSED = ("idempotency-key-reused", 422, "The key was used for another request")

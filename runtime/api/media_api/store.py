@@ -14,7 +14,7 @@ from media_api.audit import log_entry
 from media_api.aws import error_code
 from media_platform.contract import table
 from media_platform.contract.audit import AuditEntry, audit_write
-from media_platform.contract.items import TransactItem
+from media_platform.contract.items import TransactItem, WireItem
 from media_platform.contract.run import Run
 from media_platform.contract.video import Change, Video
 
@@ -33,10 +33,25 @@ class VideoList:
     Attributes:
         index: The index.
         partition: The partition of the index that is the list.
+        tag: The tag whose items make the list. Default: videos themselves do.
     """
 
     index: table.Index
     partition: str
+    tag: str | None = None
+
+    def has(self, video: Video) -> bool:
+        """Tell whether a video is in the list of a tag; an index may lag behind what it is now."""
+        return self.tag is not None and self.partition == video.tag_keys().get(self.tag)
+
+    def key_of(self, video_id: str) -> dict[str, dict[str, str]]:
+        """Return the whole key of the entry of a video."""
+        key = table.tag_key(video_id, self.tag) if self.tag else table.video_key(video_id)
+        return {
+            **key.to_wire(),
+            self.index.partition_key: {"S": self.partition},
+            self.index.sort_key: {"S": video_id},
+        }
 
     def __str__(self) -> str:
         """Return what tells the list from all others."""
@@ -49,11 +64,17 @@ class Page:
 
     Attributes:
         videos: The videos, newest first.
-        has_more: Whether another page may follow; that page may turn out empty.
+        last_id: Id behind which another page may follow, which may turn out empty. ``None`` at
+            the end.
     """
 
     videos: list[Video]
-    has_more: bool
+    last_id: str | None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another page may follow."""
+        return self.last_id is not None
 
 
 class VideoTable:
@@ -95,18 +116,9 @@ class VideoTable:
             for video in videos
             if video.current_run
         ]
-        runs: dict[str, Run] = {}
-        for attempt in range(_BATCH_ROUNDS):
-            if not keys:
-                break
-            if attempt:
-                await asyncio.sleep(_BATCH_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
-            answer = await self._client.batch_get_item(RequestItems={self.name: {"Keys": keys}})
-            for item in answer["Responses"].get(self.name, []):
-                run = Run.from_item(item)
-                runs[run.video_id] = run
-            keys = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
-        return runs
+        items, _ = await self._batch(keys)
+        runs = map(Run.from_item, items)
+        return {run.video_id: run for run in runs}
 
     async def page(self, videos: VideoList, *, limit: int, after: str | None) -> Page:
         """Return a page of a list, newest first.
@@ -127,14 +139,43 @@ class VideoTable:
             "Limit": limit,
         }
         if after is not None:
-            query["ExclusiveStartKey"] = {
-                **table.video_key(after).to_wire(),
-                index.partition_key: {"S": videos.partition},
-                index.sort_key: {"S": after},
-            }
+            query["ExclusiveStartKey"] = videos.key_of(after)
         answer = await self._client.query(**query)
-        found = [Video.from_item(item) for item in answer["Items"]]
-        return Page(found, "LastEvaluatedKey" in answer)
+        items = answer["Items"]
+        has_more = "LastEvaluatedKey" in answer and bool(items)
+        last_id = items[-1][index.sort_key]["S"] if has_more else None
+        if videos.tag is None:
+            return Page([Video.from_item(item) for item in items], last_id)
+        tagged = await self._videos([item[index.sort_key]["S"] for item in items])
+        return Page([video for video in tagged if videos.has(video)], last_id)
+
+    async def _videos(self, video_ids: list[str]) -> list[Video]:
+        """Return at most 100 videos in the order of their ids; what is gone is left out.
+
+        Raises:
+            TimeoutError: If the table is too busy to return all of them.
+        """
+        keys = [table.video_key(video_id).to_wire() for video_id in video_ids]
+        items, left = await self._batch(keys)
+        if left:
+            raise TimeoutError(f"the table did not return {len(left)} of {len(keys)} videos")
+        found = {video.video_id: video for video in map(Video.from_item, items)}
+        return [found[video_id] for video_id in video_ids if video_id in found]
+
+    async def _batch(
+        self, keys: list[dict[str, dict[str, str]]]
+    ) -> tuple[list[WireItem], list[dict[str, dict[str, str]]]]:
+        """Return the items of at most 100 keys, and the keys that the table is too busy for."""
+        items: list[WireItem] = []
+        for attempt in range(_BATCH_ROUNDS):
+            if not keys:
+                break
+            if attempt:
+                await asyncio.sleep(_BATCH_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
+            answer = await self._client.batch_get_item(RequestItems={self.name: {"Keys": keys}})
+            items += answer["Responses"].get(self.name, [])
+            keys = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+        return items, keys
 
     async def write(self, change: Change, entry: AuditEntry, *more: TransactItem) -> None:
         """Write a change, its event, its audit entry and what else belongs to it, all or nothing.

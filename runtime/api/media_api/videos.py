@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from media_api import cursors
+from media_api import cursors, decisions
 from media_api.audit import Cause
+from media_api.decisions import ChangedSinceError, Step
+from media_api.edits import VideoPatch, VideoUpdate
 from media_api.idempotency import Done, Idempotency, KeyedRequest
 from media_api.models import ListQuery, NewVideo
 from media_api.problems import Kind, Problem, invalid
+from media_api.representation import VideoView, represent
 from media_api.store import StaleVideoError, VideoList, VideoTable
 from media_api.tokens import Caller
 from media_api.uploads import SINGLE_PUT_MAX_BYTES, Upload, UploadSigner
 from media_platform.contract import table
 from media_platform.contract import video as contract
 from media_platform.contract.audit import AuditAction
-from media_platform.contract.events import EventType
 from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import is_id, new_id
 from media_platform.contract.media_types import EXTENSIONS
@@ -28,19 +30,6 @@ from media_platform.contract.video import Video, VideoStatus, Visibility
 
 _WRITE_ATTEMPTS = 5
 _PAUSE_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class VideoView:
-    """A video with what its current run adds.
-
-    Attributes:
-        video: The video.
-        run: Its current run, if a worker took it.
-    """
-
-    video: Video
-    run: Run | None
 
 
 @dataclass(frozen=True)
@@ -136,6 +125,8 @@ class Videos:
             created_at=now,
             updated_at=now,
             visibility=new.visibility,
+            description=new.description,
+            tags=tuple(new.tags),
             traceparent=str(cause.trace),
         )
         # Signed first: a failure then leaves nothing behind.
@@ -150,7 +141,7 @@ class Videos:
                 if done is not None:
                     return await self._created_before(caller, done)
                 continue
-            return Created(VideoView(video, None), upload, replayed=False)
+            return Created(VideoView(video=video, may_change=True), upload, replayed=False)
         raise _changed_meanwhile(video_id)
 
     async def _created_before(self, caller: Caller, done: Done) -> Created:
@@ -169,7 +160,7 @@ class Videos:
             Problem: If there is none.
         """
         video = await self.visible(viewer, video_id)
-        return VideoView(video, await self.run_of(video))
+        return await self._view(viewer, video)
 
     async def visible(self, viewer: Caller | None, video_id: str) -> Video:
         """Return a video that the viewer may see: one of the tenant, or a PUBLIC one of any.
@@ -211,11 +202,44 @@ class Videos:
                 ) from None
         page = await self._table.page(videos, limit=query.limit, after=after)
         runs = await self._table.current_runs(page.videos)
-        views = [VideoView(video, _run_of(video, runs)) for video in page.videos]
-        cursor = None
-        if page.has_more and page.videos:
-            cursor = cursors.encode(str(videos), page.videos[-1].video_id)
+        views = [
+            VideoView(video=video, run=_run_of(video, runs), may_change=_may_change(caller, video))
+            for video in page.videos
+        ]
+        cursor = cursors.encode(str(videos), page.last_id) if page.last_id else None
         return VideoPage(views, cursor)
+
+    async def update(
+        self,
+        cause: Cause,
+        video_id: str,
+        edit: VideoUpdate | VideoPatch,
+        *,
+        if_match: str | None,
+    ) -> VideoView:
+        """Change what people may change about a video; what changes nothing is no change.
+
+        Args:
+            cause: The request.
+            video_id: The video.
+            edit: What is to become of it.
+            if_match: Header ``If-Match``. Without one, the video is changed as it is now.
+
+        Raises:
+            Problem: If there is no such video, it was changed since the caller read it, or the
+                caller may not change it.
+        """
+
+        def decide(video: Video) -> Step | None:
+            if video.status is VideoStatus.DELETED:
+                raise _not_found()
+            return decisions.update(video, edit, user=cause.caller.user, if_match=if_match)
+
+        try:
+            video = await self._change(cause, video_id, decide)
+        except ChangedSinceError as error:
+            raise await self._changed_since(cause.caller, error.video) from None
+        return await self._view(cause.caller, video)
 
     async def delete(self, cause: Cause, video_id: str) -> None:
         """Delete a video; deleting it once more changes nothing.
@@ -224,42 +248,81 @@ class Videos:
             Problem: If there is no such video, the caller is neither its owner nor an
                 administrator, another region is home to it, or it keeps changing.
         """
-        caller = cause.caller
+
+        def decide(video: Video) -> Step | None:
+            return decisions.delete(video, user=cause.caller.user)
+
+        await self._change(cause, video_id, decide)
+
+    async def _change(
+        self, cause: Cause, video_id: str, decide: Callable[[Video], Step | None]
+    ) -> Video:
+        """Change a video as ``decide`` says, which is asked again when others were faster.
+
+        Returns:
+            The video after the change, or as it is if nothing is to be changed.
+
+        Raises:
+            Problem: If the caller may not change it, another region is home to it, or it keeps
+                changing.
+        """
         async for _ in _attempts():
-            video = await self._find(caller, video_id)
-            may_delete = video.owner == caller.user or caller.is_in(ADMIN_GROUP)
-            if video.status is VideoStatus.DELETED:
-                if may_delete:
-                    return
-                raise _not_found()
-            if not may_delete:
-                raise Problem(
-                    Kind.FORBIDDEN,
-                    f"only its owner and users in the group {ADMIN_GROUP} may delete video "
-                    f"{video_id}; ask one of them",
-                )
-            if video.home_region != self._region:
-                raise Problem(
-                    Kind.OTHER_REGION,
-                    f"video {video_id} is at home in {video.home_region}, and this is "
-                    f"{self._region}; send the request there",
-                )
+            video = await self._changeable(cause.caller, video_id)
+            step = decide(video)
+            if step is None:
+                return video
             change = contract.change(
                 self._table.name,
                 video,
                 region=self._region,
-                event_type=EventType.VIDEO_DELETED,
-                event_data={"deleted_by": caller.user},
-                status=VideoStatus.DELETED,
-                deleted_at=contract.timestamp(),
+                event_type=step.event_type,
+                event_data=step.event_data,
+                **step.changes,
             )
-            entry = cause.entry(AuditAction.VIDEO_DELETED, video_id=video_id)
+            entry = cause.entry(step.action, video_id=video_id, changed=step.changes)
             try:
-                await self._table.write(change, entry)
+                await self._table.write(change, entry, *step.writes)
             except StaleVideoError:
                 continue
-            return
+            return change.video
         raise _changed_meanwhile(video_id)
+
+    async def _changeable(self, caller: Caller, video_id: str) -> Video:
+        """Return a video, deleted or not, that the caller may change here."""
+        video = await self._find(caller, video_id)
+        if not _may_change(caller, video):
+            if video.status is VideoStatus.DELETED:
+                raise _not_found()
+            raise Problem(
+                Kind.FORBIDDEN,
+                f"only its owner and users in the group {ADMIN_GROUP} may change or delete video "
+                f"{video_id}; ask one of them",
+            )
+        if video.home_region != self._region and video.status is not VideoStatus.DELETED:
+            raise Problem(
+                Kind.OTHER_REGION,
+                f"video {video_id} is at home in {video.home_region}, and this is "
+                f"{self._region}; send the request there",
+            )
+        return video
+
+    async def _changed_since(self, caller: Caller, video: Video) -> Problem:
+        current = represent(await self._view(caller, video)).entity_tag
+        return Problem(
+            Kind.PRECONDITION_FAILED,
+            f"video {video.video_id} is at version {video.version}, which If-Match does not name; "
+            "read it again, decide again, and send the ETag of that answer",
+            headers={"ETag": current},
+        )
+
+    async def _view(self, viewer: Caller | None, video: Video) -> VideoView:
+        """Return a video with what its run adds."""
+        return VideoView(
+            video=video,
+            run=await self.run_of(video),
+            of_tenant=is_of_tenant(viewer, video),
+            may_change=_may_change(viewer, video),
+        )
 
     async def _find(self, caller: Caller, video_id: str) -> Video:
         """Return a video of the tenant, deleted or not, if the caller may know of it."""
@@ -275,6 +338,14 @@ async def _attempts() -> AsyncIterator[int]:
         if attempt:
             await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
         yield attempt
+
+
+def _may_change(viewer: Caller | None, video: Video) -> bool:
+    return (
+        viewer is not None
+        and is_of_tenant(viewer, video)
+        and (video.owner == viewer.user or viewer.is_in(ADMIN_GROUP))
+    )
 
 
 def _changed_meanwhile(video_id: str) -> Problem:
@@ -309,6 +380,10 @@ def _not_found() -> Problem:
 
 def _list_of(caller: Caller, query: ListQuery) -> VideoList:
     status = query.status.value if query.status else None
+    if query.tag is not None:
+        return _list_of_tag(caller, query, query.tag)
+    if query.visibility:
+        raise invalid("query.visibility", "it goes with owner=me and a tag only; remove it")
     if query.owner:
         if status:
             partition = table.owner_status_videos(caller.tenant, caller.user, status)
@@ -322,6 +397,20 @@ def _list_of(caller: Caller, query: ListQuery) -> VideoList:
         partition = table.tenant_status_videos(caller.tenant, status)
         return VideoList(table.TENANT_STATUS_VIDEOS, partition)
     return VideoList(table.TENANT_VIDEOS, table.tenant_videos(caller.tenant))
+
+
+def _list_of_tag(caller: Caller, query: ListQuery, tag: str) -> VideoList:
+    """Return a list that an index keeps; no list is one of which some entries are left out."""
+    if query.status:
+        raise invalid("query.status", "no list is kept by tag and status; remove one of them")
+    if bool(query.owner) is not bool(query.visibility):
+        raise invalid(
+            "query.tag",
+            "lists by tag are kept of what the tenant shares, and of one's own PRIVATE videos; "
+            "send neither owner nor visibility, or owner=me and visibility=PRIVATE",
+        )
+    partition = table.tag_videos(caller.tenant, tag, owner=caller.user if query.owner else None)
+    return VideoList(table.TAG_VIDEOS, partition, tag)
 
 
 def _run_of(video: Video, runs: dict[str, Run]) -> Run | None:

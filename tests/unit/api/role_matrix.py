@@ -25,6 +25,8 @@ API: dict[tuple[str, str], str] = {
     ("POST", "/api/videos"): "                             401  401  403  2xx  2xx  2xx  2xx",
     ("GET", "/api/videos"): "                              401  401  2xx  2xx  2xx  2xx  2xx",
     ("GET", "/api/videos/{video_id}"): "                   404  401  2xx  2xx  2xx  404  404",
+    ("PUT", "/api/videos/{video_id}"): "                   401  401  403  2xx  2xx  404  404",
+    ("PATCH", "/api/videos/{video_id}"): "                 401  401  403  2xx  2xx  404  404",
     ("DELETE", "/api/videos/{video_id}"): "                401  401  403  2xx  2xx  404  404",
     ("GET", "/api/videos/{video_id}/playback"): "          404  401  409  409  409  404  404",
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): (

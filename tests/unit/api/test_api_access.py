@@ -33,6 +33,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/videos"): EDITOR,
     ("GET", "/api/videos"): MEMBER,
     ("GET", "/api/videos/{video_id}"): MEMBER_OR_PUBLIC,
+    ("PUT", "/api/videos/{video_id}"): MEMBER,
+    ("PATCH", "/api/videos/{video_id}"): MEMBER,
     ("DELETE", "/api/videos/{video_id}"): MEMBER,
     ("GET", "/api/videos/{video_id}/playback"): MEMBER_OR_PUBLIC,
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): SIGNED_RUN,

@@ -94,7 +94,7 @@ def test_an_unknown_path(api: Api, path: str) -> None:
     ("method", "path", "allowed"),
     [
         ("PUT", "/api/videos", "GET, POST"),
-        ("PATCH", "/api/videos/x", "DELETE, GET"),
+        ("POST", "/api/videos/x", "DELETE, GET, PATCH, PUT"),
         ("POST", "/api/videos/x/playback", "GET"),
         ("DELETE", "/health/live", "GET"),
     ],
@@ -127,6 +127,12 @@ def test_another_method_names_those_there_are(
         ({"size_bytes": 10**30}, "body.size_bytes", ["1000000"]),
         ({"visibility": "ALL"}, "body.visibility", ["'PUBLIC', 'TENANT' or 'PRIVATE'", "ALL"]),
         ({"owner": "me"}, "body.owner", ["no such field; remove it"]),
+        ({"description": "x" * 5001}, "body.description", ["at most 5000 characters"]),
+        ({"tags": [f"t{n}" for n in range(21)]}, "body.tags", ["at most 20 items"]),
+        ({"tags": ["ok", " "]}, "body.tags.1", ["' '", "1 to 50"]),
+        ({"tags": ["x" * 51]}, "body.tags.0", ["51 characters", "1 to 50"]),
+        ({"tags": ["#sea"]}, "body.tags.0", ["'#sea'", "without its #"]),
+        ({"tags": ["a\nb"]}, "body.tags.0", ["control character", "on one line"]),
     ],
 )
 def test_an_invalid_value_is_named_with_what_is_allowed(
@@ -176,6 +182,13 @@ def test_json_that_is_no_object(api: Api, token: str, body: object) -> None:
         ("owner=you", "query.owner", "'me'"),
         ("stauts=READY", "query.stauts", "no such field"),
         ("cursor=" + "x" * 201, "query.cursor", "at most 200"),
+        ("tag=%23a", "query.tag", "without its #"),
+        ("tag=", "query.tag", "1 to 50"),
+        ("tag=a&status=READY", "query.status", "remove one of them"),
+        ("tag=a&owner=me", "query.tag", "owner=me and visibility=PRIVATE"),
+        ("tag=a&visibility=PRIVATE", "query.tag", "owner=me and visibility=PRIVATE"),
+        ("visibility=PRIVATE", "query.visibility", "owner=me and a tag"),
+        ("owner=me&visibility=PRIVATE", "query.visibility", "owner=me and a tag"),
     ],
 )
 def test_an_invalid_query(api: Api, token: str, query: str, field: str, part: str) -> None:

@@ -145,6 +145,7 @@ def test_grants_of_the_api(synth: Synth) -> None:
     )
     assert synth(api).grants("ApiTaskTaskRole") == {
         "dynamodb:BatchGetItem": {"<StoreTable.Arn>"},
+        "dynamodb:DeleteItem": {"<StoreTable.Arn>"},
         "dynamodb:GetItem": {"<StoreTable.Arn>"},
         "dynamodb:PutItem": {"<StoreTable.Arn>"},
         "dynamodb:UpdateItem": {"<StoreTable.Arn>"},

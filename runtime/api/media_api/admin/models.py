@@ -263,7 +263,6 @@ class AdminVideoBody(VideoBody):
         raw_key: Key of its file in the raw bucket.
         uploaded_at: Time at which its file was taken in.
         ready_at: Time at which it became READY.
-        deleted_at: Time at which it was deleted.
         deleted_by: User who deleted it.
         current_run: The run that is, or becomes, what viewers see.
     """
@@ -272,7 +271,6 @@ class AdminVideoBody(VideoBody):
     raw_key: str
     uploaded_at: str | None
     ready_at: str | None
-    deleted_at: str | None
     deleted_by: str | None
     current_run: str | None
 

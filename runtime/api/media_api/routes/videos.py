@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from media_api import openapi
 from media_api.access import (
     EDITOR,
     MEMBER,
@@ -17,6 +17,7 @@ from media_api.access import (
     viewer_of,
 )
 from media_api.audit import cause_of
+from media_api.edits import VideoPatch, VideoUpdate
 from media_api.idempotency import REPLAYED, Keyed
 from media_api.models import (
     CreatedBody,
@@ -26,16 +27,25 @@ from media_api.models import (
     PublicVideoBody,
     UploadBody,
     VideoBody,
-    public_video_body,
     video_body,
 )
-from media_api.openapi import VideoId, problems
+from media_api.openapi import IfMatch, VideoId, problems
 from media_api.problems import Kind
-from media_api.videos import Videos, is_of_tenant
+from media_api.representation import Representation, is_known, represent
+from media_api.videos import Videos
 
 router = APIRouter(prefix="/api/videos", tags=["videos"], route_class=RuledRoute)
 
 _JSON = "application/json"
+_CHANGING = (
+    Kind.FORBIDDEN,
+    Kind.VIDEO_NOT_FOUND,
+    Kind.OTHER_REGION,
+    Kind.CHANGED_MEANWHILE,
+    Kind.PRECONDITION_FAILED,
+)
+"""Why a change may be refused."""
+
 _REVALIDATED = {"Cache-Control": "private, no-cache"}
 
 
@@ -60,7 +70,7 @@ async def create_video(request: Request, new: NewVideo, keyed: Keyed) -> Respons
     created = await videos.create(cause_of(request), new, keyed)
     view, upload = created.view, created.upload
     body = CreatedBody(
-        video=video_body(view.video, view.run),
+        video=video_body(view.video, view.run, with_rules=view.may_change),
         upload=UploadBody(
             method="PUT",
             url=upload.url,
@@ -91,7 +101,9 @@ async def list_videos(request: Request, query: Annotated[ListQuery, Query()]) ->
     videos: Videos = request.app.state.videos
     page = await videos.list(caller_of(request), query)
     body = PageBody(
-        videos=[video_body(view.video, view.run) for view in page.views],
+        videos=[
+            video_body(view.video, view.run, with_rules=view.may_change) for view in page.views
+        ],
         next_cursor=page.next_cursor,
     )
     return Response(body.model_dump_json(), headers=_REVALIDATED, media_type=_JSON)
@@ -113,16 +125,44 @@ async def get_video(request: Request, video_id: VideoId) -> Response:
     A PUBLIC video needs no token. Who is not of its tenant gets less: `PublicVideoBody`.
     """
     videos: Videos = request.app.state.videos
-    viewer = viewer_of(request)
-    view = await videos.get(viewer, video_id)
-    describe = video_body if is_of_tenant(viewer, view.video) else public_video_body
-    content = describe(view.video, view.run).model_dump_json().encode()
-    # The version alone would hide the progress of the run, which is no change of the video.
-    tag = f'"{view.video.version}-{hashlib.sha256(content).hexdigest()[:16]}"'
-    headers = {**_REVALIDATED, "ETag": tag}
-    if _matches(request.headers.get("if-none-match"), tag):
+    representation = represent(await videos.get(viewer_of(request), video_id))
+    if is_known(request.headers.get("if-none-match"), representation.entity_tag):
+        headers = {**_REVALIDATED, "ETag": representation.entity_tag}
         return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=_JSON)
+    return _answer(representation)
+
+
+@router.put(
+    "/{video_id}",
+    operation_id="replaceVideo",
+    response_model=VideoBody,
+    responses=problems(*_CHANGING, Kind.MALFORMED_REQUEST, Kind.TOO_LARGE, Kind.INVALID),
+)
+@allow(MEMBER)
+async def replace_video(
+    request: Request, video_id: VideoId, update: VideoUpdate, if_match: IfMatch = None
+) -> Response:
+    """Replace everything that people may change about a video."""
+    videos: Videos = request.app.state.videos
+    view = await videos.update(cause_of(request), video_id, update, if_match=if_match)
+    return _answer(represent(view))
+
+
+@router.patch(
+    "/{video_id}",
+    operation_id="updateVideo",
+    response_model=VideoBody,
+    responses=problems(*_CHANGING, Kind.MALFORMED_REQUEST, Kind.TOO_LARGE, Kind.INVALID),
+    openapi_extra=openapi.also_as("application/merge-patch+json", VideoPatch),
+)
+@allow(MEMBER)
+async def update_video(
+    request: Request, video_id: VideoId, patch: VideoPatch, if_match: IfMatch = None
+) -> Response:
+    """Change some of what people may change about a video, by a JSON merge patch (RFC 7396)."""
+    videos: Videos = request.app.state.videos
+    view = await videos.update(cause_of(request), video_id, patch, if_match=if_match)
+    return _answer(represent(view))
 
 
 @router.delete(
@@ -130,7 +170,9 @@ async def get_video(request: Request, video_id: VideoId) -> Response:
     operation_id="deleteVideo",
     status_code=204,
     response_class=Response,
-    responses=problems(Kind.FORBIDDEN, Kind.VIDEO_NOT_FOUND, Kind.CHANGED_MEANWHILE),
+    responses=problems(
+        Kind.FORBIDDEN, Kind.VIDEO_NOT_FOUND, Kind.OTHER_REGION, Kind.CHANGED_MEANWHILE
+    ),
 )
 @allow(MEMBER)
 async def delete_video(request: Request, video_id: VideoId) -> Response:
@@ -140,9 +182,9 @@ async def delete_video(request: Request, video_id: VideoId) -> Response:
     return Response(status_code=204)
 
 
-def _matches(header: str | None, tag: str) -> bool:
-    """Tell whether If-None-Match names an entity tag (RFC 9110, section 13.1.2)."""
-    if header is None:
-        return False
-    given = {part.strip().removeprefix("W/") for part in header.split(",")}
-    return "*" in given or tag in given
+def _answer(representation: Representation) -> Response:
+    return Response(
+        representation.content,
+        headers={**_REVALIDATED, "ETag": representation.entity_tag},
+        media_type=_JSON,
+    )

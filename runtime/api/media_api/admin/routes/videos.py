@@ -86,12 +86,11 @@ def _audit(request: Request) -> AuditTrail:
 def _body(found: AnyVideo) -> AdminVideoBody:
     video = found.video
     return AdminVideoBody(
-        **video_body(video, found.run).model_dump(),
+        **video_body(video, found.run, with_rules=True).model_dump(),
         home_region=video.home_region,
         raw_key=video.raw_key,
         uploaded_at=video.uploaded_at,
         ready_at=video.ready_at,
-        deleted_at=video.deleted_at,
         deleted_by=video.deleted_by,
         current_run=video.current_run,
     )
