@@ -9,15 +9,12 @@ the same encoder settings in one decode, from and to the local disk, in the same
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from rich.console import Console
+from harness.figures import Figure, arguments, console, median, report, stop_on_sigterm
 
 from mediactl.commands import demo
 from mediactl.commands.local import running_platform
@@ -65,35 +62,28 @@ def bare_ffmpeg(source: Path, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    parser = arguments((__doc__ or "").splitlines()[0], runs=3)
     parser.add_argument("--video", type=Path, help="file to use; default: the 20 s sample")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each; medians are compared")
-    parser.add_argument("--quick", action="store_true", help="one run: shows that it works")
     options = parser.parse_args()
     ours: list[dict[str, float]] = []
     peers: list[dict[str, float]] = []
+    stop_on_sigterm()
     with running_platform() as (platform, state_dir):
         video = (options.video or demo.sample_video(state_dir)).resolve()
         for _ in range(1 if options.quick else options.runs):
-            ours.append(demo.run(platform, video, Console(stderr=True)).seconds)
+            ours.append(demo.run(platform, video, console).seconds)
             with tempfile.TemporaryDirectory() as folder:
                 peers.append(bare_ffmpeg(video, Path(folder)))
-    figures = {}
-    for name, aim in AIMS.items():
-        value = statistics.median(run[name] for run in ours)
-        peer = statistics.median(run[name] for run in peers)
-        ratio = value / peer
-        figures[name] = {
-            "value": round(value, 2),
-            "peer": round(peer, 2),
-            "ratio": round(ratio, 2),
-            "aim": aim,
-            "met": ratio <= aim,
-        }
-        print(f"{name:>9}: {value:6.2f} s, bare ffmpeg {peer:6.2f} s, ratio {ratio:.2f}")
-    if options.json:
-        print(json.dumps(figures))
+    figures = [
+        Figure(
+            name=name,
+            value=median(run[name] for run in ours),
+            peer=median(run[name] for run in peers),
+            aim=aim,
+        )
+        for name, aim in AIMS.items()
+    ]
+    report("first play", figures, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +95,11 @@ def say(text: str) -> None:
 def median(values: Iterable[float]) -> float:
     """Return the median."""
     return statistics.median(values)
+
+
+def stop_on_sigterm() -> None:
+    """Let SIGTERM end the benchmark as Ctrl-C does, so that what it started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
 
 
 def arguments(description: str, *, runs: int) -> argparse.ArgumentParser:

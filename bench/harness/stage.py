@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import psutil
 from botocore.config import Config
 
 from harness import ROOT
+from harness.figures import stop_on_sigterm
 from harness.front import Front, running_front
 from harness.repeated import VirtualFile
 from media_platform.contract import table
@@ -400,7 +400,7 @@ _clients: dict[tuple[str, str], Any] = {}
 @contextmanager
 def running_stage() -> Iterator[Stage]:
     """Start an emulator with what workers need, and stop it in the end, also on SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    stop_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         state = StateFolder(folder / "emulator")
