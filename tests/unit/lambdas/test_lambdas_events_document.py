@@ -57,7 +57,7 @@ def test_every_type_has_one_sample_or_is_reserved() -> None:
 @pytest.mark.parametrize("sample", samples(), ids=lambda s: str(s["event_type"]))
 def test_data_tables_list_what_the_sample_shows(sample: dict[str, Any]) -> None:
     listed = table_fields(SECTIONS[sample["event_type"]], "`data`")
-    optional = {"run_id"} if sample["event_type"] == "VideoFailed" else set()
+    optional = {"run_id", "duplicate_of"} if sample["event_type"] == "VideoFailed" else set()
     assert set(listed) - optional == set(sample["data"])
 
 
