@@ -41,3 +41,30 @@ CPU_SECONDS = "CpuSeconds"
 """Processor time that encoders and whatever else looks at the video spent on a run, in seconds of
 one virtual CPU; once a run that becomes READY.
 """
+
+API_REQUESTS = "ApiRequests"
+"""Requests that the API answered, by class of route and class of status."""
+
+API_LATENCY_SECONDS = "ApiLatencySeconds"
+"""From a request that was taken up to its answer, likewise."""
+
+API_IN_FLIGHT = "ApiInFlight"
+"""Most requests that one process of the API had in flight in a minute."""
+
+API_REFUSED = "ApiRefused"
+"""Requests that were refused because the process had enough to do."""
+
+CALL_SECONDS = "CallSeconds"
+"""Time of a call to an AWS service with all of its attempts, by service."""
+
+CALL_ERRORS = "CallErrors"
+"""Calls that failed for good and not because of what was asked, by service."""
+
+CACHE_HIT_RATIO = "CacheHitRatio"
+"""Share of the reads of single videos that the API answered from memory."""
+
+PLAYBACK_GRANTS = "PlaybackGrants"
+"""Playbacks that were granted."""
+
+EVENTS_WRITTEN = "EventsWritten"
+"""Events that the API wrote to the outbox."""

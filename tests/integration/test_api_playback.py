@@ -185,6 +185,7 @@ def test_a_public_video_is_played_by_anyone(stage: Stage, film: Film) -> None:
     assert stage.api.call("GET", film.path).status == 404
     stage.change(film.keys.video_id, visibility=Visibility.PUBLIC)
     stranger = stage.person("eve", "elsewhere", "viewer")
+    eventually(lambda: stage.api.call("GET", film.path).status == 200, "the change shows")
     known = film.owner.call("GET", film.path).json
     for answer in (stage.api.call("GET", film.path), stranger.call("GET", film.path)):
         assert answer.status == 200

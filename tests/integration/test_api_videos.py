@@ -11,12 +11,14 @@ from dataclasses import asdict, replace
 import pytest
 from api_stage import RENDITION, UPLOAD_MAX_BYTES, Person, Stage, running_stage, send
 from emulator import OTHER_REGION, REGION
+from waiting import eventually
 
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.run import Run
 from media_platform.contract.video import Failure, VideoStatus, Visibility
+from tests.unit.api.api_process import Answer
 
 CONTENT = b"not really a film"
 
@@ -270,7 +272,12 @@ def test_pollers_are_told_when_nothing_changed(stage: Stage, ada: Person) -> Non
         )["Item"]
     )
     stage.put_run(replace(run, progress=11))
-    answer = ada.call("GET", path, headers={"If-None-Match": tag})
+
+    def changed() -> Answer | None:
+        answer = ada.call("GET", path, headers={"If-None-Match": tag})
+        return answer if answer.status != 304 else None
+
+    answer = eventually(changed, "what a worker wrote shows")
     assert (answer.status, answer.json["progress"]) == (200, 11)
 
 

@@ -309,7 +309,19 @@ def test_one_trace_leads_from_the_request_of_the_client_to_the_last_chunk(told: 
         assert below(spans, chunk) - Counter(["end"]) == Counter(["encode"])
     end = named(spans, "end")
     assert end.parent in {start.span_id, *(chunk.span_id for chunk in chunks)}
-    assert len(spans) == 1 + CHUNKS + CHUNKS + len(("plan", "sound", "end"))
+    calls = [span for span in spans if span.kind == "SPAN_KIND_CLIENT"]
+    assert len(spans) - len(calls) == 1 + CHUNKS + CHUNKS + len(("plan", "sound", "end"))
+
+
+def test_calls_to_aws_have_spans_below_their_request(told: Told) -> None:
+    spans = told.collector.trace(CLIENT.trace_id)
+    request = named(spans, "POST /api/videos")
+    write = named(spans, "DynamoDB.TransactWriteItems")
+    assert (write.service, write.kind) == ("media-api", "SPAN_KIND_CLIENT")
+    assert write.parent == request.span_id
+    assert request.start <= write.start <= write.end <= request.end
+    assert write.attributes["rpc.system"] == "aws-api"
+    assert not write.failed
 
 
 def test_spans_lie_within_the_one_above_and_say_what_was_done(told: Told) -> None:
@@ -366,7 +378,8 @@ def test_job_without_a_context_begins_a_trace(told: Told) -> None:
 def test_requests_have_spans_without_queries_and_probes_of_health_have_none(told: Told) -> None:
     api = [span for span in told.collector.spans if span.service == "media-api"]
     # The third that creates a video is not sampled.
-    assert Counter(span.name for span in api) == {"GET /api/videos": 1, "POST /api/videos": 2}
+    requests = Counter(span.name for span in api if span.kind == "SPAN_KIND_SERVER")
+    assert requests == {"GET /api/videos": 1, "POST /api/videos": 2}
     query = named(api, "GET /api/videos").attributes["url.query"]
     assert query == "REDACTED"
 

@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from media_api import openapi, problems, tracing
 from media_api.access import ANYONE, RuledRoute, allow
 from media_api.lifecycle import Lifecycle
+from media_api.metrics import Metrics
 from media_api.middleware import Envelope
 from media_api.playback import PlaybackService
 from media_api.routes import health, playback, videos
@@ -34,10 +35,12 @@ class Guarded:
     Attributes:
         tokens: Tells who makes a request.
         lifecycle: Whether the process takes requests.
+        metrics: Adds up what requests took. Default: nothing does.
     """
 
     tokens: TokenVerifier
     lifecycle: Lifecycle
+    metrics: Metrics | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +114,12 @@ def assemble(
     app.state.max_body_bytes = MAX_BODY_BYTES
     app.state.description_path = description_path
     problems.install(app)
-    app.add_middleware(Envelope, lifecycle=services.lifecycle, max_body_bytes=MAX_BODY_BYTES)
+    app.add_middleware(
+        Envelope,
+        lifecycle=services.lifecycle,
+        max_body_bytes=MAX_BODY_BYTES,
+        metrics=services.metrics,
+    )
     for router in routers:
         # Routes are moved, not included: each request then passes one router instead of two.
         app.router.routes.extend(router.routes)

@@ -5,28 +5,41 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import aiohttp
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import ClientError
+
+from media_api.cache import CoherentTable, VideoCache
+from media_api.dynamodb import ATTEMPTS, Credentials, DynamoDb
+
+if TYPE_CHECKING:
+    from media_api.calls import Calls
 
 _CONNECTIONS = 64
 """Connections a service; more requests than that wait for one."""
 
-_RETRIES = {"mode": "standard", "total_max_attempts": 5}
+_KEPT_SECONDS = 20
+"""How long an idle connection to the table is kept."""
+
+_CONNECT_SECONDS = 2
+_READ_SECONDS = 5
+
+_RETRIES = {"mode": "standard", "total_max_attempts": ATTEMPTS}
 """Standard mode backs off exponentially with jitter and stops when retries do not help.
 
 Source: AWS SDKs and Tools Reference Guide, "Retry behavior".
 """
 
 _COMMON: dict[str, Any] = {
-    "connect_timeout": 2,
-    "read_timeout": 5,
+    "connect_timeout": _CONNECT_SECONDS,
+    "read_timeout": _READ_SECONDS,
     "retries": _RETRIES,
     "max_pool_connections": _CONNECTIONS,
     "tcp_keepalive": True,
-    # The table checks its own types; validating every request again costs more than the call.
+    # The services check what they are sent; checking it here again costs more than the call.
     "parameter_validation": False,
 }
 
@@ -49,19 +62,41 @@ class Clients:
 
 
 @asynccontextmanager
-async def open_clients(region: str) -> AsyncIterator[Clients]:
+async def open_clients(
+    region: str, *, cache: VideoCache[Any] | None = None, calls: Calls | None = None
+) -> AsyncIterator[Clients]:
     """Open the clients for as long as the service runs.
 
     Credentials and endpoints come from where the AWS SDKs look for them.
+
+    Args:
+        region: The home region.
+        cache: As in :func:`open_services`.
+        calls: As in :func:`open_services`.
     """
-    async with open_services(region, "dynamodb", "s3", "ssm", "secretsmanager") as opened:
+    async with open_services(
+        region, "dynamodb", "s3", "ssm", "secretsmanager", cache=cache, calls=calls
+    ) as opened:
         dynamodb, s3, ssm, secrets = opened
         yield Clients(dynamodb=dynamodb, s3=s3, ssm=ssm, secrets=secrets)
 
 
 @asynccontextmanager
-async def open_services(region: str, *services: str) -> AsyncIterator[list[Any]]:
-    """Open one client for each of ``services``, in their order, with the limits of this module."""
+async def open_services(
+    region: str,
+    *services: str,
+    cache: VideoCache[Any] | None = None,
+    calls: Calls | None = None,
+) -> AsyncIterator[list[Any]]:
+    """Open one client for each of ``services``, in their order, with the limits of this module.
+
+    Args:
+        region: The home region.
+        *services: Names of services, as botocore knows them.
+        cache: Keeps videos, and learns of what the client of the table writes. Default: this
+            process keeps none; its writes are still held until others keep nothing older.
+        calls: Sees every call. Default: nothing does.
+    """
     session = get_session()
     # Without "virtual", botocore signs for the global host, which redirects other regions'
     # uploads; without "when_required" it signs a checksum of an empty body.
@@ -73,16 +108,51 @@ async def open_services(region: str, *services: str) -> AsyncIterator[list[Any]]
         response_checksum_validation="when_required",
     )
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(
-                session.create_client(
-                    service,
-                    region_name=region,
-                    config=s3_config if service == "s3" else AioConfig(**_COMMON),
+        opened = []
+        for service in services:
+            if service == "dynamodb":
+                client: Any = await stack.enter_async_context(
+                    _open_table(session, region, cache, calls)
                 )
-            )
-            for service in services
-        ]
+            else:
+                config = s3_config if service == "s3" else AioConfig(**_COMMON)
+                client = await stack.enter_async_context(
+                    session.create_client(service, region_name=region, config=config)
+                )
+                if calls is not None:
+                    calls.watch(client)
+            opened.append(client)
+        yield opened
+
+
+@asynccontextmanager
+async def _open_table(
+    session: AioSession, region: str, cache: VideoCache[Any] | None, calls: Calls | None
+) -> AsyncIterator[CoherentTable]:
+    """Open a client of the table, with the endpoint and the credentials that botocore finds."""
+    found = await session.get_credentials()
+
+    async def credentials() -> Credentials | None:
+        return None if found is None else await found.get_frozen_credentials()
+
+    async with session.create_client(
+        "dynamodb", region_name=region, config=AioConfig(**_COMMON)
+    ) as found_by_botocore:
+        endpoint = found_by_botocore.meta.endpoint_url
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEPT_SECONDS)
+    timeout = aiohttp.ClientTimeout(
+        total=None, connect=_READ_SECONDS, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("Accept", "User-Agent"),
+    ) as http:
+        client = DynamoDb(
+            http, endpoint=endpoint, region=region, credentials=credentials, calls=calls
+        )
+        yield CoherentTable(client, VideoCache() if cache is None else cache)
 
 
 def error_code(error: ClientError) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from media_api.load import Load
 from media_api.logs import log
 
 READINESS_SECONDS = 2
@@ -17,15 +18,20 @@ _CHECK_TIMEOUT_SECONDS = 2
 
 
 class Lifecycle:
-    """Counts requests in flight, and knows whether the process is stopping or ready.
+    """Knows what the process takes on, and whether it is stopping or ready.
+
+    Attributes:
+        load: Its requests in flight.
+        is_draining: Whether it is stopping.
 
     Args:
         check: Raises if the service cannot work, e.g. because the table does not answer.
+        load: Counts requests in flight. Default: a new one.
     """
 
-    def __init__(self, check: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, check: Callable[[], Awaitable[None]], load: Load | None = None) -> None:
         self._check = check
-        self._in_flight = 0
+        self.load = Load() if load is None else load
         self._idle = asyncio.Event()
         self._idle.set()
         self._lock = asyncio.Lock()
@@ -35,13 +41,13 @@ class Lifecycle:
 
     def begin(self) -> None:
         """Count a request in."""
-        self._in_flight += 1
+        self.load.begin()
         self._idle.clear()
 
     def end(self) -> None:
         """Count a request out."""
-        self._in_flight -= 1
-        if not self._in_flight:
+        self.load.end()
+        if not self.load.in_flight:
             self._idle.set()
 
     async def drain(self, timeout_seconds: float) -> bool:
@@ -61,6 +67,9 @@ class Lifecycle:
         """Return why the service should get no requests, or ``None`` if it should."""
         if self.is_draining:
             return "the service is stopping"
+        if self.load.is_full:
+            # A table that is busy with what was taken on is no reason to send requests elsewhere.
+            return self._fault
         async with self._lock:
             if time.monotonic() - self._checked_at > READINESS_SECONDS:
                 self._fault = await self._look()

@@ -1,10 +1,17 @@
-"""What every request and answer has: an id, safe headers, one log line, an answer at any cost."""
+"""What every request and answer has: an id, safe headers, one log line, an answer at any cost.
+
+A request that is more than the process takes on is refused here, before anything of it is looked
+at; one that is taken is answered within :data:`REQUEST_SECONDS`. Reading ends when nobody waits for
+it any more; writing does not, so that who writes need not ask what became of it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,8 +20,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from media_api import problems
 from media_api.aws import error_code, is_passing
+from media_api.cache import holding
 from media_api.lifecycle import Lifecycle
+from media_api.load import retry_after_seconds
 from media_api.logs import access_log, log
+from media_api.metrics import Metrics
 from media_api.tracing import QUIET_PATHS, context_of
 from media_platform.contract.ids import new_id
 
@@ -23,6 +33,17 @@ _TRACE_ID = b"x-amzn-trace-id"
 _USABLE_ID = re.compile(rb"[A-Za-z0-9._:=;-]{1,128}")
 _ROOT = re.compile(rb"(?:^|;)Root=([0-9a-f-]{1,64})(?:;|$)")
 _RETRY_SECONDS = 2
+_READING = frozenset({"GET", "HEAD"})
+_OVERLOAD_LOG_SECONDS = 1
+
+_GONE = 499
+"""What the log calls the status of a request whose client did not wait for the answer."""
+
+REQUEST_SECONDS = 10
+"""Longest time to the answer of a request, with the reading of its body."""
+
+_IMPATIENT_AFTER_SECONDS = 1
+"""After this time it is looked whether the client still waits: most requests end before."""
 
 _DEFAULT_HEADERS: Mapping[bytes, bytes] = {
     b"cache-control": b"no-store",
@@ -44,24 +65,61 @@ class Envelope:
         app: The application.
         lifecycle: Counts requests and knows whether the process is stopping.
         max_body_bytes: Largest request body.
+        metrics: Adds up what requests took. Default: nothing does.
     """
 
-    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        lifecycle: Lifecycle,
+        max_body_bytes: int,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._app = app
         self._lifecycle = lifecycle
         self._max_body_bytes = max_body_bytes
+        self._metrics = metrics
+        self._told_of_overload_at = -float("inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         headers = dict(scope["headers"])
-        request_id = _request_id(headers)
-        scope["request_id"] = request_id
+        scope["request_id"] = _request_id(headers)
+        if scope["path"] not in QUIET_PATHS and not self._lifecycle.load.takes_one_more():
+            await self._refuse(scope, receive, send)
+            return
+        started = time.perf_counter()
         scope["trace"] = context_of(headers)
-        status = 0
+        status = _GONE
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._lifecycle.begin()
+        try:
+            await self._answer(scope, receive, send_counted, headers)
+        finally:
+            self._lifecycle.end()
+            seconds = time.perf_counter() - started
+            if scope["path"] not in QUIET_PATHS:
+                _log_access(scope, status, seconds)
+                if self._metrics is not None:
+                    path = getattr(scope.get("route"), "path", None)
+                    self._metrics.request(scope["method"], path, status, seconds)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes]
+    ) -> None:
+        """Answer a request that is taken on, whatever happens."""
+        hold = holding()
+        is_answered = False
         received = 0
 
         async def receive_limited() -> Message:
@@ -72,28 +130,42 @@ class Envelope:
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return message
 
-        async def send_wrapped(message: Message) -> None:
-            nonlocal status
+        async def send_held(message: Message) -> None:
+            nonlocal is_answered
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = self._headers(message["headers"], request_id)
+                await hold.over()
+                is_answered = True
+                message["headers"] = self._headers(message["headers"], scope["request_id"])
             await send(message)
 
-        self._lifecycle.begin()
         try:
             announced = headers.get(b"content-length", b"0")
             if announced.isdigit() and int(announced) > self._max_body_bytes:
                 raise problems.too_large(self._max_body_bytes)  # noqa: TRY301 - before any reading
-            await self._app(scope, receive_limited, send_wrapped)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                if scope["method"] in _READING:
+                    with _ended_with(receive):
+                        await self._app(scope, receive_limited, send_held)
+                else:
+                    await self._app(scope, receive_limited, send_held)
         except Exception as error:
-            if status:
+            if is_answered:
                 raise
             problem = _problem_of(error, scope)
-            answer = problems.render(problem, path=scope["path"], request_id=request_id)
-            await answer(scope, receive, send_wrapped)
-        finally:
-            self._lifecycle.end()
-            _log_access(scope, status, time.perf_counter() - started)
+            answer = problems.render(problem, path=scope["path"], request_id=scope["request_id"])
+            await answer(scope, receive, send_held)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request; of many at a time one log line tells."""
+        now = time.monotonic()
+        if now - self._told_of_overload_at > _OVERLOAD_LOG_SECONDS:
+            self._told_of_overload_at = now
+            log.warning("overloaded", in_flight=self._lifecycle.load.in_flight)
+        request_id: str = scope["request_id"]
+        problem = problems.overloaded(retry_after_seconds())
+        answer = problems.render(problem, path=scope["path"], request_id=request_id)
+        answer.raw_headers = self._headers(answer.raw_headers, request_id)
+        await answer(scope, receive, send)
 
     def _headers(
         self, headers: list[tuple[bytes, bytes]], request_id: str
@@ -104,6 +176,32 @@ class Envelope:
         if self._lifecycle.is_draining:
             more.append((b"connection", b"close"))
         return [*headers, *more]
+
+
+@contextmanager
+def _ended_with(receive: Receive) -> Iterator[None]:
+    """End the block when the client goes away while it takes long; the client sent all it had."""
+    loop = asyncio.get_running_loop()
+    working = asyncio.current_task()
+    watching: asyncio.Task[None] | None = None
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        if working is not None:
+            working.cancel()
+
+    def look() -> None:
+        nonlocal watching
+        watching = loop.create_task(watch())
+
+    timer = loop.call_later(_IMPATIENT_AFTER_SECONDS, look)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 def _request_id(given: Mapping[bytes, bytes]) -> str:
@@ -145,8 +243,6 @@ _SERVER_ERROR = 500
 
 
 def _log_access(scope: Scope, status: int, seconds: float) -> None:
-    if scope["path"] in QUIET_PATHS:
-        return
     caller = scope.get("caller")
     route = scope.get("route")
     write = access_log.error if status >= _SERVER_ERROR else access_log.info

@@ -101,9 +101,8 @@ class PlaybackService:
             Problem: If the viewer may not see it, it cannot be played yet, or the distribution is
                 not known yet.
         """
-        video = await self._videos.visible(viewer, video_id)
-        # Only while it is PROCESSING does it depend on the run whether a video can be played.
-        run = await self._videos.run_of(video) if video.status is VideoStatus.PROCESSING else None
+        view = await self._videos.get(viewer, video_id)
+        video, run = view.video, view.run
         if not is_playable(video, run) or video.current_run is None:
             raise Problem(
                 Kind.NOT_PLAYABLE,

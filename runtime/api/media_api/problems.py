@@ -50,6 +50,7 @@ class Kind(Enum):
     KEY_REUSED = ("idempotency-key-reused", 422, "The key was used for another request")
     INTERNAL = ("internal", 500, "Something went wrong here")
     UNAVAILABLE = ("unavailable", 503, "The service cannot answer just now")
+    OVERLOADED = ("overloaded", 503, "The service has enough to do")
 
     def __init__(self, slug: str, status: int, title: str) -> None:
         self.slug = slug
@@ -248,6 +249,20 @@ def too_large(limit_bytes: int) -> Problem:
         Kind.TOO_LARGE,
         f"the body has more than {limit_bytes} bytes; "
         "send metadata here, and the file itself to the upload URL",
+    )
+
+
+def overloaded(retry_after_seconds: int) -> Problem:
+    """Return the problem of a request that was refused before anything of it was looked at.
+
+    Args:
+        retry_after_seconds: When to try again, in seconds.
+    """
+    return Problem(
+        Kind.OVERLOADED,
+        "there are more requests than can be answered, and nothing of this one was done; "
+        f"try again in {retry_after_seconds} s",
+        headers={"Retry-After": str(retry_after_seconds)},
     )
 
 

@@ -12,12 +12,26 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from media_api.models import PublicVideoBody, VideoBody, public_video_body, video_body
 from media_platform.contract.run import Run
 from media_platform.contract.video import Video
 
 _STRONG_TAG = re.compile(r'(?<![^\s,])"(\d{1,18})(?:-[0-9a-f]+)?"')
+
+
+@dataclass(frozen=True)
+class Representation:
+    """A video as it is sent.
+
+    Attributes:
+        content: The body.
+        entity_tag: Its entity tag, strong.
+    """
+
+    content: bytes
+    entity_tag: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +50,12 @@ class VideoView:
     of_tenant: bool = True
     may_change: bool = False
 
-
-@dataclass(frozen=True)
-class Representation:
-    """A video as it is sent.
-
-    Attributes:
-        content: The body.
-        entity_tag: Its entity tag, strong.
-    """
-
-    content: bytes
-    entity_tag: str
+    @cached_property
+    def representation(self) -> Representation:
+        """The video as it is sent; made once for as long as the view is kept."""
+        body = body_of(self).model_dump_json().encode()
+        digest = hashlib.sha256(body).hexdigest()[:16]
+        return Representation(body, f'"{self.video.version}-{digest}"')
 
 
 def body_of(view: VideoView) -> VideoBody | PublicVideoBody:
@@ -55,13 +63,6 @@ def body_of(view: VideoView) -> VideoBody | PublicVideoBody:
     if not view.of_tenant:
         return public_video_body(view.video, view.run)
     return video_body(view.video, view.run, with_rules=view.may_change)
-
-
-def represent(view: VideoView) -> Representation:
-    """Return a video as it is sent."""
-    body = body_of(view).model_dump_json().encode()
-    digest = hashlib.sha256(body).hexdigest()[:16]
-    return Representation(body, f'"{view.video.version}-{digest}"')
 
 
 def is_known(if_none_match: str | None, entity_tag: str) -> bool:

@@ -12,18 +12,22 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
-from media_api.app import Services, create_app
+from media_api.app import Guarded, Services, create_app
 from media_api.aws import open_clients
+from media_api.cache import VideoCache
+from media_api.calls import Calls
 from media_api.delivery import Delivery
 from media_api.idempotency import Idempotency
 from media_api.lifecycle import Lifecycle
+from media_api.load import Load
 from media_api.logs import log
+from media_api.metrics import Metrics
 from media_api.playback import PlaybackService
 from media_api.settings import Listening, Settings
 from media_api.store import VideoTable
 from media_api.tokens import KeySet, TokenVerifier, fetch_with
 from media_api.uploads import UploadSigner
-from media_api.videos import Videos
+from media_api.videos import StoredVideo, Videos
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -34,7 +38,11 @@ DRAIN_SECONDS = 20
 FLUSH_SECONDS = 5
 """Longest wait for answers that slow clients are still reading."""
 
+_CONNECTIONS = 1024
+"""Most connections that are served at a time; each may wait for one answer."""
+
 _BACKLOG = 1024
+"""Most connections that wait to be served, in the system."""
 
 _IDLE_CONNECTION_MILLISECONDS = 75_000
 """Longer than the 60 s for which a load balancer keeps idle connections, so that it never sends a
@@ -54,11 +62,18 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
         spans: Records spans of requests. Default: nothing does.
     """
     environment = settings.environment
-    async with open_clients(environment.home_region) as clients, aiohttp.ClientSession() as http:
+    load = Load()
+    cache: VideoCache[StoredVideo] = VideoCache()
+    metrics = Metrics(environment.stage, load, cache.counts)
+    async with (
+        open_clients(environment.home_region, cache=cache, calls=Calls(metrics, spans)) as clients,
+        aiohttp.ClientSession() as http,
+    ):
         table = VideoTable(clients.dynamodb, environment.table_name)
-        lifecycle = Lifecycle(table.ping)
+        lifecycle = Lifecycle(table.ping, load)
         videos = Videos(
             table,
+            cache,
             UploadSigner(
                 clients.s3,
                 bucket=environment.raw_bucket,
@@ -83,18 +98,31 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
                 lifetime_seconds=environment.playback_expiry_seconds,
             ),
             lifecycle=lifecycle,
+            metrics=metrics,
         )
-        await run(create_app(services, spans), lifecycle, settings.listening)
+        await run(create_app(services, spans), services, settings.listening)
 
 
-async def run(app: FastAPI, lifecycle: Lifecycle, listening: Listening) -> None:
+async def run(app: FastAPI, services: Guarded, listening: Listening) -> None:
     """Serve an application until SIGTERM or SIGINT, then finish the requests in flight.
 
     Args:
         app: The application.
-        lifecycle: Its requests in flight.
+        services: What it has in common with others: requests in flight and metrics.
         listening: Where to listen.
     """
+    flushing = None
+    if services.metrics is not None:
+        flushing = asyncio.create_task(services.metrics.flush_regularly())
+    try:
+        await _serve_until_told(app, services.lifecycle, listening)
+    finally:
+        if flushing is not None:
+            flushing.cancel()
+            await asyncio.wait({flushing})
+
+
+async def _serve_until_told(app: FastAPI, lifecycle: Lifecycle, listening: Listening) -> None:
     server = Server(
         app,
         address=listening.host,
@@ -104,6 +132,7 @@ async def run(app: FastAPI, lifecycle: Lifecycle, listening: Listening) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=_IDLE_CONNECTION_MILLISECONDS),
         websockets=False,
         backlog=_BACKLOG,
+        backpressure=_CONNECTIONS,
         log_enabled=False,
     )
     told = asyncio.Event()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import time
 from collections import OrderedDict
@@ -191,7 +192,7 @@ class TokenVerifier:
         self._issuer = issuer
         self._client_id = client_id
         self._clock = clock
-        self._seen: OrderedDict[str, tuple[RSAKey, str, Caller]] = OrderedDict()
+        self._seen: OrderedDict[bytes, tuple[RSAKey, str, Caller]] = OrderedDict()
 
     async def verify(self, token: str) -> Caller:
         """Return who holds ``token``.
@@ -204,15 +205,19 @@ class TokenVerifier:
             NoTenantError: If it names no tenant.
             KeysUnavailableError: If the keys of the issuer cannot be had.
         """
-        seen = self._seen.get(token)
+        # By their hashes, which take a thirtieth of the memory and open nothing.
+        digest = hashlib.sha256(token.encode()).digest()
+        seen = self._seen.get(digest)
         if seen is not None:
             key, kid, caller = seen
             if caller.expires_at + LEEWAY_SECONDS > self._clock() and (
                 await self._keys.key(kid) is key
             ):
-                self._seen.move_to_end(token)
+                # Others may have dropped it while the key was looked up.
+                if digest in self._seen:
+                    self._seen.move_to_end(digest)
                 return caller
-            del self._seen[token]
+            self._seen.pop(digest, None)
         kid = _key_id(token)
         found = await self._keys.key(kid)
         if found is None:
@@ -224,7 +229,7 @@ class TokenVerifier:
         except (JoseError, ValueError):
             raise InvalidTokenError("the signature of the access token is wrong") from None
         caller = self._caller(claims)
-        self._seen[token] = (found, kid, caller)
+        self._seen[digest] = (found, kid, caller)
         if len(self._seen) > _KEPT_TOKENS:
             self._seen.popitem(last=False)
         return caller

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from media_api import cursors, decisions
 from media_api.audit import Cause
+from media_api.cache import VideoCache
 from media_api.decisions import ChangedSinceError, Step
 from media_api.edits import VideoPatch, VideoUpdate
 from media_api.idempotency import Done, Idempotency, KeyedRequest
 from media_api.models import ListQuery, NewVideo
 from media_api.problems import Kind, Problem, invalid
-from media_api.representation import VideoView, represent
+from media_api.representation import VideoView
 from media_api.store import StaleVideoError, VideoList, VideoTable
 from media_api.tokens import Caller
 from media_api.uploads import SINGLE_PUT_MAX_BYTES, Upload, UploadSigner
@@ -30,6 +31,34 @@ from media_platform.contract.video import Video, VideoStatus, Visibility
 
 _WRITE_ATTEMPTS = 5
 _PAUSE_SECONDS = 0.05
+
+
+class StoredVideo:
+    """A video as it is stored, and as it was shown to whom.
+
+    Attributes:
+        video: The video.
+
+    Args:
+        video: The video.
+        run: Its current run, if a worker took it.
+    """
+
+    def __init__(self, video: Video, run: Run | None) -> None:
+        self.video = video
+        self._run = run
+        self._views: dict[tuple[bool, bool], VideoView] = {}
+
+    def shown_to(self, viewer: Caller | None) -> VideoView:
+        """Return what a viewer may see of it; equal ones are made once, with their answers."""
+        of_tenant, may_change = is_of_tenant(viewer, self.video), _may_change(viewer, self.video)
+        view = self._views.get((of_tenant, may_change))
+        if view is None:
+            view = VideoView(
+                video=self.video, run=self._run, of_tenant=of_tenant, may_change=may_change
+            )
+            self._views[of_tenant, may_change] = view
+        return view
 
 
 @dataclass(frozen=True)
@@ -65,6 +94,7 @@ class Videos:
 
     Args:
         videos: The table.
+        cache: Keeps what was read of single videos, whoever may see it.
         uploads: Signs uploads.
         idempotency: Knows what requests with a key did.
         region: Region whose videos are written here.
@@ -74,6 +104,7 @@ class Videos:
     def __init__(
         self,
         videos: VideoTable,
+        cache: VideoCache[StoredVideo],
         uploads: UploadSigner,
         idempotency: Idempotency,
         *,
@@ -81,6 +112,7 @@ class Videos:
         upload_max_bytes: int,
     ) -> None:
         self._table = videos
+        self._cache = cache
         self._uploads = uploads
         self._idempotency = idempotency
         self._region = region
@@ -159,25 +191,22 @@ class Videos:
         Raises:
             Problem: If there is none.
         """
-        video = await self.visible(viewer, video_id)
-        return await self._view(viewer, video)
-
-    async def visible(self, viewer: Caller | None, video_id: str) -> Video:
-        """Return a video that the viewer may see: one of the tenant, or a PUBLIC one of any.
-
-        Args:
-            viewer: Who asks. ``None``: somebody who is not signed in.
-            video_id: The video.
-
-        Raises:
-            Problem: If there is none.
-        """
-        video = await self._table.video(video_id) if is_id(video_id) else None
-        if video is None or video.status is VideoStatus.DELETED or not _may_see(viewer, video):
+        stored = None
+        if is_id(video_id):
+            stored = await self._cache.get(video_id, lambda: self._stored(video_id))
+        if (
+            stored is None
+            or stored.video.status is VideoStatus.DELETED
+            or not _may_see(viewer, stored.video)
+        ):
             raise _not_found()
-        return video
+        return stored.shown_to(viewer)
 
-    async def run_of(self, video: Video) -> Run | None:
+    async def _stored(self, video_id: str) -> StoredVideo | None:
+        video = await self._table.video(video_id)
+        return None if video is None else StoredVideo(video, await self._run_of(video))
+
+    async def _run_of(self, video: Video) -> Run | None:
         """Return the current run of a video, if a worker took it."""
         if video.current_run is None:
             return None
@@ -307,7 +336,7 @@ class Videos:
         return video
 
     async def _changed_since(self, caller: Caller, video: Video) -> Problem:
-        current = represent(await self._view(caller, video)).entity_tag
+        current = (await self._view(caller, video)).representation.entity_tag
         return Problem(
             Kind.PRECONDITION_FAILED,
             f"video {video.video_id} is at version {video.version}, which If-Match does not name; "
@@ -317,12 +346,7 @@ class Videos:
 
     async def _view(self, viewer: Caller | None, video: Video) -> VideoView:
         """Return a video with what its run adds."""
-        return VideoView(
-            video=video,
-            run=await self.run_of(video),
-            of_tenant=is_of_tenant(viewer, video),
-            may_change=_may_change(viewer, video),
-        )
+        return StoredVideo(video, await self._run_of(video)).shown_to(viewer)
 
     async def _find(self, caller: Caller, video_id: str) -> Video:
         """Return a video of the tenant, deleted or not, if the caller may know of it."""

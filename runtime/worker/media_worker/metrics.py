@@ -9,8 +9,6 @@ Source: Amazon CloudWatch User Guide, "Specification: Embedded metric format".
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from media_platform.contract.metrics import NAMESPACE
+from media_platform.contract import embedded_metrics
 
 
 def emit(stage: str, values: Mapping[str, float], **properties: str) -> None:
@@ -31,23 +29,11 @@ def emit(stage: str, values: Mapping[str, float], **properties: str) -> None:
         values: The metrics by name; one that is no finite number is left out.
         **properties: What else is known.
     """
-    values = {name: value for name, value in values.items() if math.isfinite(value)}
-    if not values:
-        return
-    definition = {
-        "Namespace": NAMESPACE,
-        "Dimensions": [["Stage"]],
-        "Metrics": [{"Name": name, "Unit": _unit(name)} for name in values],
-    }
-    line = {
-        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [definition]},
-        **structlog.contextvars.get_contextvars(),
-        **properties,
-        "Stage": stage,
-        **values,
-    }
-    # It shares the lock of the log, so that lines of two threads are never mixed.
-    structlog.WriteLogger(sys.stdout).msg(json.dumps(line))
+    known = {**structlog.contextvars.get_contextvars(), **properties}
+    text = embedded_metrics.line(stage, values, properties=known)
+    if text is not None:
+        # It shares the lock of the log, so that lines of two threads are never mixed.
+        structlog.WriteLogger(sys.stdout).msg(text)
 
 
 def seconds_since(stamp: str) -> float:
@@ -59,11 +45,3 @@ def seconds_since(stamp: str) -> float:
     if since.tzinfo is None:
         since = since.replace(tzinfo=UTC)
     return max(0.0, time.time() - since.timestamp())
-
-
-def _unit(name: str) -> str:
-    if name.endswith("Seconds"):
-        return "Seconds"
-    if name.startswith("Bytes"):
-        return "Bytes"
-    return "None" if name.endswith("Ratio") else "Count"

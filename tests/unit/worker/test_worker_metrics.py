@@ -26,6 +26,15 @@ UNITS = {
     names.BYTES_IN: "Bytes",
     names.BYTES_OUT: "Bytes",
     names.CPU_SECONDS: "Seconds",
+    names.API_REQUESTS: "Count",
+    names.API_LATENCY_SECONDS: "Seconds",
+    names.API_IN_FLIGHT: "Count",
+    names.API_REFUSED: "Count",
+    names.CALL_SECONDS: "Seconds",
+    names.CALL_ERRORS: "Count",
+    names.CACHE_HIT_RATIO: "None",
+    names.PLAYBACK_GRANTS: "Count",
+    names.EVENTS_WRITTEN: "Count",
 }
 ALL = {name: number + 0.5 for number, name in enumerate(UNITS)}
 

@@ -15,11 +15,16 @@ from media_api.admin.users import Users
 from media_api.admin.videos import AdminVideos
 from media_api.audit import AuditTrail
 from media_api.aws import open_services
+from media_api.cache import VideoCache
+from media_api.calls import Calls
 from media_api.idempotency import Idempotency
 from media_api.lifecycle import Lifecycle
+from media_api.load import Load
+from media_api.metrics import Metrics
 from media_api.server import run
 from media_api.store import VideoTable
 from media_api.tokens import KeySet, TokenVerifier, fetch_with
+from media_api.videos import StoredVideo
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -34,14 +39,22 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
     """
     environment = settings.environment
     region, table_name = environment.home_region, environment.table_name
+    load = Load()
+    cache: VideoCache[StoredVideo] = VideoCache()
+    metrics = Metrics(environment.stage, load, cache.counts)
     async with (
-        open_services(region, "dynamodb", "cognito-idp", "sqs") as (dynamodb, cognito, sqs),
+        open_services(
+            region,
+            *("dynamodb", "cognito-idp", "sqs"),
+            cache=cache,
+            calls=Calls(metrics, spans),
+        ) as (dynamodb, cognito, sqs),
         aiohttp.ClientSession() as http,
     ):
         table = VideoTable(dynamodb, table_name)
         tenants = Tenants(dynamodb, table_name)
         audit = AuditTrail(dynamodb, table_name)
-        lifecycle = Lifecycle(table.ping)
+        lifecycle = Lifecycle(table.ping, load)
         services = AdminServices(
             tokens=TokenVerifier(
                 KeySet(fetch_with(http, environment.token_jwks_url)),
@@ -49,6 +62,7 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
                 client_id=environment.token_client_id,
             ),
             lifecycle=lifecycle,
+            metrics=metrics,
             operator_tenant=environment.operator_tenant,
             users=Users(
                 UserPool(cognito, environment.user_pool_id),
@@ -71,4 +85,4 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
             ),
             audit=audit,
         )
-        await run(create_app(services, spans), lifecycle, settings.listening)
+        await run(create_app(services, spans), services, settings.listening)

@@ -31,7 +31,7 @@ from media_api.models import (
 )
 from media_api.openapi import IfMatch, VideoId, problems
 from media_api.problems import Kind
-from media_api.representation import Representation, is_known, represent
+from media_api.representation import Representation, is_known
 from media_api.videos import Videos
 
 router = APIRouter(prefix="/api/videos", tags=["videos"], route_class=RuledRoute)
@@ -125,7 +125,7 @@ async def get_video(request: Request, video_id: VideoId) -> Response:
     A PUBLIC video needs no token. Who is not of its tenant gets less: `PublicVideoBody`.
     """
     videos: Videos = request.app.state.videos
-    representation = represent(await videos.get(viewer_of(request), video_id))
+    representation = (await videos.get(viewer_of(request), video_id)).representation
     if is_known(request.headers.get("if-none-match"), representation.entity_tag):
         headers = {**_REVALIDATED, "ETag": representation.entity_tag}
         return Response(status_code=304, headers=headers)
@@ -145,7 +145,7 @@ async def replace_video(
     """Replace everything that people may change about a video."""
     videos: Videos = request.app.state.videos
     view = await videos.update(cause_of(request), video_id, update, if_match=if_match)
-    return _answer(represent(view))
+    return _answer(view.representation)
 
 
 @router.patch(
@@ -162,7 +162,7 @@ async def update_video(
     """Change some of what people may change about a video, by a JSON merge patch (RFC 7396)."""
     videos: Videos = request.app.state.videos
     view = await videos.update(cause_of(request), video_id, patch, if_match=if_match)
-    return _answer(represent(view))
+    return _answer(view.representation)
 
 
 @router.delete(

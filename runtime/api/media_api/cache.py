@@ -1,0 +1,247 @@
+"""Videos kept in memory for a moment, never older than what a write through the API left.
+
+What is kept is a lease: it may be used for :data:`LEASE_SECONDS` from the moment at which it was
+asked for. Nobody tells other processes of a write. Instead, whoever writes a video lets that time
+pass before he answers (:class:`Hold`): by then every lease that may show what was before has ended,
+in whichever task of the API or the admin service it is. Clocks need not agree, only run alike. In
+the process that writes, what is kept of the video is dropped before and after the write, and what
+is being read meanwhile is not kept, so that there the write shows at once.
+
+Creating needs no hold, since that a video does not exist is never kept. What other services change
+(workers, the intake) shows after at most the lease.
+
+Source: C. Gray and D. Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file
+cache consistency" (1989).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from media_platform.contract import table
+
+LEASE_SECONDS = 0.25
+"""How long a video is kept, and by how much a change of one is answered later.
+
+A release that makes it longer must first be deployed with writers that wait longer.
+"""
+
+_MOST_ENTRIES = 4096
+
+Clock = Callable[[], float]
+View = TypeVar("View")
+
+
+class Hold:
+    """How long the answer to a request is held back; one a request."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def until(self, moment: float) -> None:
+        """Hold the answer back until a moment of the monotonic clock at least."""
+        self._until = max(self._until, moment)
+
+    async def over(self) -> None:
+        """Wait until the answer may be sent."""
+        left = self._until - time.monotonic()
+        if left > 0:
+            await asyncio.sleep(left)
+
+
+_hold: ContextVar[Hold | None] = ContextVar("hold", default=None)
+
+
+def holding() -> Hold:
+    """Return the hold of a request that begins: what it writes from here on prolongs it."""
+    hold = Hold()
+    _hold.set(hold)
+    return hold
+
+
+@dataclass
+class _Entry(Generic[View]):
+    """A view that is kept or being read."""
+
+    ends_at: float
+    view: asyncio.Future[View | None]
+
+
+@dataclass
+class CacheCounts:
+    """What is counted until it is told as metrics.
+
+    Attributes:
+        hits: Reads that were answered from memory, or by a read that was under way.
+        misses: Reads that went to the table.
+        events: Events that were written to the table.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    events: int = 0
+
+
+class VideoCache(Generic[View]):
+    """Views of videos by id, each for the length of a lease.
+
+    Args:
+        lease_seconds: How long a view is kept, from the moment at which it was asked for; 0 to
+            keep none.
+        clock: Seconds that only go forward. Default: the monotonic clock.
+    """
+
+    def __init__(
+        self, lease_seconds: float = LEASE_SECONDS, *, clock: Clock = time.monotonic
+    ) -> None:
+        self.lease_seconds = lease_seconds
+        self.counts = CacheCounts()
+        self._clock = clock
+        self._entries: dict[str, _Entry[View]] = {}
+        self._writes: dict[str, int] = {}
+
+    async def get(self, video_id: str, load: Callable[[], Awaitable[View | None]]) -> View | None:
+        """Return the view of a video, from memory if it may be.
+
+        Reads of one video at the same time share one read of the table; whoever comes when its
+        lease has ended, or while the video is being written, reads for himself.
+
+        Args:
+            video_id: The video.
+            load: Reads it from the table. What it raises is raised, and kept no more than ``None``.
+        """
+        now = self._clock()
+        entry = self._entries.get(video_id)
+        if entry is not None and entry.ends_at > now:
+            self.counts.hits += 1
+            if entry.view.done():
+                return entry.view.result()
+            # A reader that goes away must not take the others' read with him.
+            return await asyncio.shield(entry.view)
+        self.counts.misses += 1
+        if video_id in self._writes or not self.lease_seconds:
+            return await load()
+        self._entries.pop(video_id, None)
+        self._drop_ended(now)
+        entry = _Entry(now + self.lease_seconds, asyncio.ensure_future(load()))
+        self._entries[video_id] = entry
+        view = None
+        try:
+            view = await asyncio.shield(entry.view)
+        finally:
+            if view is None and self._entries.get(video_id) is entry:
+                del self._entries[video_id]
+        return view
+
+    @asynccontextmanager
+    async def writing(self, video_ids: Iterable[str]) -> AsyncIterator[None]:
+        """Keep nothing of these videos while the block writes them, nor what was read meanwhile.
+
+        The answer to the present request is held back until no other process has anything older.
+        """
+        written = frozenset(video_ids)
+        for video_id in written:
+            self._writes[video_id] = self._writes.get(video_id, 0) + 1
+            self._entries.pop(video_id, None)
+        try:
+            yield
+        finally:
+            for video_id in written:
+                self._entries.pop(video_id, None)
+                self._writes[video_id] -= 1
+                if not self._writes[video_id]:
+                    del self._writes[video_id]
+            hold = _hold.get()
+            if written and hold is not None:
+                hold.until(time.monotonic() + self.lease_seconds)
+
+    def _drop_ended(self, now: float) -> None:
+        """Drop what has ended; entries stand in the order in which they were asked for."""
+        for video_id, entry in list(islice(self._entries.items(), 2)):
+            if entry.ends_at <= now or len(self._entries) >= _MOST_ENTRIES:
+                del self._entries[video_id]
+
+
+class CoherentTable:
+    """A client of the table that lets the cache know what it writes.
+
+    Every write of the API goes through it, whatever module makes it, so that none can be forgotten.
+
+    Args:
+        client: A DynamoDB client.
+        cache: Keeps videos, and counts the events that are written.
+    """
+
+    def __init__(self, client: Any, cache: VideoCache[Any]) -> None:
+        self._client = client
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an operation that writes nothing."""
+        return getattr(self._client, name)
+
+    async def put_item(self, **request: Any) -> Any:
+        """Call ``PutItem``."""
+        async with self._cache.writing(_written([{"Put": request}])):
+            return await self._client.put_item(**request)
+
+    async def update_item(self, **request: Any) -> Any:
+        """Call ``UpdateItem``."""
+        async with self._cache.writing(_written([{"Update": request}])):
+            return await self._client.update_item(**request)
+
+    async def delete_item(self, **request: Any) -> Any:
+        """Call ``DeleteItem``."""
+        async with self._cache.writing(_written([{"Delete": request}])):
+            return await self._client.delete_item(**request)
+
+    async def transact_write_items(self, **request: Any) -> Any:
+        """Call ``TransactWriteItems``."""
+        writes = request["TransactItems"]
+        async with self._cache.writing(_written(writes)):
+            answer = await self._client.transact_write_items(**request)
+        self._cache.counts.events += sum(map(_is_event, writes))
+        return answer
+
+    async def batch_write_item(self, **request: Any) -> Any:
+        """Call ``BatchWriteItem``."""
+        writes = [
+            {kind.removesuffix("Request"): content}
+            for requests in request["RequestItems"].values()
+            for one in requests
+            for kind, content in one.items()
+        ]
+        async with self._cache.writing(_written(writes)):
+            return await self._client.batch_write_item(**request)
+
+
+_NEW = "attribute_not_exists(pk)"
+_VIDEO = table.video_partition("")
+_KEPT = (table.video_key("").sk, table.run_prefix("")[:-1])
+"""What the items that are kept begin with: the video and its runs."""
+
+
+def _written(writes: Iterable[Mapping[str, Mapping[str, Any]]]) -> set[str]:
+    """Return the ids of videos of which something may be kept that these writes change."""
+    found = set()
+    for write in writes:
+        ((kind, content),) = write.items()
+        if kind == "ConditionCheck" or content.get("ConditionExpression") == _NEW:
+            continue
+        key = content.get("Key") or content.get("Item") or {}
+        pk = key.get(table.PARTITION_KEY, {}).get("S", "")
+        if pk.startswith(_VIDEO) and key[table.SORT_KEY]["S"].startswith(_KEPT):
+            found.add(pk.removeprefix(_VIDEO))
+    return found
+
+
+def _is_event(write: Mapping[str, Mapping[str, Any]]) -> bool:
+    item = write.get("Put", {}).get("Item", {})
+    return str(item.get(table.SORT_KEY, {}).get("S", "")).startswith(table.EVENT_SORT_PREFIX)

@@ -1,0 +1,304 @@
+"""What the API does with more than it can do: with a table that does not answer, and alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from media_api import middleware
+from media_api.lifecycle import Lifecycle
+from media_api.load import MOST_IN_FLIGHT, MOST_LATE_SECONDS, Load
+from media_api.middleware import Envelope
+from media_platform.contract.ids import new_id
+from tests.unit.api.api_issuer import Issuer
+from tests.unit.api.api_process import PATIENCE_SECONDS, Answer, Api, api_environment, running_api
+
+
+class StallingTable:
+    """A table without items, that answers or keeps everyone waiting.
+
+    Attributes:
+        answers: Set while it answers.
+        url: Where it is.
+    """
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+        self.url = ""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+
+@contextmanager
+def stalling_table() -> Iterator[StallingTable]:
+    table = StallingTable()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            table.answers.wait(60)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = _Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    table.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield table
+    finally:
+        table.answers.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def table() -> Iterator[StallingTable]:
+    with stalling_table() as table:
+        yield table
+
+
+@pytest.fixture
+def own_api(issuer: Issuer, table: StallingTable, tmp_path: Path) -> Iterator[Api]:
+    variables = {
+        "AWS_ENDPOINT_URL": table.url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    with running_api(api_environment(token_jwks_url=issuer.url), variables, tmp_path) as api:
+        yield api
+
+
+@pytest.fixture
+def token(issuer: Issuer) -> str:
+    return issuer.user("user-1", "acme", "editor")
+
+
+def get(api: Api, token: str) -> Answer:
+    return api.call("GET", f"/api/videos/{new_id()}", token=token)
+
+
+@contextmanager
+def full(api: Api, token: str) -> Iterator[list[socket.socket]]:
+    """Have as many requests in flight as there may be, while the block runs."""
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(MOST_IN_FLIGHT):
+            address = ("127.0.0.1", api.port)
+            connection = stack.enter_context(socket.create_connection(address, PATIENCE_SECONDS))
+            head = (
+                f"GET /api/videos/{new_id()} HTTP/1.1\r\nHost: localhost\r\n"
+                f"Authorization: Bearer {token}\r\n\r\n"
+            )
+            connection.sendall(head.encode())
+            connections.append(connection)
+        # They are taken up one after the other; the first that is one too many is refused.
+        while True:
+            refused = api.call("GET", "/api/nothing")
+            if refused.status == 503:
+                break
+        yield connections
+
+
+def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered(
+    own_api: Api, table: StallingTable, token: str
+) -> None:
+    assert get(own_api, token).status == 404
+    assert own_api.call("GET", "/health/ready").status == 200
+    table.answers.clear()
+    with full(own_api, token) as waiting:
+        # Not even the token is looked at.
+        for answer in (get(own_api, token), get(own_api, "x"), own_api.call("PUT", "/", body=b"{")):
+            assert answer.status == 503
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert answer.json["type"] == "urn:media-platform:problem:overloaded"
+            assert answer.json["request_id"] == answer.headers["X-Request-Id"]
+            assert 1 <= int(answer.headers["Retry-After"]) <= 3
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Cache-Control"] == "no-store"
+        assert own_api.call("GET", "/health/live").status == 200
+        assert own_api.call("GET", "/health/ready").status == 200
+        assert own_api.log_message("overloaded")["in_flight"] == MOST_IN_FLIGHT
+
+        table.answers.set()
+        for connection in waiting:
+            assert connection.recv(1000).startswith(b"HTTP/1.1 404 ")
+        assert get(own_api, token).status == 404
+
+
+def test_a_full_process_ends_when_it_is_told_and_finishes_what_it_took_on(
+    own_api: Api, table: StallingTable, token: str
+) -> None:
+    get(own_api, token)
+    table.answers.clear()
+    with full(own_api, token) as waiting:
+        own_api.process.send_signal(signal.SIGTERM)
+        own_api.log_message("draining")
+        refused = get(own_api, token)
+        assert (refused.status, refused.headers["Connection"]) == (503, "close")
+        table.answers.set()
+        for connection in waiting:
+            assert connection.recv(1000).startswith(b"HTTP/1.1 404 ")
+    assert own_api.process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_metrics_of_the_last_minute_are_written_before_the_end(own_api: Api, token: str) -> None:
+    video = f"/api/videos/{new_id()}"
+    for path in (video, f"{video}/playback", "/api/nothing", "/health/live"):
+        own_api.call("GET", path, token=token)
+    own_api.call("POST", "/api/videos", token=token, body={})
+    own_api.call("GET", "/api/videos")
+    assert own_api.stop() == 0
+    lines = [json.loads(line) for line in own_api.log_file.read_text().splitlines()]
+    metrics = [line for line in lines if "_aws" in line]
+    requests = {(line["Route"], line["Status"]): line for line in metrics if "ApiRequests" in line}
+    assert {key: line["ApiRequests"] for key, line in requests.items()} == {
+        ("read", "4xx"): 1,
+        ("playback", "4xx"): 1,
+        ("other", "4xx"): 1,
+        ("write", "4xx"): 1,
+        ("list", "4xx"): 1,
+    }
+    read = requests["read", "4xx"]
+    (directive,) = read["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "MediaPlatform"
+    assert directive["Dimensions"] == [["Stage", "Route", "Status"]]
+    assert {m["Name"]: m["Unit"] for m in directive["Metrics"]} == {
+        "ApiRequests": "Count",
+        "ApiLatencySeconds": "Seconds",
+    }
+    assert read["ApiLatencySeconds"]["Count"] == sum(read["ApiLatencySeconds"]["Counts"]) == 1
+    (calls,) = [line for line in metrics if line.get("Service") == "DynamoDB"]
+    assert (calls["CallSeconds"]["Count"], calls["CallErrors"]) == (2, 0)
+    (counts,) = [line for line in metrics if "ApiRefused" in line]
+    assert counts["ApiRefused"] == counts["PlaybackGrants"] == counts["EventsWritten"] == 0
+    assert counts["ApiInFlight"] == 1
+    assert counts["CacheHitRatio"] == 0
+
+
+async def nothing() -> None:
+    """A table that is always there."""
+
+
+class Client:
+    """What the server would pass on for one request."""
+
+    def __init__(self, method: str = "GET") -> None:
+        self.scope: Scope = {
+            "type": "http",
+            "method": method,
+            "path": "/api/videos",
+            "headers": [],
+            "query_string": b"",
+        }
+        self.gone = asyncio.Event()
+        self.sent: list[Message] = []
+        self._asked = False
+
+    async def receive(self) -> Message:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b""}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+
+def enveloped(app: Any) -> tuple[Envelope, Lifecycle]:
+    lifecycle = Lifecycle(nothing)
+    return Envelope(app, lifecycle=lifecycle, max_body_bytes=1000), lifecycle
+
+
+async def hanging(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_request_that_takes_too_long_is_answered(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(middleware, "REQUEST_SECONDS", 0.01)
+    app, lifecycle = enveloped(hanging)
+    client = Client(method)
+    await app(client.scope, client.receive, client.send)
+    assert client.sent[0]["status"] == 503
+    assert b"retry-after" in dict(client.sent[0]["headers"])
+    assert lifecycle.load.in_flight == 0
+
+
+@pytest.mark.anyio
+async def test_reading_ends_with_its_client_and_writing_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(middleware, "_IMPATIENT_AFTER_SECONDS", 0)
+    finished = asyncio.Event()
+
+    async def slow(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        await finished.wait()
+
+    app, lifecycle = enveloped(slow)
+    reader, writer = Client("GET"), Client("DELETE")
+    reading = asyncio.create_task(app(reader.scope, reader.receive, reader.send))
+    writing = asyncio.create_task(app(writer.scope, writer.receive, writer.send))
+    reader.gone.set()
+    writer.gone.set()
+    await asyncio.wait({reading})
+    assert reading.cancelled()
+    assert lifecycle.load.in_flight == 1
+    finished.set()
+    await writing
+    assert lifecycle.load.in_flight == 0
+
+
+@pytest.mark.anyio
+async def test_requests_are_refused_while_the_loop_is_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    load = Load()
+    assert load.takes_one_more()
+    now = loop.time()
+    with monkeypatch.context() as late:
+        late.setattr(loop, "time", lambda: now + MOST_LATE_SECONDS + 1)
+        assert not load.takes_one_more()
+    assert load.take_counts() == (0, 1)
+    # The beat comes as soon as the loop gets round to it, and all is well again.
+    assert load._next_beat is not None
+    load._beat()
+    assert load.takes_one_more()
+    assert load.take_counts() == (0, 0)
+
+
+def test_the_most_in_flight_is_kept_from_one_minute_to_the_next() -> None:
+    load = Load(limit=3)
+    for _ in range(3):
+        load.begin()
+    assert load.is_full
+    load.end()
+    assert load.take_counts() == (3, 0)
+    assert load.take_counts() == (2, 0)
