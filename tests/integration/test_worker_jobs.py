@@ -309,7 +309,12 @@ def test_a_chunk_before_its_start_is_not_done(
 
 
 @pytest.mark.parametrize(
-    "part", ["video#00009", "video#-1", "video#", "video#1e3", "sound", "end", "download#720", "x"]
+    "part",
+    [
+        *("video#00009", "video#-1", "video#", "video#1e3", "sound", "end", "download#720", "x"),
+        *(f"video#{'9' * 5000}", f"download#{'0' * 2000}180"),
+    ],
+    ids=lambda part: part[:20],
 )
 def test_unknown_parts_are_not_done(
     worker: WorkerProcess, stage: Stage, done: TranscodeJob, part: str

@@ -7,6 +7,7 @@ is deleted only when all of that is done, so that nothing depends on a worker th
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from structlog.contextvars import bound_contextvars
 
 from media_platform.contract import metrics
 from media_platform.contract.jobs import START, TranscodeJob
-from media_platform.contract.run import END, SOUND, Part, video_part
+from media_platform.contract.run import END, SOUND, Part, download_part, video_part
 from media_platform.contract.tracing import TraceContext
 from media_worker import plans
 from media_worker.cancellation import Cancellation
@@ -32,6 +33,12 @@ from media_worker.publisher import Publisher
 from media_worker.tenants import RETRY_SECONDS, Slot
 from media_worker.threads import start_thread
 from media_worker.workplace import Services, Workplace
+
+_PART = re.compile(r"(?P<kind>video|download)#(?P<number>[0-9]{1,9})")
+"""A forged name may hold more digits than a number, or the key of an item, can have."""
+
+_SHOWN = 80
+"""How much of an unknown name stands in the log."""
 
 
 class BusyError(Exception):
@@ -160,12 +167,12 @@ class Assignment:
                 raise
 
     def _run(self) -> None:
-        kind, _, number = self.job.part.partition("#")
-        if kind == "download" and number.isdecimal():
-            self._download(int(number))
+        part = _PART.fullmatch(self.job.part)
+        if part is not None and part["kind"] == "download":
+            self._download(int(part["number"]))
             return
-        if self.job.part != START and not (kind == "video" and number.isdecimal()):
-            raise NothingToDoError(f"{self.job.part!r} is not a part that is known")
+        if part is None and self.job.part != START:
+            raise NothingToDoError(f"{self.job.part[:_SHOWN]!r} is not a part that is known")
         self._take_slot()
         redriven = self._forgive is not None
         run = self._place.services.ledger.open(self.job, forgive=redriven)
@@ -176,10 +183,10 @@ class Assignment:
         if redriven:
             # Each time that it comes: whoever opened the run again may have died before this.
             self._send_unfinished()
-        if self.job.part == START:
+        if part is None:
             self._start()
         else:
-            self._chunk(int(number))
+            self._chunk(int(part["number"]))
 
     def _start(self) -> None:
         """Plan the run; encode its first chunk, and its sound beside it."""
@@ -267,7 +274,7 @@ class Assignment:
             raise NothingToDoError(run.why)
         if run.plan is None or height not in {one.height for one in run.renditions}:
             raise NothingToDoError(f"the run has no rendition with {height} lines")
-        held = self._claim(self.job.part)
+        held = self._claim(download_part(height))
         if held is None:
             return
         with self._doing("download", held):

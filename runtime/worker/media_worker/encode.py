@@ -191,16 +191,17 @@ def _encode_video(
     bench.check_source()
     if frames.start + decoded > most:
         raise too_long(bench.max_duration_seconds)
+    # A stream that was cut off by a crash is no fault of its own.
+    if is_crash(code):
+        raise BadInputError(
+            "damaged", "The file is damaged in a way that ends every attempt to show its pictures."
+        )
     _raise_first(cutters)
     if code == ffmpeg.TOO_MANY_ERRORS:
         raise BadInputError(
             "damaged",
             "Most of the pictures in the file are damaged and cannot be shown. Please upload it"
             " again.",
-        )
-    if is_crash(code):
-        raise BadInputError(
-            "damaged", "The file is damaged in a way that ends every attempt to show its pictures."
         )
     if code:
         raise TransientError(f"ffmpeg ended with {code}: {log[-500:]}")
@@ -291,6 +292,7 @@ def encode_sound(
         frames: Frames of picture to whose end the sound is padded or cut.
 
     Raises:
+        BadInputError: If the source made the encoder break.
         TransientError: If the encoder failed or wrote what was not planned.
         StoppedError: If the job was stopped.
     """
@@ -322,6 +324,10 @@ def encode_sound(
         code = child.wait()
         log = child.log
     bench.check_source()
+    if is_crash(code):
+        raise BadInputError(
+            "damaged", "The file is damaged in a way that ends every attempt to hear its sound."
+        )
     try:
         _raise_first(cutters)
     except _LateStartError as error:

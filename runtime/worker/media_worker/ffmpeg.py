@@ -314,7 +314,8 @@ def sound(
     argv += _input(url, max_pixels)
     for stream in source.audio:
         argv += ["-map", f"0:{stream.index}", "-vn", *_CLEAN]
-        argv += ["-af", f"asetpts=PTS-({float(source.origin):.6f})/TB,{DOWN_MIX},apad=pad_len=1"]
+        zero = f"asetpts=PTS-({float(source.origin):.6f})/TB"
+        argv += ["-af", f"{zero},{down_mix(stream.layout)},apad=pad_len=1"]
         argv += ["-c:a", "pcm_f32le", "-f", "null", "-"]
     for number in range(len(source.audio)):
         argv += ["-dec", f"{number}:0"]
@@ -340,8 +341,36 @@ def sound(
 _LONGEST_CUE = 65_536
 """Bytes of a cue; ffmpeg takes minutes for one of megabytes, and then gives up altogether."""
 
-DOWN_MIX = f"aformat=sample_fmts=flt:sample_rates={AUDIO_RATE}:channel_layouts=stereo"
-"""Makes two channels of any number; what comes out louder than full scale is not clipped here."""
+_LOUDEST = 1_000_000
+"""Samples beyond, full scale being 1, are damage; the encoder ends at those that are no number."""
+
+DOWN_MIX = (
+    f"aformat=sample_fmts=flt:sample_rates={AUDIO_RATE}:channel_layouts=stereo,"
+    f"aeval=exprs='if(lt(abs(val(ch)),{_LOUDEST}),val(ch),0)':channel_layout=same"
+)
+"""Makes two channels of any number; what comes out louder than full scale is not clipped here.
+
+Samples that are infinite or no number, as damage and faulty programs leave them, become silence.
+"""
+
+_CUSTOMARY_CHANNELS = 8
+"""Up to as many have an order that is agreed on, also where the file does not tell theirs."""
+
+
+def down_mix(layout: str) -> str:
+    """Return the filters that make a sound stereo at 48 kHz.
+
+    Args:
+        layout: Channel layout as ffmpeg names it. A sphere of sound (``ambisonic 1``) is heard with
+            one ear to each side. Of many channels without a meaning (``10 channels``), the first
+            two are taken: this is where studios put the mix.
+    """
+    if layout.startswith("ambisonic"):
+        return f"pan=stereo|c0=0.5*c0+0.5*c1|c1=0.5*c0-0.5*c1,{DOWN_MIX}"
+    count, _, unnamed = layout.partition(" ")
+    if unnamed == "channels" and int(count) > _CUSTOMARY_CHANNELS:
+        return f"pan=stereo|c0=c0|c1=c1,{DOWN_MIX}"
+    return DOWN_MIX
 
 
 def _timeline(plan: Plan, level: str, frames: int | None) -> str:

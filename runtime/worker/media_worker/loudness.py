@@ -2,7 +2,7 @@
 
 Source: ITU-R BS.1770-5 (measuring), EBU R 128 s2 (-16 LUFS for streaming).
 
-Everything is measured as it will be heard, behind :data:`media_worker.ffmpeg.DOWN_MIX`. There, with
+Everything is measured as it will be heard, behind :func:`media_worker.ffmpeg.down_mix`. There, with
 floating-point samples, libswresample mixes as ITU-R BS.775 does: left and right get the centre,
 where the dialogue is, and their surround channel at -3 dB each (or at the levels that an AC-3 file
 states for itself), and the low-frequency channel is left out. It does not normalise, so that
@@ -22,6 +22,7 @@ from time import monotonic
 
 from media_worker import ffmpeg
 from media_worker.faults import TransientError
+from media_worker.planning import AudioStream
 from media_worker.probe import Workbench
 from media_worker.sandbox import Limits
 from media_worker.segments import AUDIO_RATE
@@ -93,13 +94,13 @@ def windows(seconds: Fraction | None) -> list[Window]:
 
 
 def command(
-    url: str, stream_index: int, window: Window, *, seek_origin: Fraction, max_pixels: int
+    url: str, stream: AudioStream, window: Window, *, seek_origin: Fraction, max_pixels: int
 ) -> list[str]:
     """Measure the blocks of a window; their loudness goes to standard output.
 
     Args:
         url: The source.
-        stream_index: Number of the audio stream.
+        stream: The audio stream.
         window: The window.
         seek_origin: Where the video starts, in seconds as ``-ss`` counts them: from the start of
             the container.
@@ -113,8 +114,8 @@ def command(
         *(("-ss", f"{float(start):.6f}") if window.start and start > 0 else ()),
         *("-t", f"{float(window.length):.6f}", "-threads", "1", "-discard:v", "all"),
         *("-protocol_whitelist", ffmpeg.PROTOCOLS, "-format_whitelist", ffmpeg.DEMUXERS),
-        *("-max_pixels", str(max_pixels), "-i", url, "-map", f"0:{stream_index}", "-vn"),
-        *("-af", f"{ffmpeg.DOWN_MIX},{meter}", "-f", "null", "-"),
+        *("-max_pixels", str(max_pixels), "-i", url, "-map", f"0:{stream.index}", "-vn"),
+        *("-af", f"{ffmpeg.down_mix(stream.layout)},{meter}", "-f", "null", "-"),
     ]
 
 
@@ -142,7 +143,7 @@ def _mean(loudness: Sequence[float]) -> float:
 
 def measure(
     bench: Workbench,
-    stream_index: int,
+    stream: AudioStream,
     *,
     format_name: str,
     seek_origin: Fraction,
@@ -155,7 +156,7 @@ def measure(
 
     Args:
         bench: What children are given.
-        stream_index: Number of the audio stream.
+        stream: The audio stream.
         format_name: Name of the demuxer.
         seek_origin: Where the video starts, in seconds from the start of the container.
         seconds: Length of the video, or ``None`` if nothing tells.
@@ -176,7 +177,7 @@ def measure(
         limits = Limits(wall_seconds=left, cpu_seconds=_CPU_SECONDS, memory_bytes=_MEMORY)
         argv = command(
             bench.source.url,
-            stream_index,
+            stream,
             window,
             seek_origin=seek_origin,
             max_pixels=bench.max_pixels,

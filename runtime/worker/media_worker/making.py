@@ -183,7 +183,7 @@ class Maker:
                 loudness.gain(
                     loudness.measure(
                         bench,
-                        stream.index,
+                        stream,
                         format_name=plan.source.format_name,
                         seek_origin=plan.source.origin - plan.source.format_start,
                         seconds=plan.seconds,

@@ -90,6 +90,7 @@ class AudioStream:
         language: Language tag as the container states it, or ``None``.
         title: Title as the container states it, or ``None``.
         default: Whether the container marks it as the one to play.
+        layout: Channel layout as ffmpeg names it. Default: nothing is known of it.
     """
 
     index: int
@@ -97,6 +98,7 @@ class AudioStream:
     language: str | None
     title: str | None
     default: bool
+    layout: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

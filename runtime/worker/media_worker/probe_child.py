@@ -151,6 +151,7 @@ def _audio(container: InputContainer) -> list[dict[str, Any]]:
             "language": _label(stream, "language"),
             "title": _label(stream, "title"),
             "default": bool(stream.disposition & Disposition.default),
+            "layout": stream.codec_context.layout.name,
         }
         for stream in container.streams.audio
         # A header may announce sound of which nothing follows, hence nothing is known.
@@ -210,15 +211,29 @@ def _start(container: InputContainer, video: Any) -> tuple[list[int], Any]:
             if packet.pts is not None:
                 times.append(packet.pts)
             if frame is None:
-                try:
-                    frame = next(iter(packet.decode()), None)
-                except av.error.FFmpegError:
-                    continue
+                frame = _decoded(packet)
             if len(times) >= PACKETS and frame is not None:
                 break
     except av.error.FFmpegError:
         pass  # a file that is cut off: what was read so far is judged
     return times, frame
+
+
+def _decoded(packet: Any) -> Any:
+    """Return the first frame that a packet completes, if there is one.
+
+    Raises:
+        Fault: If it is encrypted; what a decoder makes of that looks like damage.
+    """
+    if packet.has_sidedata("encryption_info"):
+        raise Fault(
+            "unsupported_codec",
+            "The video is protected against copying, so it cannot be decoded.",
+        )
+    try:
+        return next(iter(packet.decode()), None)
+    except av.error.FFmpegError:
+        return None
 
 
 def _restarts(container: InputContainer, video: Any) -> bool:

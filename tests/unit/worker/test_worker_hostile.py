@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -382,6 +383,30 @@ def test_stream_without_end_ends(
             probe(workbench, reader.read(0, 16))
         assert source.bytes_read < 80 * 1024**2
     assert raised.value.failure.code in {"unreadable", "no_decodable_frames", "not_a_video"}
+
+
+@pytest.mark.parametrize("part", ["video", "sound"])
+def test_encoder_that_crashes_ends_the_video(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the middle of what it writes, which then is cut off."""
+
+    def crash(*_: object, pipes: Sequence[int], **__: object) -> list[str]:
+        half = f"import os; os.write({pipes[0]}, bytes([0, 0, 1, 0]) + b'moof'); os.abort()"
+        return [sys.executable, "-I", "-c", half]
+
+    path = make(tmp_path / "a.mp4", *picture(2), *sound(2), *H264)
+    with bench(path, tmp_path) as workbench:
+        plan = plan_of(path, workbench)
+        monkeypatch.setattr(ffmpeg, part, crash)
+        sink, whole = FolderSink(tmp_path / "out"), FrameRange(0, None)
+        encode: dict[str, Callable[[], object]] = {
+            "video": lambda: encode_video(plan, whole, workbench, sink),
+            "sound": lambda: encode_sound(plan, workbench, sink, loudness=[""], frames=50),
+        }
+        with pytest.raises(BadInputError) as raised:
+            encode[part]()
+    assert raised.value.failure.code == "damaged"
 
 
 def test_video_that_does_not_tell_its_length_is_still_limited(tmp_path: Path) -> None:

@@ -83,6 +83,26 @@ def silent(
     return lambda folder: make(folder / name, *numbered(seconds, rate), *options)
 
 
+def channels(
+    name: str, layout: str, count: int, *options: str, also: str = "+0"
+) -> Callable[[Path], Path]:
+    """Return a maker of nine seconds that beep in every channel."""
+    beep = f"sin(2*PI*1000*t)*between(mod(t,1),0.5,0.6){also}"
+    source = f"aevalsrc='{'|'.join([beep] * count)}':c={layout}:s=48000:d=9"
+    return lambda folder: make(
+        folder / name, *numbered(), "-f", "lavfi", "-i", source, *H264, *options
+    )
+
+
+def unnamed_channels(folder: Path) -> Path:
+    """Nine seconds that beep in eleven channels; a raw file has no names for them."""
+    beep = "sin(2*PI*1000*ld(0))*between(mod(ld(0),1),0.5,0.6)"
+    source = f"aevalsrc='st(0,floor(n/11)/48000);{beep}':s={11 * 48_000}:d=9"
+    raw = make(folder / "a.raw", "-f", "lavfi", "-i", source, "-f", "s16le")
+    sound = ("-f", "s16le", "-ar", "48000", "-ac", "11", "-i", str(raw))
+    return make(folder / "a.mkv", *numbered(), *sound, *H264, "-c:a", "copy")
+
+
 def offset(name: str, video: float, audio: float, seconds: float = 9) -> Callable[[Path], Path]:
     """Return a maker of a file in which picture and sound start at different times."""
 
@@ -304,6 +324,13 @@ INPUTS: dict[str, Input] = {
             *(d / "a.mp4", *numbered(), "-f", "lavfi"),
             *("-i", f"aevalsrc='{SURROUND}':c=5.1:s=48000:d=9", *H264, *AAC),
         )
+    ),
+    "sound of a sphere": Input(
+        make=channels("a.mkv", "ambisonic 1", 4, "-c:a", "libopus", "-mapping_family", "2")
+    ),
+    "sound in eleven channels that nothing names": Input(make=unnamed_channels),
+    "sound with samples that are no number": Input(
+        make=channels("a.mov", "stereo", 2, "-c:a", "pcm_f32le", also="+0/not(between(t,2.7,2.8))")
     ),
     "sound that is damaged": Input(
         make=lambda d: garbled(clip("a.mp4", seconds=3)(d), "audio", 9), frames=75, hears=None
@@ -642,6 +669,16 @@ def test_bad_input_gets_a_reason(name: str, tmp_path: Path) -> None:
     except RefusalError as refusal:
         # Whoever is first gives the same reason; not every fault is one that the scanner sees.
         assert refusal.failure.code == code  # noqa: PT017
+
+
+def test_encrypted_video_is_refused_as_such(tmp_path: Path) -> None:
+    """Also where no scan came first: its pictures are not damaged."""
+    key = ("-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb", "-encryption_kid", "0" * 32)
+    path = plain(tmp_path, "bought.mp4", "-encryption_scheme", "cenc-aes-ctr", *key)
+    with bench(path, tmp_path) as workbench, pytest.raises(BadInputError) as raised:
+        probe(workbench, path.read_bytes()[:16])
+    assert raised.value.failure.code == "unsupported_codec"
+    assert "protected" in raised.value.failure.message
 
 
 @pytest.mark.parametrize("seconds", [3, 700], ids=["a little", "by far"])

@@ -15,6 +15,7 @@ from media_worker import ffmpeg
 from media_worker.concatenation import Concatenation
 from media_worker.faults import StoppedError, StopReason, TransientError
 from media_worker.loudness import filters, gain, measure, windows
+from media_worker.planning import AudioStream
 
 PICTURE = ("-f", "lavfi", "-i", "color=s=32x32:r=5:d=120")
 
@@ -26,11 +27,16 @@ def tone(level_db: float, seconds: float, more: str = "") -> tuple[str, ...]:
     return ("-f", "lavfi", "-i", f"{graph},pan=stereo|c0=c0|c1=c0")
 
 
+def audio_stream(index: int) -> AudioStream:
+    """Return a stream in stereo."""
+    return AudioStream(index=index, channels=2, language=None, title=None, default=True)
+
+
 def measured(path: Path, scratch: Path, seconds: float, stream: int = 0) -> float | None:
     with bench(path, scratch) as workbench:
         return measure(
             workbench,
-            stream,
+            audio_stream(stream),
             format_name="matroska",
             seek_origin=Fraction(0),
             seconds=Fraction(seconds).limit_denominator(),
@@ -204,7 +210,13 @@ def test_source_that_cannot_be_read_is_no_silence(tmp_path: Path) -> None:
         bench(reader, tmp_path) as workbench,
         pytest.raises(TransientError, match="piece 0 is away"),
     ):
-        measure(workbench, 0, format_name="matroska", seek_origin=Fraction(0), seconds=Fraction(2))
+        measure(
+            workbench,
+            audio_stream(0),
+            format_name="matroska",
+            seek_origin=Fraction(0),
+            seconds=Fraction(2),
+        )
 
 
 def test_stop_ends_it(tmp_path: Path) -> None:
@@ -213,5 +225,9 @@ def test_stop_ends_it(tmp_path: Path) -> None:
         workbench.cancellation.cancel(StopReason.INTERRUPTED)
         with pytest.raises(StoppedError):
             measure(
-                workbench, 0, format_name="matroska", seek_origin=Fraction(0), seconds=Fraction(2)
+                workbench,
+                audio_stream(0),
+                format_name="matroska",
+                seek_origin=Fraction(0),
+                seconds=Fraction(2),
             )
