@@ -26,6 +26,7 @@ class AuditAction(StrEnum):
     VIDEO_CREATED = "video.created"
     VIDEO_UPDATED = "video.updated"
     VIDEO_DELETED = "video.deleted"
+    UPLOAD_ABORTED = "upload.aborted"
     VIDEO_READ = "video.read"
     VIDEOS_LISTED = "videos.listed"
     USERS_LISTED = "users.listed"

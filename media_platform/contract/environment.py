@@ -81,6 +81,9 @@ class ApiEnvironment(Environment):
         upload_max_bytes: Largest upload that is signed.
         upload_expiry_seconds: Lifetime of an upload URL.
         playback_expiry_seconds: Lifetime of a playback signature, rounded up to a slot.
+        quota_videos: Most videos of a tenant for which nothing else was set.
+        quota_bytes: Most bytes of their files.
+        quota_uploads: Most uploads of a tenant at a time.
     """
 
     stage: str
@@ -95,6 +98,9 @@ class ApiEnvironment(Environment):
     upload_max_bytes: int
     upload_expiry_seconds: int
     playback_expiry_seconds: int
+    quota_videos: int
+    quota_bytes: int
+    quota_uploads: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from media_api.edits import Description, RulesBody, Title
 from media_api.tags import Tag, Tags
+from media_api.upload_models import Sha256, UploadBody
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.media_types import EXTENSIONS, allowed_types
 from media_platform.contract.run import Run
-from media_platform.contract.video import Video, VideoStatus, Visibility
+from media_platform.contract.video import Duplicates, Video, VideoStatus, Visibility
 
 FILE_NAME_MAX_CHARACTERS = 255
 PAGE_MAX_VIDEOS = 100
@@ -36,6 +37,9 @@ class NewVideo(BaseModel):
         visibility: Who may play it. Default: the whole tenant.
         description: Description, shown to people. Default: none.
         tags: Its tags, in lower case; blanks around them and repeats are dropped. Default: none.
+        sha256: SHA-256 of the file, which S3 then verifies; only of files that are uploaded with
+            one PUT. Default: it is not verified.
+        duplicates: What becomes of a file that the tenant has already: ``refuse`` or ``keep``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -53,6 +57,8 @@ class NewVideo(BaseModel):
     visibility: Visibility = Visibility.TENANT
     description: Description = ""
     tags: Tags = []
+    sha256: Sha256 | None = None
+    duplicates: Duplicates = Duplicates.REFUSE
 
 
 class ListQuery(BaseModel):
@@ -179,32 +185,16 @@ class VideoBody(PublicVideoBody):
     rules: RulesBody | None
 
 
-class UploadBody(BaseModel):
-    """How to upload the file.
-
-    Attributes:
-        method: HTTP method.
-        url: Where to send it.
-        headers: Headers to send exactly so.
-        expires_at: Time after which the URL is refused.
-    """
-
-    method: Literal["PUT"]
-    url: str
-    headers: dict[str, str]
-    expires_at: str
-
-
 class CreatedBody(BaseModel):
-    """A new video and how to upload its file.
+    """A video and how to upload its file.
 
     Attributes:
         video: The video.
-        upload: The upload.
+        upload: The upload; ``null`` if no file is needed any more.
     """
 
     video: VideoBody
-    upload: UploadBody
+    upload: UploadBody | None
 
 
 class PageBody(BaseModel):

@@ -12,10 +12,11 @@ from botocore.exceptions import ClientError
 
 from media_api.audit import log_entry
 from media_api.aws import error_code
-from media_platform.contract import table
+from media_platform.contract import duplicates, table
 from media_platform.contract.audit import AuditEntry, audit_write
 from media_platform.contract.items import TransactItem, WireItem
 from media_platform.contract.run import Run
+from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Change, Video
 
 _BATCH_ROUNDS = 5
@@ -96,6 +97,24 @@ class VideoTable:
         )
         item = answer.get("Item")
         return Video.from_item(item) if item else None
+
+    async def session(self, video_id: str) -> UploadSession | None:
+        """Return the upload of a video that waits for its file, or ``None`` if there is none."""
+        item = await self._item(table.upload_key(video_id))
+        return UploadSession.from_item(item) if item else None
+
+    async def guarded(self, keys: Iterable[table.Key]) -> dict[table.Key, str | None]:
+        """Return the video that each guard of a content names, ``None`` where there is none."""
+        listed = list(keys)
+        items = await asyncio.gather(*(self._item(key) for key in listed))
+        return dict(zip(listed, map(duplicates.guarded_video, items), strict=True))
+
+    async def _item(self, key: table.Key) -> dict[str, Any] | None:
+        answer = await self._client.get_item(
+            TableName=self.name, Key=key.to_wire(), ConsistentRead=True
+        )
+        item: dict[str, Any] | None = answer.get("Item")
+        return item
 
     async def run(self, video_id: str, run_id: str) -> Run | None:
         """Return a run, or ``None`` if no worker took it yet."""

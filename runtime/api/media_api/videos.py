@@ -12,20 +12,15 @@ from media_api.audit import Cause
 from media_api.cache import VideoCache
 from media_api.decisions import ChangedSinceError, Step
 from media_api.edits import VideoPatch, VideoUpdate
-from media_api.idempotency import Done, Idempotency, KeyedRequest
-from media_api.models import ListQuery, NewVideo
+from media_api.models import ListQuery
 from media_api.problems import Kind, Problem, invalid
 from media_api.representation import VideoView
 from media_api.store import StaleVideoError, VideoList, VideoTable
 from media_api.tokens import Caller
-from media_api.uploads import SINGLE_PUT_MAX_BYTES, Upload, UploadSigner
 from media_platform.contract import table
 from media_platform.contract import video as contract
-from media_platform.contract.audit import AuditAction
 from media_platform.contract.identity import ADMIN_GROUP
-from media_platform.contract.ids import is_id, new_id
-from media_platform.contract.media_types import EXTENSIONS
-from media_platform.contract.object_keys import RawKey
+from media_platform.contract.ids import is_id
 from media_platform.contract.run import Run
 from media_platform.contract.video import Video, VideoStatus, Visibility
 
@@ -62,21 +57,6 @@ class StoredVideo:
 
 
 @dataclass(frozen=True)
-class Created:
-    """A video that was created, and how its file is uploaded.
-
-    Attributes:
-        view: The video.
-        upload: The upload.
-        replayed: Whether an earlier request with the same key created it.
-    """
-
-    view: VideoView
-    upload: Upload
-    replayed: bool
-
-
-@dataclass(frozen=True)
 class VideoPage:
     """A page of a list.
 
@@ -95,91 +75,13 @@ class Videos:
     Args:
         videos: The table.
         cache: Keeps what was read of single videos, whoever may see it.
-        uploads: Signs uploads.
-        idempotency: Knows what requests with a key did.
         region: Region whose videos are written here.
-        upload_max_bytes: Largest upload.
     """
 
-    def __init__(
-        self,
-        videos: VideoTable,
-        cache: VideoCache[StoredVideo],
-        uploads: UploadSigner,
-        idempotency: Idempotency,
-        *,
-        region: str,
-        upload_max_bytes: int,
-    ) -> None:
+    def __init__(self, videos: VideoTable, cache: VideoCache[StoredVideo], *, region: str) -> None:
         self._table = videos
         self._cache = cache
-        self._uploads = uploads
-        self._idempotency = idempotency
         self._region = region
-        self._upload_max_bytes = min(upload_max_bytes, SINGLE_PUT_MAX_BYTES)
-
-    async def create(
-        self, cause: Cause, new: NewVideo, keyed: KeyedRequest | None = None
-    ) -> Created:
-        """Create a video and sign the upload of its file.
-
-        Args:
-            cause: The request; the transcoding continues its trace.
-            new: What is known of it.
-            keyed: The request, if it may be a repeat.
-
-        Raises:
-            Problem: If the file is too large, or the key was used for another request.
-        """
-        caller = cause.caller
-        done = await self._idempotency.done_by(keyed)
-        if done is not None:
-            return await self._created_before(caller, done)
-        if new.size_bytes > self._upload_max_bytes:
-            raise invalid(
-                "body.size_bytes",
-                f"{new.size_bytes} bytes are more than the {self._upload_max_bytes} that one "
-                "upload may have; upload a smaller or more compressed file",
-            )
-        video_id = new_id()
-        now = contract.timestamp()
-        extension = EXTENSIONS[new.content_type]
-        video = Video(
-            video_id=video_id,
-            tenant=caller.tenant,
-            owner=caller.user,
-            home_region=self._region,
-            title=new.title,
-            file_name=new.file_name,
-            content_type=new.content_type,
-            size_bytes=new.size_bytes,
-            raw_key=str(RawKey(caller.tenant, caller.user, video_id, extension)),
-            created_at=now,
-            updated_at=now,
-            visibility=new.visibility,
-            description=new.description,
-            tags=tuple(new.tags),
-            traceparent=str(cause.trace),
-        )
-        # Signed first: a failure then leaves nothing behind.
-        upload = await self._uploads.sign(video)
-        record = self._idempotency.record(keyed, Done(reference=video_id, status=201))
-        entry = cause.entry(AuditAction.VIDEO_CREATED, video_id=video_id)
-        async for _ in _attempts():
-            try:
-                await self._table.write(contract.create(self._table.name, video), entry, *record)
-            except StaleVideoError:
-                done = await self._idempotency.done_by(keyed)
-                if done is not None:
-                    return await self._created_before(caller, done)
-                continue
-            return Created(VideoView(video=video, may_change=True), upload, replayed=False)
-        raise _changed_meanwhile(video_id)
-
-    async def _created_before(self, caller: Caller, done: Done) -> Created:
-        """Return what a request created, as it is now, with an upload that is signed anew."""
-        view = await self.get(caller, done.reference)
-        return Created(view, await self._uploads.sign(view.video), replayed=True)
 
     async def get(self, viewer: Caller | None, video_id: str) -> VideoView:
         """Return a video that the viewer may see, with its current run.
@@ -315,6 +217,18 @@ class Videos:
                 continue
             return change.video
         raise _changed_meanwhile(video_id)
+
+    async def changeable(self, caller: Caller, video_id: str) -> Video:
+        """Return a video, not deleted, that the caller may change here.
+
+        Raises:
+            Problem: If there is no such video, the caller is neither its owner nor an
+                administrator, or another region is home to it.
+        """
+        video = await self._changeable(caller, video_id)
+        if video.status is VideoStatus.DELETED:
+            raise _not_found()
+        return video
 
     async def _changeable(self, caller: Caller, video_id: str) -> Video:
         """Return a video, deleted or not, that the caller may change here."""

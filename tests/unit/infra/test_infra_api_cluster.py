@@ -87,6 +87,9 @@ def test_everything_on(synth: Synth) -> None:
             upload_max=cdk.Size.mebibytes(1),
             upload_expiry=cdk.Duration.seconds(60),
             playback_expiry=cdk.Duration.seconds(120),
+            quota_videos=5,
+            quota=cdk.Size.mebibytes(2),
+            quota_uploads=3,
             signing_slots=["b"],
             removal_policy=cdk.RemovalPolicy.DESTROY,
             deletion_protection=True,
@@ -119,6 +122,9 @@ def test_everything_on(synth: Synth) -> None:
         "TOKEN_JWKS_URL": "https://issuer/keys",
         "TOKEN_CLIENT_ID": "client",
         "UPLOAD_MAX_BYTES": "1048576",
+        "QUOTA_VIDEOS": "5",
+        "QUOTA_BYTES": "2097152",
+        "QUOTA_UPLOADS": "3",
         "UPLOAD_EXPIRY_SECONDS": "60",
         "PLAYBACK_EXPIRY_SECONDS": "120",
         "DELIVERY_PARAMETER": "/media-platform/test/delivery",
@@ -149,7 +155,10 @@ def test_grants_of_the_api(synth: Synth) -> None:
         "dynamodb:GetItem": {"<StoreTable.Arn>"},
         "dynamodb:PutItem": {"<StoreTable.Arn>"},
         "dynamodb:UpdateItem": {"<StoreTable.Arn>"},
-        "dynamodb:Query": {f"<StoreTable.Arn>/index/{index.name}" for index in listed},
+        "dynamodb:Query": {
+            "<StoreTable.Arn>",
+            *(f"<StoreTable.Arn>/index/{index.name}" for index in listed),
+        },
         "s3:PutObject": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:AbortMultipartUpload": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:ListMultipartUploadParts": {"<StoreRawBucket.Arn>/raw/*"},
@@ -227,6 +236,13 @@ def test_metrics(stack: cdk.Stack) -> None:
             (
                 "upload_max in bytes is 6597069766656, allowed are 1 to 5497558138880; an object "
                 "of S3 has no more (path: Test/Api)"
+            ),
+        ),
+        (
+            {"quota_uploads": 0},
+            (
+                "quota_uploads is 0, allowed are 1 to 9007199254740992; a tenant that may have "
+                "nothing needs no platform (path: Test/Api)"
             ),
         ),
         (

@@ -57,6 +57,7 @@ def test_uploads_reach_event_bridge_without_a_custom_resource(synth: Synth) -> N
     assert rule["Transitions"] == [{"StorageClass": "GLACIER_IR", "TransitionInDays": 30}]
     (cors,) = raw["CorsConfiguration"]["CorsRules"]
     assert cors["AllowedMethods"] == ["PUT"]
+    assert {"ETag", "x-amz-checksum-sha256"} <= set(cors["ExposedHeaders"])
     assert not made.resources("AWS::Lambda::Function")
 
 

@@ -17,6 +17,7 @@ from media_api.access import (
     viewer_of,
 )
 from media_api.audit import cause_of
+from media_api.creation import FOUND, Creation
 from media_api.edits import VideoPatch, VideoUpdate
 from media_api.idempotency import REPLAYED, Keyed
 from media_api.models import (
@@ -25,7 +26,6 @@ from media_api.models import (
     NewVideo,
     PageBody,
     PublicVideoBody,
-    UploadBody,
     VideoBody,
     video_body,
 )
@@ -54,33 +54,33 @@ _REVALIDATED = {"Cache-Control": "private, no-cache"}
     operation_id="createVideo",
     status_code=201,
     response_model=CreatedBody,
-    responses=problems(
-        Kind.MALFORMED_REQUEST,
-        Kind.VIDEO_NOT_FOUND,
-        Kind.CHANGED_MEANWHILE,
-        Kind.TOO_LARGE,
-        Kind.INVALID,
-        Kind.KEY_REUSED,
-    ),
+    responses={
+        FOUND: {
+            "model": CreatedBody,
+            "description": "The tenant has the file already: the video that has it",
+        },
+        **problems(
+            Kind.MALFORMED_REQUEST,
+            Kind.VIDEO_NOT_FOUND,
+            Kind.QUOTA_EXCEEDED,
+            Kind.TOO_LARGE,
+            Kind.INVALID,
+            Kind.KEY_REUSED,
+        ),
+    },
 )
 @allow(EDITOR)
 async def create_video(request: Request, new: NewVideo, keyed: Keyed) -> Response:
-    """Create a video and get the URL to which its file is to be PUT."""
-    videos: Videos = request.app.state.videos
-    created = await videos.create(cause_of(request), new, keyed)
-    view, upload = created.view, created.upload
+    """Create a video and get how its file is to be uploaded: with one PUT, or in parts."""
+    creation: Creation = request.app.state.creation
+    created = await creation.create(cause_of(request), new, keyed)
+    view = created.view
     body = CreatedBody(
-        video=video_body(view.video, view.run, with_rules=view.may_change),
-        upload=UploadBody(
-            method="PUT",
-            url=upload.url,
-            headers=upload.headers,
-            expires_at=upload.expires_at,
-        ),
+        video=video_body(view.video, view.run, with_rules=view.may_change), upload=created.upload
     )
     return Response(
         body.model_dump_json(),
-        status_code=201,
+        status_code=created.status,
         headers={
             "Location": f"/api/videos/{view.video.video_id}",
             **(REPLAYED if created.replayed else {}),
