@@ -78,9 +78,7 @@ class MediaStack(cdk.Stack):
             upload_max=upload_max,
             upload_expiry=cdk.Duration.seconds(config.api.upload_expiry_seconds),
             playback_expiry=cdk.Duration.seconds(config.api.playback_expiry_seconds),
-            quota_videos=config.api.quota_videos,
-            quota=cdk.Size.mebibytes(config.api.quota_mebibytes),
-            quota_uploads=config.api.quota_uploads,
+            restore_days=config.api.restore_days,
             removal_policy=removal_policy(config),
         )
         self.pipeline = TranscodePipeline(

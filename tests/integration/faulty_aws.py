@@ -8,7 +8,6 @@ clients have to expect: Amazon Builders' Library, "Timeouts, retries, and backof
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import re
 import threading
@@ -33,9 +32,6 @@ class Fault(StrEnum):
 
     REFUSED = "refused"
     """It is answered with an error of the service, and has no effect."""
-
-    CONFLICT = "conflict"
-    """DynamoDB cancels it for another transaction on the same item; it has no effect."""
 
     BROKEN = "broken"
     """The connection breaks before all of it has arrived; it has no effect."""
@@ -78,21 +74,6 @@ _REFUSALS: Mapping[str, list[tuple[str, str, str]]] = {
         ("400 Bad Request", "application/x-amz-json-1.0", "ThrottlingException"),
     ],
 }
-
-
-_CONFLICT_BODY = json.dumps(
-    {
-        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-        "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons",
-        "CancellationReasons": [
-            {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
-        ],
-    }
-)
-_CONFLICT = (
-    "HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\n"
-    f"Content-Length: {len(_CONFLICT_BODY)}\r\nConnection: close\r\n\r\n{_CONFLICT_BODY}"
-).encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,10 +181,6 @@ class FaultyAws:
         match fault:
             case Fault.REFUSED:
                 writer.write(self._refusal(request))
-                await writer.drain()
-                return
-            case Fault.CONFLICT:
-                writer.write(_CONFLICT)
                 await writer.drain()
                 return
             case Fault.LATE:

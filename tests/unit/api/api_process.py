@@ -117,9 +117,7 @@ def api_environment(**changes: Any) -> ApiEnvironment:
         "upload_max_bytes": 1_000_000,
         "upload_expiry_seconds": 600,
         "playback_expiry_seconds": 600,
-        "quota_videos": 10_000,
-        "quota_bytes": 10**12,
-        "quota_uploads": 1000,
+        "restore_days": 30,
     }
     return ApiEnvironment(**{**values, **changes})
 

@@ -19,7 +19,6 @@ from . import (
     resources_network,
     resources_scaling,
     signed_headers,
-    upload_checksums,
     user_accounts,
     written_attributes,
 )
@@ -53,7 +52,6 @@ def main() -> None:
     object_ranges.install()
     object_tags.install()
     signed_headers.install()
-    upload_checksums.install()
     written_attributes.install()
     user_accounts.install()
     Challenges().install()
