@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +43,21 @@ class Upload:
     headers: dict[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class UploadInParts:
+    """How the file of a new video is sent that is too large for one PUT.
+
+    Attributes:
+        video_id: The video.
+        part_bytes: Size of every part but the last.
+        parts: Number of parts.
+    """
+
+    video_id: str
+    part_bytes: int
+    parts: int
+
+
 class MediaClient:
     """Calls the API of one platform for one signed-in user.
 
@@ -56,11 +73,11 @@ class MediaClient:
 
     def create_video(
         self, *, title: str, file_name: str, content_type: str, size_bytes: int
-    ) -> tuple[dict[str, Any], Upload]:
+    ) -> tuple[dict[str, Any], Upload | UploadInParts]:
         """Create a video.
 
         Returns:
-            The video, and where to send its file.
+            The video, and how to send its file.
 
         Raises:
             ApiError: If the API refuses it.
@@ -72,12 +89,17 @@ class MediaClient:
             "size_bytes": size_bytes,
         }
         answer = self._call("POST", "/api/videos", body)
-        return answer["video"], Upload(
-            url=answer["upload"]["url"], headers=answer["upload"]["headers"]
-        )
+        video, upload = answer["video"], answer["upload"]
+        if upload["kind"] == "multipart":
+            return video, UploadInParts(
+                video_id=video["video_id"], part_bytes=upload["part_bytes"], parts=upload["parts"]
+            )
+        return video, Upload(url=upload["url"], headers=upload["headers"])
 
-    def upload(self, upload: Upload, path: Path, progress: Callable[[int], None]) -> None:
-        """Send a file to its presigned URL, straight to S3.
+    def upload(
+        self, upload: Upload | UploadInParts, path: Path, progress: Callable[[int], None]
+    ) -> None:
+        """Send a file to its presigned URLs, straight to S3.
 
         Args:
             upload: What :meth:`create_video` returned.
@@ -87,10 +109,27 @@ class MediaClient:
         Raises:
             ApiError: If S3 refuses it; the problem holds the start of its answer.
         """
+        if isinstance(upload, UploadInParts):
+            self._upload_parts(upload, path, progress)
+            return
         with path.open("rb") as file:
-            answer = self._http.request(
-                "PUT", upload.url, body=_blocks(file, progress), headers=upload.headers
-            )
+            self._put(upload.url, upload.headers, _blocks(file, progress))
+
+    def _upload_parts(
+        self, upload: UploadInParts, path: Path, progress: Callable[[int], None]
+    ) -> None:
+        """Send one part after the other, then let them become the file."""
+        resource = f"/api/videos/{upload.video_id}/upload"
+        with path.open("rb") as file:
+            for number in range(1, upload.parts + 1):
+                content = file.read(upload.part_bytes)
+                wanted = {"number": number, "sha256": hashlib.sha256(content).hexdigest()}
+                (part,) = self._call("POST", f"{resource}/parts", {"parts": [wanted]})["parts"]
+                self._put(part["url"], part["headers"], _blocks(io.BytesIO(content), progress))
+        self._call("POST", f"{resource}/complete", {})
+
+    def _put(self, url: str, headers: dict[str, str], body: Iterator[bytes]) -> None:
+        answer = self._http.request("PUT", url, body=body, headers=headers)
         if answer.status != 200:  # noqa: PLR2004
             raise ApiError(answer.status, {"detail": answer.data[:500].decode(errors="replace")})
 

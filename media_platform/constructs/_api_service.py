@@ -109,6 +109,7 @@ class ApiService(Construct):
                 "dynamodb:DeleteItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
+                "dynamodb:Query",
                 "dynamodb:UpdateItem",
             ],
             indexes=_LISTED_INDEXES,

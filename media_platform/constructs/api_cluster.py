@@ -38,6 +38,9 @@ API_PATHS = "/api/*"
 ADMIN_PATHS = "/api/admin/*"
 """Paths that belong to the admin service."""
 
+_MOST = 2**53
+"""Largest number that every JSON reader takes exactly."""
+
 _MAX_EXPIRY = cdk.Duration.days(7)
 """Longest life of a presigned URL (Amazon S3 API, Signature Version 4)."""
 
@@ -68,7 +71,9 @@ class ApiCluster(Construct):
         upload_max: Largest upload that is signed, up to the 5 TiB of an object. Default 5 GiB.
         upload_expiry: Life of an upload URL, up to 7 days. Default 1 hour.
         playback_expiry: Life of a playback signature. Default 4 hours.
-        restore_days: Days for which a deleted video may be restored, 0 to 365. Default 30.
+        quota_videos: Most videos of a tenant for which nothing else was set. Default 100,000.
+        quota: Most bytes of their files. Default 10 TiB.
+        quota_uploads: Most uploads of a tenant at a time. Default 1,000.
         signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
             changed without a deployment here.
         removal_policy: What happens to users. Default ``RETAIN``.
@@ -113,7 +118,9 @@ class ApiCluster(Construct):
         upload_max: cdk.Size | None = None,
         upload_expiry: cdk.Duration | None = None,
         playback_expiry: cdk.Duration | None = None,
-        restore_days: int = 30,
+        quota_videos: int = 100_000,
+        quota: cdk.Size | None = None,
+        quota_uploads: int = 1000,
         signing_slots: Sequence[str] = ("a", "b"),
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
@@ -122,19 +129,13 @@ class ApiCluster(Construct):
         upload_max = upload_max or DEFAULT_UPLOAD_MAX
         upload_expiry = upload_expiry or cdk.Duration.hours(1)
         playback_expiry = playback_expiry or cdk.Duration.hours(4)
+        quota = quota or cdk.Size.tebibytes(10)
         removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
         if deletion_protection is None:
             deletion_protection = removal_policy is cdk.RemovalPolicy.RETAIN
         check_stage(self, stage)
         self._check_limits(upload_max, upload_expiry, playback_expiry)
-        check_range(
-            self,
-            "restore_days",
-            restore_days,
-            (0, 365),
-            "what is deleted costs storage until it is purged",
-        )
-        self._restore_days = restore_days
+        self._check_quotas(quota_videos, quota, quota_uploads)
         if certificate is not None and cloudfront_prefix_list_id is None:
             raise reject(
                 self,
@@ -176,7 +177,9 @@ class ApiCluster(Construct):
                 upload_max_bytes=int(upload_max.to_bytes()),
                 upload_expiry_seconds=int(upload_expiry.to_seconds()),
                 playback_expiry_seconds=int(playback_expiry.to_seconds()),
-                restore_days=restore_days,
+                quota_videos=quota_videos,
+                quota_bytes=int(quota.to_bytes()),
+                quota_uploads=quota_uploads,
             ),
             signing_slots=signing_slots,
             min_tasks=min_tasks,
@@ -267,7 +270,6 @@ class ApiCluster(Construct):
                 express_queue_url=pipeline.express_queue.queue_url,
                 job_queue_url=pipeline.job_queue.queue_url,
                 dead_letter_queue_url=pipeline.dead_letter_queue.queue_url,
-                restore_days=self._restore_days,
             ),
             min_tasks=min_tasks,
             max_tasks=max_tasks,
@@ -351,3 +353,13 @@ class ApiCluster(Construct):
             (60, _MAX_EXPIRY.to_seconds()),
             "a signature outlives the deletion of its video, so keep it short",
         )
+
+    def _check_quotas(self, quota_videos: int, quota: cdk.Size, quota_uploads: int) -> None:
+        for name, value in (
+            ("quota_videos", quota_videos),
+            ("quota in bytes", quota.to_bytes()),
+            ("quota_uploads", quota_uploads),
+        ):
+            check_range(
+                self, name, value, (1, _MOST), "a tenant that may have nothing needs no platform"
+            )

@@ -359,7 +359,7 @@ def _upload_cors(origins: Sequence[str]) -> s3.CorsRule:
         allowed_methods=[s3.HttpMethods.PUT],
         allowed_origins=list(origins),
         allowed_headers=["content-type", "if-none-match", "x-amz-*"],
-        exposed_headers=["ETag", "x-amz-version-id"],
+        exposed_headers=["ETag", "x-amz-checksum-sha256", "x-amz-version-id"],
         max_age=3000,
     )
 

@@ -81,7 +81,9 @@ class ApiEnvironment(Environment):
         upload_max_bytes: Largest upload that is signed.
         upload_expiry_seconds: Lifetime of an upload URL.
         playback_expiry_seconds: Lifetime of a playback signature, rounded up to a slot.
-        restore_days: Days for which a deleted video may be restored, from 0.
+        quota_videos: Most videos of a tenant for which nothing else was set.
+        quota_bytes: Most bytes of their files.
+        quota_uploads: Most uploads of a tenant at a time.
     """
 
     stage: str
@@ -96,7 +98,9 @@ class ApiEnvironment(Environment):
     upload_max_bytes: int
     upload_expiry_seconds: int
     playback_expiry_seconds: int
-    restore_days: int
+    quota_videos: int
+    quota_bytes: int
+    quota_uploads: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,6 @@ class AdminEnvironment(Environment):
         express_queue_url: Queue of jobs that start a run.
         job_queue_url: Queue of the jobs of all further parts.
         dead_letter_queue_url: Jobs that failed for good.
-        restore_days: Days for which a deleted video may be restored, from 0.
     """
 
     stage: str
@@ -130,7 +133,6 @@ class AdminEnvironment(Environment):
     express_queue_url: str
     job_queue_url: str
     dead_letter_queue_url: str
-    restore_days: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +195,6 @@ class UploadIntakeEnvironment(Environment):
         worker_cluster: ECS cluster of the worker service.
         worker_service: Name of the worker service, woken when it stands at zero.
         scanners: The scanners that a file must pass, as ``scanning.scanners_to_json`` writes them.
-        raw_bucket: Bucket of this region that clients upload to.
     """
 
     home_region: str
@@ -203,7 +204,6 @@ class UploadIntakeEnvironment(Environment):
     worker_cluster: str
     worker_service: str
     scanners: str
-    raw_bucket: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,9 +234,11 @@ class UploadSweepEnvironment(UploadIntakeEnvironment):
     """The Lambda that looks after uploads and jobs that were left (``runtime/lambda_s3_sqs``).
 
     Attributes:
+        raw_bucket: Bucket of this region that clients upload to.
         interval_minutes: Time between two of its turns.
     """
 
+    raw_bucket: str
     interval_minutes: int
 
 
@@ -264,11 +266,9 @@ class RunPurgeEnvironment(Environment):
     Attributes:
         home_region: Region it runs in; only in the home region of a video are items deleted.
         table_name: The table.
-        media_bucket: Bucket of this region from which published objects go.
-        raw_bucket: Bucket of this region from which uploads go.
+        media_bucket: Bucket of this region from which the objects of a run go.
     """
 
     home_region: str
     table_name: str
     media_bucket: str
-    raw_bucket: str

@@ -124,7 +124,9 @@ class ApiConfig(_Part):
     upload_max_mebibytes: Annotated[int, Field(ge=1, le=5 * 1024**2)] = 5 * 1024
     upload_expiry_seconds: Annotated[int, Field(ge=1)] = 3600
     playback_expiry_seconds: Annotated[int, Field(ge=60)] = 4 * 3600
-    restore_days: Annotated[int, Field(ge=0, le=365)] = 30
+    quota_videos: Annotated[int, Field(ge=1)] = 100_000
+    quota_mebibytes: Annotated[int, Field(ge=1)] = 10 * 1024**2
+    quota_uploads: Annotated[int, Field(ge=1)] = 1000
 
 
 class AdminConfig(_Part):

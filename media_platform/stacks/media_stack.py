@@ -78,7 +78,9 @@ class MediaStack(cdk.Stack):
             upload_max=upload_max,
             upload_expiry=cdk.Duration.seconds(config.api.upload_expiry_seconds),
             playback_expiry=cdk.Duration.seconds(config.api.playback_expiry_seconds),
-            restore_days=config.api.restore_days,
+            quota_videos=config.api.quota_videos,
+            quota=cdk.Size.mebibytes(config.api.quota_mebibytes),
+            quota_uploads=config.api.quota_uploads,
             removal_policy=removal_policy(config),
         )
         self.pipeline = TranscodePipeline(

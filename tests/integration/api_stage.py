@@ -60,12 +60,17 @@ def documented_permissions(environment: ApiEnvironment) -> list[Statement]:
                 "dynamodb:DeleteItem",
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
+                "dynamodb:Query",
                 "dynamodb:UpdateItem",
             ],
             arn,
         ),
         allow(["dynamodb:Query"], *(f"{arn}/index/{index.name}" for index in DOCUMENTED_INDEXES)),
-        allow(["s3:PutObject"], f"arn:aws:s3:::{environment.raw_bucket}/raw/*"),
+        allow(
+            ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"],
+            f"arn:aws:s3:::{environment.raw_bucket}/raw/*",
+        ),
+        allow(["s3:ListBucket"], f"arn:aws:s3:::{environment.raw_bucket}"),
         allow(["s3:GetObject"], f"arn:aws:s3:::{environment.media_bucket}/media/*"),
         allow(["s3:ListBucket"], f"arn:aws:s3:::{environment.media_bucket}"),
         allow(
@@ -230,16 +235,16 @@ def put_delivery(emulator: Emulator, pair: SigningKeyPair, *, slot: str, key_pai
 
 
 @contextmanager
-def running_stage(folder: Path) -> Iterator[Stage]:
+def running_stage(folder: Path, **changes: Any) -> Iterator[Stage]:
     """Start an emulator with a stage, and the API on it.
 
     Args:
         folder: Empty folder for state and logs.
+        **changes: Other values of the environment of the API.
     """
     with running_emulator(folder) as emulator, serving_issuer() as issuer:
-        environment = api_environment(
-            home_region=REGION, token_jwks_url=issuer.url, upload_max_bytes=UPLOAD_MAX_BYTES
-        )
+        values = {"upload_max_bytes": UPLOAD_MAX_BYTES, **changes}
+        environment = api_environment(home_region=REGION, token_jwks_url=issuer.url, **values)
         emulator.table(environment.table_name)
         for bucket in (environment.raw_bucket, environment.media_bucket):
             emulator.client("s3").create_bucket(

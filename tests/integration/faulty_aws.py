@@ -8,6 +8,7 @@ clients have to expect: Amazon Builders' Library, "Timeouts, retries, and backof
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import re
 import threading
@@ -32,6 +33,9 @@ class Fault(StrEnum):
 
     REFUSED = "refused"
     """It is answered with an error of the service, and has no effect."""
+
+    CONFLICT = "conflict"
+    """DynamoDB cancels it for another transaction on the same item; it has no effect."""
 
     BROKEN = "broken"
     """The connection breaks before all of it has arrived; it has no effect."""
@@ -74,6 +78,21 @@ _REFUSALS: Mapping[str, list[tuple[str, str, str]]] = {
         ("400 Bad Request", "application/x-amz-json-1.0", "ThrottlingException"),
     ],
 }
+
+
+_CONFLICT_BODY = json.dumps(
+    {
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons",
+        "CancellationReasons": [
+            {"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"}
+        ],
+    }
+)
+_CONFLICT = (
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\n"
+    f"Content-Length: {len(_CONFLICT_BODY)}\r\nConnection: close\r\n\r\n{_CONFLICT_BODY}"
+).encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +200,10 @@ class FaultyAws:
         match fault:
             case Fault.REFUSED:
                 writer.write(self._refusal(request))
+                await writer.drain()
+                return
+            case Fault.CONFLICT:
+                writer.write(_CONFLICT)
                 await writer.drain()
                 return
             case Fault.LATE:

@@ -123,22 +123,8 @@ class Stage:
 
     def local_sweeper(self, monkeypatch: pytest.MonkeyPatch) -> Sweeper:
         """Return a sweep that runs in this process, with every right."""
-        for name, value in {
-            "AWS_ENDPOINT_URL": self.emulator.endpoint,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }.items():
-            monkeypatch.setenv(name, value)
         environment = sweep_environment(self.queue_url, self.scanners)
-        onward = Onward.connect(environment)
-        return Sweeper(
-            environment=environment,
-            intake=Intake(
-                environment=environment, videos=onward.videos, uploads=Uploads(), onward=onward
-            ),
-            left=LeftWork(TABLE),
-        )
+        return local_sweeper(self.emulator, environment, monkeypatch)
 
     def versions(self, key: str) -> list[str]:
         """Return everything that the bucket has under a key, delete markers, too."""
@@ -263,6 +249,33 @@ def verdicts_queue(scanner: str) -> str:
     return f"{scanner}-verdicts"
 
 
+def local_sweeper(
+    emulator: Emulator, environment: UploadSweepEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> Sweeper:
+    """Return a sweep that runs in this process, with every right.
+
+    Args:
+        emulator: Where it looks.
+        environment: Its variables.
+        monkeypatch: Sets what its clients read.
+    """
+    for name, value in {
+        "AWS_ENDPOINT_URL": emulator.endpoint,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }.items():
+        monkeypatch.setenv(name, value)
+    onward = Onward.connect(environment)
+    return Sweeper(
+        environment=environment,
+        intake=Intake(
+            environment=environment, videos=onward.videos, uploads=Uploads(), onward=onward
+        ),
+        left=LeftWork(environment.table_name),
+    )
+
+
 def intake_environment(
     queue_url: str, scanners: Mapping[str, ScannerQueues]
 ) -> UploadIntakeEnvironment:
@@ -275,7 +288,6 @@ def intake_environment(
         worker_cluster=CLUSTER,
         worker_service=SERVICE,
         scanners=scanners_to_json(scanners),
-        raw_bucket=BUCKET,
     )
 
 
@@ -285,6 +297,7 @@ def sweep_environment(
     """Return the variables of the sweep."""
     return UploadSweepEnvironment(
         **vars(intake_environment(queue_url, scanners)),
+        raw_bucket=BUCKET,
         interval_minutes=INTERVAL_MINUTES,
     )
 

@@ -32,14 +32,16 @@ class Person:
         return send(method, self.base_url + path, headers=headers, **options)
 
     def create(self, content: bytes, **changes: Any) -> tuple[dict[str, Any], Upload]:
-        """Create a video for ``content``."""
+        """Create a video for ``content``, which is small enough for one PUT."""
         values = {
             "title": "A film",
             "file_name": "film.mp4",
             "content_type": "video/mp4",
             "size_bytes": len(content),
         }
-        return self.client.create_video(**{**values, **changes})
+        video, upload = self.client.create_video(**{**values, **changes})
+        assert isinstance(upload, Upload)
+        return video, upload
 
     def upload(self, content: bytes, **changes: Any) -> str:
         """Create a video, send ``content``, and return the id."""

@@ -11,12 +11,15 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from media_api import openapi, problems, tracing
 from media_api.access import ANYONE, RuledRoute, allow
+from media_api.creation import Creation
 from media_api.lifecycle import Lifecycle
 from media_api.metrics import Metrics
 from media_api.middleware import Envelope
 from media_api.playback import PlaybackService
-from media_api.routes import health, playback, videos
+from media_api.quotas import Quotas
+from media_api.routes import health, playback, uploads, videos
 from media_api.tokens import TokenVerifier
+from media_api.upload_sessions import UploadSessions
 from media_api.videos import Videos
 from media_platform import __version__
 
@@ -49,10 +52,16 @@ class Services(Guarded):
 
     Attributes:
         videos: The videos.
+        creation: Creates them.
+        uploads: The uploads of their files.
+        quotas: What tenants use and may use.
         playback: Grants playback.
     """
 
     videos: Videos
+    creation: Creation
+    uploads: UploadSessions
+    quotas: Quotas
     playback: PlaybackService
 
 
@@ -70,7 +79,7 @@ def create_app(services: Services, spans: TracerProvider | None = None) -> FastA
         title="media-platform",
         description="Upload videos, follow their transcoding, and play them.",
         description_path=openapi.PATH,
-        routers=[health.router, videos.router, playback.router],
+        routers=[health.router, videos.router, uploads.router, playback.router],
         services=services,
         spans=spans,
     )

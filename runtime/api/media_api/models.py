@@ -8,10 +8,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from media_api.edits import Description, RulesBody, Title
 from media_api.tags import Tag, Tags
+from media_api.upload_models import Sha256, UploadBody
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.media_types import EXTENSIONS, allowed_types
 from media_platform.contract.run import Run
-from media_platform.contract.video import Video, VideoStatus, Visibility
+from media_platform.contract.video import Duplicates, Video, VideoStatus, Visibility
 
 FILE_NAME_MAX_CHARACTERS = 255
 PAGE_MAX_VIDEOS = 100
@@ -36,6 +37,9 @@ class NewVideo(BaseModel):
         visibility: Who may play it. Default: the whole tenant.
         description: Description, shown to people. Default: none.
         tags: Its tags, in lower case; blanks around them and repeats are dropped. Default: none.
+        sha256: SHA-256 of the file, which S3 then verifies; only of files that are uploaded with
+            one PUT. Default: it is not verified.
+        duplicates: What becomes of a file that the tenant has already: ``refuse`` or ``keep``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -53,20 +57,8 @@ class NewVideo(BaseModel):
     visibility: Visibility = Visibility.TENANT
     description: Description = ""
     tags: Tags = []
-
-
-class TranscodeRequest(BaseModel):
-    """How a video is to be transcoded again.
-
-    Attributes:
-        profile: Which rungs it gets. Default: as it was asked for last.
-        quality: How much is spent on every rung. Default: as it was asked for last.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    profile: Profile | None = None
-    quality: Quality | None = None
+    sha256: Sha256 | None = None
+    duplicates: Duplicates = Duplicates.REFUSE
 
 
 class ListQuery(BaseModel):
@@ -122,18 +114,6 @@ class RenditionBody(BaseModel):
     codecs: str
 
 
-class NextRunBody(BaseModel):
-    """A run that will replace what viewers have.
-
-    Attributes:
-        progress: Per cent of the frames that are encoded.
-        renditions: The qualities it will have, highest first, once planned.
-    """
-
-    progress: Annotated[int, Field(ge=0, le=100)]
-    renditions: list[RenditionBody]
-
-
 class PublicVideoBody(BaseModel):
     """A PUBLIC video, as those see it who are not of its tenant.
 
@@ -185,11 +165,9 @@ class VideoBody(PublicVideoBody):
         checksum_sha256: SHA-256 of the file as S3 computed it, once uploaded: base64, or for a
             multipart upload the composite ``<base64>-<parts>``.
         duplicate_of: The video that has the same file, if it was refused for that.
-        next_run: The run that replaces what viewers have, while a READY video is transcoded again.
         profile: Ladder of the run that was asked for last.
         quality: Quality of that run.
         deleted_at: Time of deletion; lists of one's own DELETED videos alone have any.
-        restorable_until: Time until which it may be restored.
         rules: What a playback must satisfy, for those who may change the video.
     """
 
@@ -201,40 +179,22 @@ class VideoBody(PublicVideoBody):
     failure: FailureBody | None
     checksum_sha256: str | None
     duplicate_of: str | None
-    next_run: NextRunBody | None
     profile: Profile
     quality: Quality
     deleted_at: str | None
-    restorable_until: str | None
     rules: RulesBody | None
 
 
-class UploadBody(BaseModel):
-    """How to upload the file.
-
-    Attributes:
-        method: HTTP method.
-        url: Where to send it.
-        headers: Headers to send exactly so.
-        expires_at: Time after which the URL is refused.
-    """
-
-    method: Literal["PUT"]
-    url: str
-    headers: dict[str, str]
-    expires_at: str
-
-
 class CreatedBody(BaseModel):
-    """A new video and how to upload its file.
+    """A video and how to upload its file.
 
     Attributes:
         video: The video.
-        upload: The upload.
+        upload: The upload; ``null`` if no file is needed any more.
     """
 
     video: VideoBody
-    upload: UploadBody
+    upload: UploadBody | None
 
 
 class PageBody(BaseModel):
@@ -292,15 +252,12 @@ def is_playable(video: Video, run: Run | None) -> bool:
     return video.status is VideoStatus.PROCESSING and bool(run and run.playable_at)
 
 
-def video_body(
-    video: Video, run: Run | None, next_run: Run | None = None, *, with_rules: bool
-) -> VideoBody:
+def video_body(video: Video, run: Run | None, *, with_rules: bool) -> VideoBody:
     """Return a video as its tenant sees it.
 
     Args:
         video: The video.
         run: Its current run, if a worker took it.
-        next_run: The run that will replace it, if a worker took it.
         with_rules: Whether its rules are told.
     """
     failure = video.failure
@@ -325,20 +282,21 @@ def video_body(
         failure=FailureBody(code=failure.code, message=failure.message) if failure else None,
         playable=is_playable(video, run),
         progress=_progress(video, run),
-        renditions=_renditions(run),
+        renditions=[
+            RenditionBody(
+                height=rendition.height,
+                width=rendition.width,
+                frames=rendition.frames,
+                bandwidth=rendition.bandwidth,
+                codecs=rendition.codecs,
+            )
+            for rendition in (run.renditions if run else ())
+        ],
         checksum_sha256=video.checksum_sha256,
         duplicate_of=video.duplicate_of,
-        next_run=(
-            NextRunBody(
-                progress=next_run.progress if next_run else 0, renditions=_renditions(next_run)
-            )
-            if video.next_run
-            else None
-        ),
         profile=video.profile,
         quality=video.quality,
         deleted_at=video.deleted_at,
-        restorable_until=video.restorable_until,
         rules=RulesBody.of(video.rules) if with_rules else None,
     )
 
@@ -352,19 +310,6 @@ def public_video_body(video: Video, run: Run | None) -> PublicVideoBody:
     """
     known = video_body(video, run, with_rules=False)
     return PublicVideoBody(**known.model_dump(include=set(PublicVideoBody.model_fields)))
-
-
-def _renditions(run: Run | None) -> list[RenditionBody]:
-    return [
-        RenditionBody(
-            height=rendition.height,
-            width=rendition.width,
-            frames=rendition.frames,
-            bandwidth=rendition.bandwidth,
-            codecs=rendition.codecs,
-        )
-        for rendition in (run.renditions if run else ())
-    ]
 
 
 def _progress(video: Video, run: Run | None) -> int:

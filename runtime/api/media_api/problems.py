@@ -38,15 +38,15 @@ class Kind(Enum):
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "This method is not offered here")
     NOT_PLAYABLE = ("not-playable", 409, "The video cannot be played yet")
     OTHER_REGION = ("other-home-region", 409, "Another region is home to the video")
-    NOT_RESTORABLE = ("not-restorable", 409, "The video cannot be restored any more")
-    NOT_TRANSCODABLE = ("not-transcodable", 409, "The video cannot be transcoded again")
-    NOT_TRANSCODING = ("not-transcoding", 409, "The video is not being transcoded")
     CHANGED_MEANWHILE = ("changed-meanwhile", 409, "The video keeps changing")
     USER_EXISTS = ("user-exists", 409, "There is such a user already")
     OWN_ACCOUNT = ("own-account", 409, "Nobody takes this from himself")
     LAST_ADMIN = ("last-admin", 409, "A tenant keeps an administrator")
     ADMINS_CHANGING = ("admins-changing", 409, "The administrators are being changed")
     NOT_REDRIVABLE = ("not-redrivable", 409, "The dead letter is no job")
+    NOT_UPLOADING = ("not-uploading", 409, "The video waits for no file")
+    UPLOAD_INCOMPLETE = ("upload-incomplete", 409, "The file is not complete")
+    QUOTA_EXCEEDED = ("quota-exceeded", 409, "The tenant may not have more")
     PRECONDITION_FAILED = ("precondition-failed", 412, "The video was changed since it was read")
     TOO_LARGE = ("request-too-large", 413, "The request body is too large")
     INVALID = ("invalid-request", 422, "The request has invalid values")
@@ -73,6 +73,20 @@ class InvalidValue(BaseModel):
     message: str
 
 
+class ExceededLimit(BaseModel):
+    """A limit of a tenant that a request would exceed.
+
+    Attributes:
+        name: What is limited: ``videos``, ``stored_bytes`` or ``uploads``.
+        used: How much is used.
+        limit: How much may be used.
+    """
+
+    name: str
+    used: int
+    limit: int
+
+
 class ProblemBody(BaseModel):
     """Body of every answer with a status of 400 or above (RFC 9457).
 
@@ -85,6 +99,9 @@ class ProblemBody(BaseModel):
         request_id: Id of the request, to be named when asking for help.
         errors: The values that were refused, if any.
         video_status: Where the video stands, if that is the problem.
+        missing_parts: Parts of an upload that did not arrive, the first hundred.
+        wrong_parts: Parts that arrived with another size than announced, the first hundred.
+        exceeded: The limit of the tenant, if that is the problem.
     """
 
     type: str
@@ -95,6 +112,9 @@ class ProblemBody(BaseModel):
     request_id: str
     errors: list[InvalidValue] | None = Field(default=None)
     video_status: str | None = Field(default=None)
+    missing_parts: list[int] | None = Field(default=None)
+    wrong_parts: list[int] | None = Field(default=None)
+    exceeded: ExceededLimit | None = Field(default=None)
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem

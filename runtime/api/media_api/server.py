@@ -16,6 +16,7 @@ from media_api.app import Guarded, Services, create_app
 from media_api.aws import open_clients
 from media_api.cache import VideoCache
 from media_api.calls import Calls
+from media_api.creation import Creation
 from media_api.delivery import Delivery
 from media_api.idempotency import Idempotency
 from media_api.lifecycle import Lifecycle
@@ -23,11 +24,14 @@ from media_api.load import Load
 from media_api.logs import log
 from media_api.metrics import Metrics
 from media_api.playback import PlaybackService
+from media_api.quotas import Quotas
 from media_api.settings import Listening, Settings
 from media_api.store import VideoTable
 from media_api.tokens import KeySet, TokenVerifier, fetch_with
-from media_api.uploads import UploadSigner
+from media_api.upload_sessions import UploadSessions
+from media_api.uploads import RawBucket
 from media_api.videos import StoredVideo, Videos
+from media_platform.contract.usage import Quota
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -71,18 +75,30 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
     ):
         table = VideoTable(clients.dynamodb, environment.table_name)
         lifecycle = Lifecycle(table.ping, load)
-        videos = Videos(
-            table,
-            cache,
-            UploadSigner(
-                clients.s3,
-                bucket=environment.raw_bucket,
-                expiry_seconds=environment.upload_expiry_seconds,
+        region, url_seconds = environment.home_region, environment.upload_expiry_seconds
+        videos = Videos(table, cache, region=region)
+        raw = RawBucket(clients.s3, environment.raw_bucket)
+        uploads = UploadSessions(videos, table, raw, region=region, url_seconds=url_seconds)
+        quotas = Quotas(
+            clients.dynamodb,
+            environment.table_name,
+            region=region,
+            default=Quota(
+                videos=environment.quota_videos,
+                stored_bytes=environment.quota_bytes,
+                uploads=environment.quota_uploads,
             ),
-            Idempotency(clients.dynamodb, environment.table_name),
-            region=environment.home_region,
+        )
+        creation = Creation(
+            videos,
+            table,
+            raw=raw,
+            sessions=uploads,
+            quotas=quotas,
+            idempotency=Idempotency(clients.dynamodb, environment.table_name),
+            region=region,
             upload_max_bytes=environment.upload_max_bytes,
-            restore_days=environment.restore_days,
+            url_seconds=url_seconds,
         )
         services = Services(
             tokens=TokenVerifier(
@@ -91,6 +107,9 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
                 client_id=environment.token_client_id,
             ),
             videos=videos,
+            creation=creation,
+            uploads=uploads,
+            quotas=quotas,
             playback=PlaybackService(
                 videos,
                 Delivery(clients.ssm, clients.secrets, parameter=environment.delivery_parameter),

@@ -12,6 +12,7 @@ from media_platform.contract.environment import (
     ApiEnvironment,
     InvalidEnvironmentError,
 )
+from media_platform.contract.upload import UPLOAD_MAX_BYTES
 
 ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - a task has one interface, behind its security group
 LONGEST_UPLOAD_EXPIRY_SECONDS = 7 * 24 * 3600
@@ -19,6 +20,10 @@ LONGEST_UPLOAD_EXPIRY_SECONDS = 7 * 24 * 3600
 
 Source: Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters".
 """
+
+
+_MOST = 2**53
+"""Largest number that every JSON reader takes exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +78,10 @@ class Settings:
         problems = [
             f"{name.upper()} is {value}, which is not from 1 to {most}; correct the stage"
             for name, most in (
-                ("upload_max_bytes", 50 * 1024**4),
+                ("upload_max_bytes", UPLOAD_MAX_BYTES),
                 ("upload_expiry_seconds", LONGEST_UPLOAD_EXPIRY_SECONDS),
                 ("playback_expiry_seconds", LONGEST_UPLOAD_EXPIRY_SECONDS),
+                *((name, _MOST) for name in ("quota_videos", "quota_bytes", "quota_uploads")),
             )
             if not 1 <= (value := getattr(environment, name)) <= most
         ]

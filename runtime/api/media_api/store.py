@@ -12,14 +12,12 @@ from botocore.exceptions import ClientError
 
 from media_api.audit import log_entry
 from media_api.aws import error_code
-from media_platform.contract import table
+from media_platform.contract import duplicates, table
 from media_platform.contract.audit import AuditEntry, audit_write
 from media_platform.contract.items import TransactItem, WireItem
 from media_platform.contract.run import Run
+from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Change, Video
-
-_BATCH_KEYS = 100
-"""Most keys of one ``BatchGetItem`` call (Amazon DynamoDB quotas)."""
 
 _BATCH_ROUNDS = 5
 _BATCH_PAUSE_SECONDS = 0.05
@@ -100,6 +98,24 @@ class VideoTable:
         item = answer.get("Item")
         return Video.from_item(item) if item else None
 
+    async def session(self, video_id: str) -> UploadSession | None:
+        """Return the upload of a video that waits for its file, or ``None`` if there is none."""
+        item = await self._item(table.upload_key(video_id))
+        return UploadSession.from_item(item) if item else None
+
+    async def guarded(self, keys: Iterable[table.Key]) -> dict[table.Key, str | None]:
+        """Return the video that each guard of a content names, ``None`` where there is none."""
+        listed = list(keys)
+        items = await asyncio.gather(*(self._item(key) for key in listed))
+        return dict(zip(listed, map(duplicates.guarded_video, items), strict=True))
+
+    async def _item(self, key: table.Key) -> dict[str, Any] | None:
+        answer = await self._client.get_item(
+            TableName=self.name, Key=key.to_wire(), ConsistentRead=True
+        )
+        item: dict[str, Any] | None = answer.get("Item")
+        return item
+
     async def run(self, video_id: str, run_id: str) -> Run | None:
         """Return a run, or ``None`` if no worker took it yet."""
         answer = await self._client.get_item(
@@ -108,23 +124,20 @@ class VideoTable:
         item = answer.get("Item")
         return Run.from_item(item) if item else None
 
-    async def runs(self, videos: Iterable[Video]) -> dict[str, Run]:
-        """Return the current and the next runs of at most 100 videos, by run id.
+    async def current_runs(self, videos: Iterable[Video]) -> dict[str, Run]:
+        """Return the current runs of at most 100 videos, by video id.
 
         Runs that the table is too busy to return are left out: they only refine what the videos
         say themselves.
         """
         keys = [
-            table.run_key(video.video_id, run_id).to_wire()
+            table.run_key(video.video_id, video.current_run).to_wire()
             for video in videos
-            for run_id in (video.current_run, video.next_run)
-            if run_id
+            if video.current_run
         ]
-        items: list[WireItem] = []
-        for start in range(0, len(keys), _BATCH_KEYS):
-            found, _ = await self._batch(keys[start : start + _BATCH_KEYS])
-            items += found
-        return {run.run_id: run for run in map(Run.from_item, items)}
+        items, _ = await self._batch(keys)
+        runs = map(Run.from_item, items)
+        return {run.video_id: run for run in runs}
 
     async def page(self, videos: VideoList, *, limit: int, after: str | None) -> Page:
         """Return a page of a list, newest first.

@@ -117,7 +117,9 @@ def api_environment(**changes: Any) -> ApiEnvironment:
         "upload_max_bytes": 1_000_000,
         "upload_expiry_seconds": 600,
         "playback_expiry_seconds": 600,
-        "restore_days": 30,
+        "quota_videos": 10_000,
+        "quota_bytes": 10**12,
+        "quota_uploads": 1000,
     }
     return ApiEnvironment(**{**values, **changes})
 

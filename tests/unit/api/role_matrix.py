@@ -28,9 +28,11 @@ API: dict[tuple[str, str], str] = {
     ("PUT", "/api/videos/{video_id}"): "                   401  401  403  2xx  2xx  404  404",
     ("PATCH", "/api/videos/{video_id}"): "                 401  401  403  2xx  2xx  404  404",
     ("DELETE", "/api/videos/{video_id}"): "                401  401  403  2xx  2xx  404  404",
-    ("POST", "/api/videos/{video_id}/restore"): "          401  401  403  2xx  2xx  404  404",
-    ("POST", "/api/videos/{video_id}/transcode"): "        401  401  403  409  409  404  404",
-    ("POST", "/api/videos/{video_id}/transcode/cancel"): " 401  401  403  409  409  404  404",
+    ("GET", "/api/videos/{video_id}/upload"): "            401  401  403  2xx  2xx  404  404",
+    ("POST", "/api/videos/{video_id}/upload/parts"): "     401  401  403  409  409  404  404",
+    ("POST", "/api/videos/{video_id}/upload/complete"): "  401  401  403  409  409  404  404",
+    ("POST", "/api/videos/{video_id}/upload/abort"): "     401  401  403  2xx  2xx  404  404",
+    ("GET", "/api/usage"): "                               401  401  2xx  2xx  2xx  2xx  2xx",
     ("GET", "/api/videos/{video_id}/playback"): "          404  401  409  409  409  404  404",
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): (
         "                                                  403  403  403  403  403  403  403"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -36,9 +37,11 @@ RULES: dict[tuple[str, str], Rule] = {
     ("PUT", "/api/videos/{video_id}"): MEMBER,
     ("PATCH", "/api/videos/{video_id}"): MEMBER,
     ("DELETE", "/api/videos/{video_id}"): MEMBER,
-    ("POST", "/api/videos/{video_id}/restore"): MEMBER,
-    ("POST", "/api/videos/{video_id}/transcode"): EDITOR,
-    ("POST", "/api/videos/{video_id}/transcode/cancel"): EDITOR,
+    ("GET", "/api/videos/{video_id}/upload"): EDITOR,
+    ("POST", "/api/videos/{video_id}/upload/parts"): EDITOR,
+    ("POST", "/api/videos/{video_id}/upload/complete"): EDITOR,
+    ("POST", "/api/videos/{video_id}/upload/abort"): EDITOR,
+    ("GET", "/api/usage"): MEMBER,
     ("GET", "/api/videos/{video_id}/playback"): MEMBER_OR_PUBLIC,
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): SIGNED_RUN,
 }
@@ -74,7 +77,7 @@ ADMIN_RULES: dict[tuple[str, str], Rule] = {
 @pytest.fixture
 def app() -> FastAPI:
     nothing: Any = None
-    return create_app(Services(tokens=nothing, videos=nothing, playback=nothing, lifecycle=nothing))
+    return create_app(Services(**{part.name: nothing for part in fields(Services)}))
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ COMPLETE = {
     "UPLOAD_MAX_BYTES": "1000",
     "UPLOAD_EXPIRY_SECONDS": "600",
     "PLAYBACK_EXPIRY_SECONDS": "600",
-    "RESTORE_DAYS": "30",
+    "QUOTA_VIDEOS": "100",
+    "QUOTA_BYTES": "1000",
+    "QUOTA_UPLOADS": "10",
 }
 
 
@@ -39,6 +41,8 @@ def test_the_local_plane_may_set_the_address(address: str, host: str, port: int)
         ("UPLOAD_MAX_BYTES", "0", "UPLOAD_MAX_BYTES is 0, which is not from 1 to"),
         ("UPLOAD_EXPIRY_SECONDS", "604801", "not from 1 to 604800"),
         ("PLAYBACK_EXPIRY_SECONDS", "-1", "PLAYBACK_EXPIRY_SECONDS is -1"),
+        ("UPLOAD_MAX_BYTES", str(5 * 1024**4 + 1), "not from 1 to 5497558138880"),
+        ("QUOTA_UPLOADS", "0", "QUOTA_UPLOADS is 0, which is not from 1 to"),
         ("UPLOAD_MAX_BYTES", "many", "UPLOAD_MAX_BYTES is 'many', not int"),
         ("LISTEN_ADDRESS", "8080", "LISTEN_ADDRESS is '8080', not <host>:<port>"),
         ("LISTEN_ADDRESS", "host:99999", "not <host>:<port>"),

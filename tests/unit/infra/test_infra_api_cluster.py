@@ -87,7 +87,9 @@ def test_everything_on(synth: Synth) -> None:
             upload_max=cdk.Size.mebibytes(1),
             upload_expiry=cdk.Duration.seconds(60),
             playback_expiry=cdk.Duration.seconds(120),
-            restore_days=0,
+            quota_videos=5,
+            quota=cdk.Size.mebibytes(2),
+            quota_uploads=3,
             signing_slots=["b"],
             removal_policy=cdk.RemovalPolicy.DESTROY,
             deletion_protection=True,
@@ -120,6 +122,9 @@ def test_everything_on(synth: Synth) -> None:
         "TOKEN_JWKS_URL": "https://issuer/keys",
         "TOKEN_CLIENT_ID": "client",
         "UPLOAD_MAX_BYTES": "1048576",
+        "QUOTA_VIDEOS": "5",
+        "QUOTA_BYTES": "2097152",
+        "QUOTA_UPLOADS": "3",
         "UPLOAD_EXPIRY_SECONDS": "60",
         "PLAYBACK_EXPIRY_SECONDS": "120",
         "DELIVERY_PARAMETER": "/media-platform/test/delivery",
@@ -150,7 +155,10 @@ def test_grants_of_the_api(synth: Synth) -> None:
         "dynamodb:GetItem": {"<StoreTable.Arn>"},
         "dynamodb:PutItem": {"<StoreTable.Arn>"},
         "dynamodb:UpdateItem": {"<StoreTable.Arn>"},
-        "dynamodb:Query": {f"<StoreTable.Arn>/index/{index.name}" for index in listed},
+        "dynamodb:Query": {
+            "<StoreTable.Arn>",
+            *(f"<StoreTable.Arn>/index/{index.name}" for index in listed),
+        },
         "s3:PutObject": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:AbortMultipartUpload": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:ListMultipartUploadParts": {"<StoreRawBucket.Arn>/raw/*"},
@@ -231,6 +239,13 @@ def test_metrics(stack: cdk.Stack) -> None:
             ),
         ),
         (
+            {"quota_uploads": 0},
+            (
+                "quota_uploads is 0, allowed are 1 to 9007199254740992; a tenant that may have "
+                "nothing needs no platform (path: Test/Api)"
+            ),
+        ),
+        (
             {"upload_expiry": cdk.Duration.days(8)},
             (
                 "upload_expiry in seconds is 691200, allowed are 1 to 604800; a presigned URL "
@@ -242,13 +257,6 @@ def test_metrics(stack: cdk.Stack) -> None:
             (
                 "playback_expiry in seconds is 1, allowed are 60 to 604800; a signature outlives "
                 "the deletion of its video, so keep it short (path: Test/Api)"
-            ),
-        ),
-        (
-            {"restore_days": 366},
-            (
-                "restore_days is 366, allowed are 0 to 365; what is deleted costs storage until it "
-                "is purged (path: Test/Api)"
             ),
         ),
         (

@@ -19,6 +19,7 @@ from . import (
     resources_network,
     resources_scaling,
     signed_headers,
+    upload_checksums,
     user_accounts,
     written_attributes,
 )
@@ -52,6 +53,7 @@ def main() -> None:
     object_ranges.install()
     object_tags.install()
     signed_headers.install()
+    upload_checksums.install()
     written_attributes.install()
     user_accounts.install()
     Challenges().install()
