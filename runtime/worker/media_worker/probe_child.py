@@ -30,6 +30,9 @@ START_SECONDS = 60
 PLACES = 10
 """Places of a stream at which its clock is looked at."""
 
+_TIMED = frozenset({"video", "audio", "subtitle"})
+"""What the length of a container as a whole counts: words may stay when the picture has gone."""
+
 _CLOCKED = frozenset({"mpegts", "mpeg"})
 """Containers that can be joined by copying one behind the other."""
 
@@ -112,7 +115,7 @@ def _facts(container: InputContainer, request: dict[str, Any]) -> dict[str, Any]
     start = container.start_time or 0
     restarts = container.format.name in _CLOCKED and _restarts(container, video)
     header = _promise(container)
-    own = None if header is None else _announced_end(video)
+    own = None if header is None else _announced_end(container, video)
     tail, video_tail = (None, None) if restarts else _tail(container, video, header)
     if video_tail is None and own is not None:
         # The picture ends long before the sound.
@@ -263,7 +266,7 @@ def _promise(container: InputContainer) -> int | None:
     if container.format.name in _CLOCKED:
         return None
     streams = (*container.streams.video, *container.streams.audio)
-    ends = [end for end in map(_announced_end, streams) if end is not None]
+    ends = [end for end in (_announced_end(container, s) for s in streams) if end is not None]
     return max(ends) if ends else _container_end(container)
 
 
@@ -276,9 +279,12 @@ def _container_end(container: InputContainer) -> int | None:
     return int(container.duration) + (0 if from_zero else int(container.start_time or 0))
 
 
-def _announced_end(stream: Any) -> int | None:
-    """Return the end that the header claims for one stream, in microseconds."""
-    if not stream.duration or not stream.time_base:
+def _announced_end(container: InputContainer, stream: Any) -> int | None:
+    """Return the end that the header claims for one stream, in microseconds.
+
+    Matroska has nothing that could; where libavformat names an end, it is that of the whole file.
+    """
+    if container.format.name == "matroska,webm" or not stream.duration or not stream.time_base:
         return None
     return int((stream.start_time or 0) * stream.time_base * MICROSECONDS) + int(
         stream.duration * stream.time_base * MICROSECONDS
@@ -327,7 +333,7 @@ def _ends(container: InputContainer, video: Any) -> tuple[int | None, int | None
         for packet in container.demux():
             if packet.pts is None or packet.time_base is None:
                 continue
-            if packet.stream.type not in {"video", "audio"}:
+            if packet.stream.type not in _TIMED:
                 continue
             end = int((packet.pts + (packet.duration or 0)) * packet.time_base * MICROSECONDS)
             ends.append(end)

@@ -94,6 +94,13 @@ def channels(
     )
 
 
+def last_words(folder: Path) -> Path:
+    """Nine seconds, and what is read after them."""
+    words = folder / "a.srt"
+    words.write_text("1\n00:00:12,000 --> 00:00:15,000\nthe end\n")
+    return make(folder / "a.mkv", *numbered(), *beeps(), "-i", str(words), *H264, *AAC)
+
+
 def unnamed_channels(folder: Path) -> Path:
     """Nine seconds that beep in eleven channels; a raw file has no names for them."""
     beep = "sin(2*PI*1000*ld(0))*between(mod(ld(0),1),0.5,0.6)"
@@ -463,6 +470,12 @@ INPUTS: dict[str, Input] = {
     "shorter than a key frame interval": Input(
         make=clip("a.mp4", seconds=0.48), frames=12, hears=None
     ),
+    "a single frame, and sound that goes on": Input(
+        make=lambda d: make(d / "a.mkv", *numbered(0.04), *beeps(9), *H264, *AAC),
+        frames=1,
+        hears=None,
+    ),
+    "subtitles that go on after the picture": Input(make=last_words),
     "a single frame": Input(make=silent("a.mp4", *H264, seconds=0.04), frames=1, hears=()),
 }
 
