@@ -17,7 +17,7 @@ from typing import IO, BinaryIO, Protocol, TypeAlias
 from media_worker import ffmpeg, subtitles
 from media_worker.boxes import BoxError, Fragment, read_fragments
 from media_worker.faults import BadInputError, StoppedError, TransientError
-from media_worker.planning import FrameRange, Plan, too_long
+from media_worker.planning import FrameRange, Plan, check_frames, too_long
 from media_worker.probe import Workbench
 from media_worker.sandbox import Limits, child_memory, is_crash
 from media_worker.segments import AudioSegmenter, GridError, Segment, VideoSegmenter
@@ -137,7 +137,8 @@ def encode_video(plan: Plan, frames: FrameRange, bench: Workbench, sink: TrackSi
     nothing was handed on.
 
     Raises:
-        BadInputError: If the range is longer than any video may be, or mostly damaged.
+        BadInputError: If the range is longer than any video may be, or mostly damaged, or if the
+            source ends long before it.
         TransientError: If an encoder failed or wrote what was not planned.
         StoppedError: If the job was stopped.
     """
@@ -147,13 +148,23 @@ def encode_video(plan: Plan, frames: FrameRange, bench: Workbench, sink: TrackSi
             return _encode_video(plan, frames, bench, sink, pre_roll)
         except _LateStartError as error:
             if attempt == _PRE_ROLL_TRIES - 1:
+                if error.reached is not None:
+                    check_frames(plan, error.reached)
                 raise TransientError(str(error)) from error
             pre_roll = pre_roll * 4 + 2
     raise AssertionError("unreachable")
 
 
 class _LateStartError(Exception):
-    """A range did not start where it should, and nothing of it was handed on."""
+    """A range did not start where it should, and nothing of it was handed on.
+
+    Attributes:
+        reached: The frame before which the source ended, if it ended within the range.
+    """
+
+    def __init__(self, message: str, reached: int | None = None) -> None:
+        super().__init__(message)
+        self.reached = reached
 
 
 def _encode_video(
@@ -208,7 +219,7 @@ def _encode_video(
     result = EncodedRange(
         decoded, tuple(segmenter.frames for segmenter in segmenters), child.cpu_seconds
     )
-    _check_range(frames, result, cutters)
+    _check_range(plan, frames, result, cutters)
     return result
 
 
@@ -227,7 +238,9 @@ def _raise_first(cutters: list[_Cutter]) -> None:
         raise errors[0]
 
 
-def _check_range(frames: FrameRange, result: EncodedRange, cutters: list[_Cutter]) -> None:
+def _check_range(
+    plan: Plan, frames: FrameRange, result: EncodedRange, cutters: list[_Cutter]
+) -> None:
     """Hold the rungs against each other, against the decode, and against the range."""
     if set(result.encoded) != {result.decoded}:
         raise TransientError(
@@ -235,8 +248,11 @@ def _check_range(frames: FrameRange, result: EncodedRange, cutters: list[_Cutter
         )
     if frames.end is not None and result.decoded != frames.end - frames.start:
         message = f"{result.decoded} frames of {frames.start} to {frames.end} were decoded"
+        reached = frames.start + result.decoded
         if not any(cutter.handed_on for cutter in cutters):
-            raise _LateStartError(message)
+            raise _LateStartError(message, reached if reached < frames.end else None)
+        if reached < frames.end:
+            check_frames(plan, reached)
         raise TransientError(message)
 
 

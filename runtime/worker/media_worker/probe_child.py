@@ -120,6 +120,8 @@ def _facts(container: InputContainer, request: dict[str, Any]) -> dict[str, Any]
     if video_tail is None and own is not None:
         # The picture ends long before the sound.
         video_tail = _video_tail(container, video, own)
+    elif video_tail is None and not restarts:
+        video_tail = _seen_end(times, video)
     return {
         "format_name": container.format.name,
         "format_start": _ratio(start, MICROSECONDS),
@@ -237,6 +239,19 @@ def _decoded(packet: Any) -> Any:
         return next(iter(packet.decode()), None)
     except av.error.FFmpegError:
         return None
+
+
+def _seen_end(times: list[int], video: Any) -> int | None:
+    """Return the end of a short video, all of which was seen at the start, in microseconds.
+
+    A browser that records does not tell a length; no chunk may be planned that is not there.
+    """
+    first, last = min(times, default=0), max(times, default=0)
+    span = (last - first) * video.time_base
+    if not 0 < len(times) < PACKETS or span > START_SECONDS - 1:
+        return None
+    frame = span / (len(times) - 1) if len(times) > 1 else 0
+    return int((last * video.time_base + frame) * MICROSECONDS)
 
 
 def _restarts(container: InputContainer, video: Any) -> bool:

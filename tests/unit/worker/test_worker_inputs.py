@@ -475,6 +475,16 @@ INPUTS: dict[str, Input] = {
         frames=1,
         hears=None,
     ),
+    "a moment that does not tell its length": Input(
+        make=clip(
+            *("a.webm", "-live", "1"),
+            seconds=1.2,
+            video=("-c:v", "libvpx", "-deadline", "realtime", "-b:v", "1M"),
+            audio=("-c:a", "libopus"),
+        ),
+        frames=30,
+        hears=None,
+    ),
     "subtitles that go on after the picture": Input(make=last_words),
     "a single frame": Input(make=silent("a.mp4", *H264, seconds=0.04), frames=1, hears=()),
 }

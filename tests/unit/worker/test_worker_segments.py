@@ -13,7 +13,7 @@ from clips import H264, FolderSink, bench, decoded, make, picture, plan_of, soun
 
 from media_worker.boxes import BoxError, Fragment, avc_codec, boxes, read_fragments
 from media_worker.encode import encode_video
-from media_worker.faults import TransientError
+from media_worker.faults import BadInputError, TransientError
 from media_worker.planning import FrameRange, Plan
 from media_worker.segments import (
     AUDIO_FRAGMENT,
@@ -199,6 +199,19 @@ def test_range_that_is_not_there_is_a_fault(
         pytest.raises(TransientError, match="25 frames of 200 to 300"),
     ):
         encode_video(plan, FrameRange(200, 300), workbench, FolderSink(tmp_path))
+
+
+@pytest.mark.parametrize("start", [100, 200], ids=["a segment is there", "less is there"])
+def test_source_that_ends_before_its_last_range_is_truncated(
+    encoded: tuple[Plan, FolderSink, Path], tmp_path: Path, start: int
+) -> None:
+    """Time stamps that are damaged may promise chunks that are not there."""
+    plan, sink, path = replace(encoded[0], frames=500), FolderSink(tmp_path), encoded[2]
+    with bench(path, tmp_path) as workbench, pytest.raises(BadInputError) as raised:
+        encode_video(plan, FrameRange(start, start + 200), workbench, sink)
+    assert raised.value.failure.code == "truncated"
+    assert "20.0 seconds" in raised.value.failure.message
+    assert "9.0 seconds" in raised.value.failure.message
 
 
 def test_endless_video_is_stopped(encoded: tuple[Plan, FolderSink, Path], tmp_path: Path) -> None:
