@@ -45,14 +45,17 @@ COOKIES = PartNames(
 """Signed cookies."""
 
 
-def policy_text(resource: str, expires_at: int) -> str:
+def policy_text(resource: str, expires_at: int, source_range: str | None = None) -> str:
     """Return the custom policy that admits ``resource`` until a time.
 
     Args:
         resource: URL; ``*`` stands for any characters and ``?`` for one.
         expires_at: Unix seconds.
+        source_range: IPv4 range (CIDR) of the addresses that it admits. Default: any address.
     """
-    condition = {"DateLessThan": {"AWS:EpochTime": expires_at}}
+    condition: dict[str, dict[str, object]] = {"DateLessThan": {"AWS:EpochTime": expires_at}}
+    if source_range is not None:
+        condition["IpAddress"] = {"AWS:SourceIp": source_range}
     statement = {"Resource": resource, "Condition": condition}
     return json.dumps({"Statement": [statement]}, separators=(",", ":"))
 

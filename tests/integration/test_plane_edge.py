@@ -149,7 +149,7 @@ def test_api_requests_reach_the_service_as_the_policies_say(small: SmallPlane) -
     assert headers["authorization"] == "Bearer t"
     assert headers["cookie"] == "s=1"
     assert headers["host"].endswith(".elb.amazonaws.com")
-    assert headers["x-forwarded-for"].startswith("192.0.2.1, 127.0.0.1")
+    assert headers["x-forwarded-for"] == "192.0.2.1, 127.0.0.1, 127.0.0.1"
     assert headers["x-forwarded-proto"] == "http"
     assert answer.headers.get_all("set-cookie") == ["a=1; Path=/", "b=2; Path=/"]
 

@@ -233,6 +233,7 @@ class Creation:
             created_at=now,
             updated_at=now,
             visibility=new.visibility,
+            rules=new.rules.to_rules() if new.rules else None,
             description=new.description,
             tags=tuple(new.tags),
             duplicates=new.duplicates,

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from dataclasses import asdict
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from media_api.rules import Hosts, Ranges, RulesBody, Seconds
 from media_api.tags import Tags
 from media_platform.contract.video import PlaybackRules, Video, Visibility
 
 TITLE_MAX_CHARACTERS = 200
 DESCRIPTION_MAX_CHARACTERS = 5000
-RULES_MAX_ENTRIES = 20
-SIGNATURE_MAX_SECONDS = 7 * 24 * 3600
-
-_HOST = re.compile(
-    r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-)
-_HOST_MAX_CHARACTERS = 253
 
 
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("it is blank; give the video a title")
     return text
-
-
-def _host(text: str) -> str:
-    host = text.lower()
-    if len(host) > _HOST_MAX_CHARACTERS or not _HOST.fullmatch(host):
-        raise ValueError(
-            f"{text[:80]!r} is no host; send it as example.com, or as *.example.com for all below "
-            "it, without scheme, port or path"
-        )
-    return host
-
-
-def _ipv4_range(text: str) -> str:
-    try:
-        return str(ipaddress.IPv4Network(text))
-    except ValueError:
-        raise ValueError(
-            f"{text[:40]!r} is no range of IPv4 addresses; send it as 192.0.2.0/24"
-        ) from None
 
 
 Title: TypeAlias = Annotated[
@@ -56,51 +29,6 @@ Title: TypeAlias = Annotated[
 Description: TypeAlias = Annotated[
     str, Field(max_length=DESCRIPTION_MAX_CHARACTERS, examples=["Filmed from the pier."])
 ]
-_Hosts: TypeAlias = Annotated[
-    list[Annotated[str, AfterValidator(_host)]],
-    Field(max_length=RULES_MAX_ENTRIES, examples=[["example.com", "*.example.org"]]),
-]
-_Ranges: TypeAlias = Annotated[
-    list[Annotated[str, AfterValidator(_ipv4_range)]],
-    Field(max_length=RULES_MAX_ENTRIES, examples=[["192.0.2.0/24"]]),
-]
-_Seconds: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=SIGNATURE_MAX_SECONDS)]
-
-
-class RulesBody(BaseModel):
-    """What a playback must satisfy, beside the visibility.
-
-    Attributes:
-        referrers: Hosts of the pages that may ask for it. Default: any.
-        ipv4_ranges: Ranges of addresses that may play it. Default: any.
-        max_seconds: Longest life of a signature in seconds. Default: what the stage says.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    referrers: _Hosts = []
-    ipv4_ranges: _Ranges = []
-    max_seconds: _Seconds | None = None
-
-    @classmethod
-    def of(cls, rules: PlaybackRules | None) -> Self | None:
-        """Return the rules of a video as clients see them."""
-        if rules is None:
-            return None
-        return cls.model_construct(
-            referrers=list(rules.referrers),
-            ipv4_ranges=list(rules.ipv4_ranges),
-            max_seconds=rules.max_seconds,
-        )
-
-    def to_rules(self) -> PlaybackRules | None:
-        """Return the rules as a video has them; rules that demand nothing are none."""
-        rules = PlaybackRules(
-            referrers=tuple(self.referrers),
-            ipv4_ranges=tuple(self.ipv4_ranges),
-            max_seconds=self.max_seconds,
-        )
-        return None if rules == PlaybackRules() else rules
 
 
 class VideoUpdate(BaseModel):
@@ -155,9 +83,9 @@ class RulesPatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    referrers: _Hosts | None = _Optional
-    ipv4_ranges: _Ranges | None = _Optional
-    max_seconds: _Seconds | None = _Optional
+    referrers: Hosts | None = _Optional
+    ipv4_ranges: Ranges | None = _Optional
+    max_seconds: Seconds | None = _Optional
 
     def applied_to(self, rules: PlaybackRules | None) -> PlaybackRules | None:
         """Return the rules after the change."""

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from media_api.edits import Description, RulesBody, Title
+from media_api.edits import Description, Title
+from media_api.rules import RulesBody
 from media_api.tags import Tag, Tags
 from media_api.upload_models import Sha256, UploadBody
 from media_platform.contract.jobs import Profile, Quality
@@ -40,6 +41,7 @@ class NewVideo(BaseModel):
         sha256: SHA-256 of the file, which S3 then verifies; only of files that are uploaded with
             one PUT. Default: it is not verified.
         duplicates: What becomes of a file that the tenant has already: ``refuse`` or ``keep``.
+        rules: What a playback must satisfy besides. Default: nothing.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,6 +61,7 @@ class NewVideo(BaseModel):
     tags: Tags = []
     sha256: Sha256 | None = None
     duplicates: Duplicates = Duplicates.REFUSE
+    rules: RulesBody | None = None
 
 
 class ListQuery(BaseModel):

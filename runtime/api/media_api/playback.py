@@ -15,6 +15,7 @@ from media_api.delivery import Delivery, DeliveryUnavailableError
 from media_api.logs import log
 from media_api.models import is_playable
 from media_api.problems import Kind, Problem, unavailable
+from media_api.rules import Client, admit
 from media_api.signing import Grant, SignatureRefusedError, expiry, read_parameters
 from media_api.tokens import Caller
 from media_api.videos import Videos
@@ -90,19 +91,24 @@ class PlaybackService:
         self._lifetime_seconds = lifetime_seconds
         self._clock = clock
 
-    async def grant(self, viewer: Caller | None, video_id: str) -> Playback:
+    async def grant(self, viewer: Caller | None, video_id: str, client: Client) -> Playback:
         """Grant the playback of a video.
 
         Args:
             viewer: Who asks. ``None``: somebody who is not signed in.
             video_id: The video.
+            client: Where the request comes from, for the rules of the video.
 
         Raises:
-            Problem: If the viewer may not see it, it cannot be played yet, or the distribution is
-                not known yet.
+            Problem: If the viewer may not see it, a rule of it forbids it, it cannot be played yet,
+                or the distribution is not known yet.
         """
         view = await self._videos.get(viewer, video_id)
         video, run = view.video, view.run
+        source_range, longest_seconds = None, None
+        if video.rules is not None:
+            source_range = admit(video_id, video.rules, client)
+            longest_seconds = video.rules.max_seconds
         if not is_playable(video, run) or video.current_run is None:
             raise Problem(
                 Kind.NOT_PLAYABLE,
@@ -115,12 +121,19 @@ class PlaybackService:
         except DeliveryUnavailableError:
             raise _no_delivery() from None
         keys = RunKeys(video.home_region, video.tenant, video.video_id, video.current_run)
-        grant = signer.grant(keys, expiry(self._clock(), self._lifetime_seconds))
+        expires_at = expiry(self._clock(), self._lifetime_seconds, longest_seconds)
+        grant = signer.grant(keys, expires_at, source_range)
         path = _playlist_path(keys, MASTER_PLAYLIST)
         return Playback(video, grant, f"{grant.base_url}{path}?{grant.query}")
 
     async def playlist(
-        self, video_id: str, run_id: str, path: str, parameters: Mapping[str, list[str]]
+        self,
+        video_id: str,
+        run_id: str,
+        path: str,
+        parameters: Mapping[str, list[str]],
+        *,
+        address: str | None,
     ) -> SignedPlaylist:
         """Return a playlist of a run to whoever holds the signature of the run.
 
@@ -132,12 +145,13 @@ class PlaybackService:
             run_id: The run.
             path: Path of the playlist below the prefix of the run.
             parameters: Query parameters of the request.
+            address: IP address of who asks.
 
         Raises:
             Problem: If the signature does not admit it, or there is no such playlist.
         """
         try:
-            grant = await self._verify(video_id, run_id, parameters)
+            grant = await self._verify(video_id, run_id, parameters, address)
         except SignatureRefusedError as error:
             raise Problem(
                 Kind.INVALID_SIGNATURE,
@@ -163,11 +177,15 @@ class PlaybackService:
         return SignedPlaylist(playlist.text, min(left, _LONGEST_CACHE_SECONDS))
 
     async def _verify(
-        self, video_id: str, run_id: str, parameters: Mapping[str, list[str]]
+        self,
+        video_id: str,
+        run_id: str,
+        parameters: Mapping[str, list[str]],
+        address: str | None,
     ) -> Grant:
         policy, signature, key_pair_id = read_parameters(parameters)
         signer = await self._delivery.signer_of(key_pair_id)
-        grant = signer.verify(policy, signature, now=self._clock())
+        grant = signer.verify(policy, signature, now=self._clock(), address=address)
         if (grant.keys.video_id, grant.keys.run_id) != (video_id, run_id):
             raise SignatureRefusedError("the playback signature is one of another video or run")
         return grant

@@ -30,6 +30,7 @@ class Kind(Enum):
     FORBIDDEN = ("forbidden", 403, "This is not allowed")
     NO_TENANT = ("no-tenant", 403, "The user belongs to no tenant")
     INVALID_SIGNATURE = ("invalid-signature", 403, "The playback signature does not admit this")
+    PLAYBACK_RESTRICTED = ("playback-restricted", 403, "The video may not be played from here")
     NOT_FOUND = ("not-found", 404, "There is nothing here")
     VIDEO_NOT_FOUND = ("video-not-found", 404, "There is no such video")
     USER_NOT_FOUND = ("user-not-found", 404, "There is no such user")
@@ -102,6 +103,7 @@ class ProblemBody(BaseModel):
         missing_parts: Parts of an upload that did not arrive, the first hundred.
         wrong_parts: Parts that arrived with another size than announced, the first hundred.
         exceeded: The limit of the tenant, if that is the problem.
+        rule: The rule of playback that forbids it, if one does.
     """
 
     type: str
@@ -115,6 +117,7 @@ class ProblemBody(BaseModel):
     missing_parts: list[int] | None = Field(default=None)
     wrong_parts: list[int] | None = Field(default=None)
     exceeded: ExceededLimit | None = Field(default=None)
+    rule: str | None = Field(default=None)
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from media_api.rules import is_within
 from media_platform.contract import playback
 from media_platform.contract.delivery import SigningKeyPair
 from media_platform.contract.ids import is_id
@@ -50,6 +51,7 @@ class Grant:
         policy: The policy, encoded.
         signature: Its signature, encoded.
         key_pair_id: Id of the key that verifies it.
+        source_range: IPv4 range of the addresses that it admits. Default: any address.
     """
 
     keys: RunKeys
@@ -58,6 +60,7 @@ class Grant:
     policy: str
     signature: str
     key_pair_id: str
+    source_range: str | None = None
 
     @property
     def query(self) -> str:
@@ -82,14 +85,19 @@ class Grant:
         }
 
 
-def expiry(now: float, lifetime_seconds: int) -> int:
+def expiry(now: float, lifetime_seconds: int, longest_seconds: int | None = None) -> int:
     """Return when a signature made now ends: at least its lifetime, at most a quarter longer.
 
     Args:
         now: Unix seconds.
         lifetime_seconds: Shortest lifetime.
+        longest_seconds: Longest lifetime, of which at least four fifths are given where it is less
+            than the other would come to. Default: any.
     """
     slot = max(1, lifetime_seconds // _SLOTS_OF_A_LIFETIME)
+    if longest_seconds is not None and longest_seconds < lifetime_seconds + slot:
+        slot = max(1, longest_seconds // (_SLOTS_OF_A_LIFETIME + 1))
+        lifetime_seconds = longest_seconds - slot
     return math.ceil((now + lifetime_seconds) / slot) * slot
 
 
@@ -114,12 +122,19 @@ class PlaybackSigner:
         self._sign_once = lru_cache(_KEPT_SIGNATURES)(self._sign)
         self._verify_once = lru_cache(_KEPT_SIGNATURES)(self._verify)
 
-    def grant(self, keys: RunKeys, expires_at: int) -> Grant:
-        """Return the permission to read everything of a run until a time in Unix seconds."""
-        return self._sign_once(keys, expires_at)
+    def grant(self, keys: RunKeys, expires_at: int, source_range: str | None = None) -> Grant:
+        """Return the permission to read everything of a run.
 
-    def _sign(self, keys: RunKeys, expires_at: int) -> Grant:
-        policy = playback.policy_text(f"{self.base_url}/{keys.prefix}*", expires_at).encode()
+        Args:
+            keys: The run.
+            expires_at: Unix seconds at which it ends.
+            source_range: IPv4 range of the addresses that may read. Default: any address.
+        """
+        return self._sign_once(keys, expires_at, source_range)
+
+    def _sign(self, keys: RunKeys, expires_at: int, source_range: str | None) -> Grant:
+        resource = f"{self.base_url}/{keys.prefix}*"
+        policy = playback.policy_text(resource, expires_at, source_range).encode()
         signature = self._private.sign(policy, ec.ECDSA(SHA256(), deterministic_signing=True))
         return Grant(
             keys,
@@ -128,24 +143,30 @@ class PlaybackSigner:
             playback.encode(policy),
             playback.encode(signature),
             self.key_pair_id,
+            source_range,
         )
 
-    def verify(self, policy: str, signature: str, *, now: float) -> Grant:
+    def verify(
+        self, policy: str, signature: str, *, now: float, address: str | None = None
+    ) -> Grant:
         """Return the permission that a policy and its signature give.
 
         Args:
             policy: The encoded policy.
             signature: The encoded signature.
             now: Unix seconds.
+            address: IP address of who shows them. Default: unknown.
 
         Raises:
-            SignatureRefusedError: If they give none, or none any more.
+            SignatureRefusedError: If they give none, or none any more, or none to this address.
         """
         if len(policy) > _LONGEST_POLICY or len(signature) > _LONGEST_POLICY:
             raise SignatureRefusedError("the playback signature is malformed")
         grant = self._verify_once(policy, signature)
         if grant.expires_at <= now:
             raise SignatureRefusedError("the playback signature has expired")
+        if grant.source_range is not None and not is_within(address, grant.source_range):
+            raise SignatureRefusedError("the playback signature is one for other addresses")
         return grant
 
     def _verify(self, policy: str, signature: str) -> Grant:
@@ -154,8 +175,10 @@ class PlaybackSigner:
             self._public.verify(proof, text, ec.ECDSA(SHA256()))
         except (ValueError, InvalidSignature):
             raise SignatureRefusedError("the playback signature is wrong") from None
-        keys, expires_at = _read_policy(text, self.base_url)
-        return Grant(keys, self.base_url, expires_at, policy, signature, self.key_pair_id)
+        keys, expires_at, source_range = _read_policy(text, self.base_url)
+        return Grant(
+            keys, self.base_url, expires_at, policy, signature, self.key_pair_id, source_range
+        )
 
 
 def _decode(text: str) -> bytes:
@@ -166,16 +189,20 @@ def _decode(text: str) -> bytes:
     return content
 
 
-def _read_policy(text: bytes, base_url: str) -> tuple[RunKeys, int]:
+def _read_policy(text: bytes, base_url: str) -> tuple[RunKeys, int, str | None]:
     """Read a policy whose signature is right, which may still be one for another purpose."""
     try:
         (statement,) = json.loads(text)["Statement"]
         resource = statement["Resource"]
-        expires_at = statement["Condition"]["DateLessThan"]["AWS:EpochTime"]
+        condition = statement["Condition"]
+        expires_at = condition["DateLessThan"]["AWS:EpochTime"]
+        addresses = condition.get("IpAddress")
+        source_range = addresses["AWS:SourceIp"] if addresses else None
         keys = _read_resource(resource, base_url)
-        if playback.policy_text(resource, expires_at).encode() == text and type(expires_at) is int:
-            return keys, expires_at
-    except (KeyError, TypeError, ValueError):
+        same = playback.policy_text(resource, expires_at, source_range).encode() == text
+        if same and type(expires_at) is int:
+            return keys, expires_at, source_range
+    except (AttributeError, KeyError, TypeError, ValueError):
         pass
     raise SignatureRefusedError("the playback signature is not one of this platform")
 

@@ -21,7 +21,7 @@ from media_platform.contract.environment import ApiEnvironment, Environment
 from tests.unit.api import api_issuer
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 JSON = {"Content-Type": "application/json"}
 
 

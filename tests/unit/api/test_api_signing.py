@@ -66,6 +66,20 @@ def test_a_grant_covers_its_run_and_nothing_else(grant: Grant, keys: RunKeys) ->
     ]
 
 
+def test_a_grant_may_admit_a_range_of_addresses_only(
+    signer: PlaybackSigner, grant: Grant, keys: RunKeys
+) -> None:
+    near = signer.grant(keys, EXPIRES, "192.0.2.0/24")
+    (statement,) = json.loads(playback.decode(near.policy))["Statement"]
+    assert statement["Condition"]["IpAddress"] == {"AWS:SourceIp": "192.0.2.0/24"}
+    found = signer.verify(near.policy, near.signature, now=NOW, address="192.0.2.7")
+    assert found == near
+    for address in ("198.51.100.7", "2001:db8::7", "192.0.2.7:443", None):
+        with pytest.raises(SignatureRefusedError, match="for other addresses"):
+            signer.verify(near.policy, near.signature, now=NOW, address=address)
+        assert signer.verify(grant.policy, grant.signature, now=NOW, address=address) == grant
+
+
 def test_own_grants_are_accepted_until_they_end(
     signer: PlaybackSigner, grant: Grant, keys: RunKeys
 ) -> None:
@@ -101,6 +115,7 @@ def test_another_key_is_refused(grant: Grant) -> None:
     [
         playback.policy_text(f"{BASE_URL}/*", EXPIRES),
         playback.policy_text(f"{BASE_URL}/media/*", EXPIRES),
+        playback.policy_text(f"{BASE_URL}/media/*", EXPIRES, "192.0.2.0/24"),
         playback.policy_text("https://other.example/media/a/b/c/d/*", EXPIRES),
         playback.policy_text(f"{BASE_URL}/media/eu-central-1/acme/x/y/*", EXPIRES),
         '{"Statement":[]}',
@@ -135,6 +150,18 @@ def test_the_policy_is_the_one_that_botocore_writes(grant: Grant, keys: RunKeys)
     # botocore writes a canned policy, without the address condition, when asked for nothing more.
     assert json.loads(theirs) == json.loads(playback.decode(grant.policy))
     assert theirs.replace(" ", "").encode() == playback.decode(grant.policy)
+
+
+def test_the_policy_of_a_range_is_the_one_that_botocore_writes(
+    signer: PlaybackSigner, keys: RunKeys
+) -> None:
+    theirs = CloudFrontSigner("K", lambda message: message).build_policy(
+        f"{BASE_URL}/{keys.prefix}*",
+        dt.datetime.fromtimestamp(EXPIRES, dt.UTC),
+        ip_address="192.0.2.0/24",
+    )
+    ours = playback.decode(signer.grant(keys, EXPIRES, "192.0.2.0/24").policy)
+    assert json.loads(theirs) == json.loads(ours)
 
 
 SIGN_WITH_NPM = """
@@ -177,6 +204,44 @@ def test_urls_and_cookies_carry_the_same_grant(grant: Grant, keys: RunKeys) -> N
 @given(st.integers(0, 2**40), st.integers(1, 7 * 86400))
 def test_expiry_is_the_lifetime_and_at_most_a_quarter(now: int, lifetime: int) -> None:
     assert lifetime <= expiry(now, lifetime) - now <= lifetime * 1.25 + 1
+
+
+@given(st.integers(0, 2**33), st.integers(1, 10**6), st.integers(60, 10**6))
+def test_expiry_is_never_later_than_a_rule_allows(now: int, lifetime: int, longest: int) -> None:
+    given_seconds = expiry(now, lifetime, longest) - now
+    assert given_seconds <= longest
+    assert given_seconds >= min(lifetime, longest * 4 // 5)
+
+
+@given(
+    st.integers(0, 2**33),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(60, 10**6),
+    st.none() | st.integers(60, 10**6),
+    st.none() | st.sampled_from(["192.0.2.0/24", "0.0.0.0/0"]),
+)
+def test_grants_are_equal_within_a_slot_from_every_task_to_everyone(
+    pair: SigningKeyPair,
+    keys: RunKeys,
+    slot: int,
+    at: float,
+    lifetime: int,
+    longest: int | None,
+    source_range: str | None,
+) -> None:
+    tasks = [PlaybackSigner(pair, key_pair_id="K", base_url=BASE_URL) for _ in range(2)]
+    end = expiry(slot, lifetime, longest)
+    # The next moment at which the expiry differs ends the slot; bisected, as no width is assumed.
+    low, high = slot, slot + lifetime + 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if expiry(middle, lifetime, longest) == end else (low, middle)
+    other = slot + at * (low - slot)
+    first, second = (
+        task.grant(keys, expiry(now, lifetime, longest), source_range)
+        for task, now in zip(tasks, (slot, other), strict=True)
+    )
+    assert (first, first.query, first.cookies) == (second, second.query, second.cookies)
 
 
 def test_expiry_stays_the_same_within_a_slot() -> None:

@@ -258,6 +258,9 @@ def test_conditions_on_time_and_address(
     near = ours(key, policy(IpAddress={"AWS:SourceIp": "192.0.2.0/24"}))
     authorize(by_query(near, address="192.0.2.7"), keys, now=NOW)
     assert denied(by_query(near, address="198.51.100.7"), keys) == "AccessDenied"
+    assert denied(by_query(near, address="2001:db8::7"), keys) == "AccessDenied"
+    sixth = ours(key, policy(IpAddress={"AWS:SourceIp": "2001:db8::/32"}))
+    assert denied(by_query(sixth, address="2001:db8::7"), keys) == "MalformedPolicy"
 
 
 @pytest.mark.parametrize(

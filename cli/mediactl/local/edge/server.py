@@ -396,8 +396,8 @@ def _origin_headers(
         headers["Cookie"] = "; ".join(cookies)
     headers["Host"] = request.host if behavior.forwards_header("host") else origin.domain
     client = request.remote or "127.0.0.1"
-    before = request.headers.get("X-Forwarded-For")
-    headers["X-Forwarded-For"] = ", ".join([*([before] if before else []), client, "127.0.0.1"])
+    before = request.headers.getall("X-Forwarded-For", [])
+    headers["X-Forwarded-For"] = ", ".join([*before, client, "127.0.0.1"])
     headers["X-Forwarded-Proto"] = "http"
     headers["X-Forwarded-Port"] = str(origin.port)
     headers["Via"] = "1.1 local.cloudfront.net (CloudFront)"

@@ -206,4 +206,5 @@ def _forms_of(url: str) -> Sequence[str]:
 
 
 def _within(address: str, network: str) -> bool:
-    return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
+    # CloudFront takes IPv4 ranges only, in which no address of IPv6 lies.
+    return ipaddress.ip_address(address) in ipaddress.IPv4Network(network, strict=False)

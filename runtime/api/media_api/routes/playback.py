@@ -13,6 +13,7 @@ from media_api.models import PlaybackBody
 from media_api.openapi import PlaylistPath, RunId, VideoId, problems, signature_parameters
 from media_api.playback import PlaybackService
 from media_api.problems import Kind
+from media_api.rules import Client
 
 router = APIRouter(prefix="/api/videos", tags=["playback"], route_class=RuledRoute)
 
@@ -24,7 +25,7 @@ _WORTH_COMPRESSING_BYTES = 1024
     "/{video_id}/playback",
     operation_id="getPlayback",
     response_model=PlaybackBody,
-    responses=problems(Kind.VIDEO_NOT_FOUND, Kind.NOT_PLAYABLE),
+    responses=problems(Kind.PLAYBACK_RESTRICTED, Kind.VIDEO_NOT_FOUND, Kind.NOT_PLAYABLE),
 )
 @allow(MEMBER_OR_PUBLIC)
 async def get_playback(request: Request, video_id: VideoId) -> Response:
@@ -33,7 +34,7 @@ async def get_playback(request: Request, video_id: VideoId) -> Response:
     A PUBLIC video needs no token.
     """
     service: PlaybackService = request.app.state.playback
-    playback = await service.grant(viewer_of(request), video_id)
+    playback = await service.grant(viewer_of(request), video_id, Client.of(request.headers))
     grant, keys = playback.grant, playback.grant.keys
     expires = datetime.fromtimestamp(grant.expires_at, UTC).isoformat().replace("+00:00", "Z")
     body = PlaybackBody(
@@ -76,7 +77,9 @@ async def get_signed_playlist(
     """Get a playlist of a run for players without cookies; the signature is the permission."""
     service: PlaybackService = request.app.state.playback
     parameters = parse_qs(request.url.query, keep_blank_values=True)
-    playlist = await service.playlist(video_id, run_id, path, parameters)
+    playlist = await service.playlist(
+        video_id, run_id, path, parameters, address=Client.of(request.headers).address
+    )
     caching = f"private, max-age={playlist.cache_seconds}" if playlist.cache_seconds else "no-cache"
     headers = {"Cache-Control": caching, "Vary": "Accept-Encoding"}
     content = playlist.text.encode()
