@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -27,6 +27,7 @@ class DeliveryDocuments(Construct):
         base_url: Scheme and authority of the one origin that clients know.
         key_pair_id: Id of the CloudFront public key that verifies.
         active_slot: Slot of the key that signs.
+        other_key_pair_ids: Ids of the other public keys of the distribution, by their slot.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class DeliveryDocuments(Construct):
         base_url: str,
         key_pair_id: str,
         active_slot: str,
+        other_key_pair_ids: Mapping[str, str],
     ) -> None:
         super().__init__(scope, construct_id)
         name = delivery_parameter_name(stage)
@@ -57,6 +59,11 @@ class DeliveryDocuments(Construct):
                 for region in regions
             ],
         )
+        secrets = [
+            {"KeyPairId": key_pair, "SigningSecret": signing_secret_name(stage, slot)}
+            for slot, key_pair in other_key_pair_ids.items()
+        ]
+        others = {"OtherSecrets": secrets} if secrets else {}
         documents = Construct(self, "Documents")
         for region in regions:
             deploy_resource(
@@ -70,5 +77,6 @@ class DeliveryDocuments(Construct):
                     "BaseUrl": base_url,
                     "KeyPairId": key_pair_id,
                     "SigningSecret": signing_secret_name(stage, active_slot),
+                    **others,
                 },
             )

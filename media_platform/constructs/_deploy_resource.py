@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
@@ -59,7 +60,7 @@ def deploy_resource(
     *,
     resource: DeployResource,
     function: lambda_.Function,
-    properties: Mapping[str, str],
+    properties: Mapping[str, Any],
 ) -> cdk.CustomResource:
     """Return a custom resource that ``function`` makes, once the function has its permissions."""
     made = cdk.CustomResource(

@@ -74,6 +74,7 @@ class ApiCluster(Construct):
         quota_videos: Most videos of a tenant for which nothing else was set. Default 100,000.
         quota: Most bytes of their files. Default 10 TiB.
         quota_uploads: Most uploads of a tenant at a time. Default 1,000.
+        regions: Regions whose views are counted together, this one among them. Default: this one.
         signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
             changed without a deployment here.
         removal_policy: What happens to users. Default ``RETAIN``.
@@ -121,6 +122,7 @@ class ApiCluster(Construct):
         quota_videos: int = 100_000,
         quota: cdk.Size | None = None,
         quota_uploads: int = 1000,
+        regions: Sequence[str] | None = None,
         signing_slots: Sequence[str] = ("a", "b"),
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
@@ -142,6 +144,13 @@ class ApiCluster(Construct):
                 "certificate is given but cloudfront_prefix_list_id is missing; pass the id of "
                 "com.amazonaws.global.cloudfront.origin-facing in this region, so that nobody "
                 "reaches the load balancer past CloudFront",
+            )
+
+        region = cdk.Stack.of(self).region
+        regions = list(regions or [region])
+        if not cdk.Token.is_unresolved(region) and region not in regions:
+            raise reject(
+                self, f"regions is {regions} without the region of the stack, {region}; add it"
             )
 
         self.vpc = vpc or media_vpc(
@@ -180,6 +189,7 @@ class ApiCluster(Construct):
                 quota_videos=quota_videos,
                 quota_bytes=int(quota.to_bytes()),
                 quota_uploads=quota_uploads,
+                regions=",".join(regions),
             ),
             signing_slots=signing_slots,
             min_tasks=min_tasks,

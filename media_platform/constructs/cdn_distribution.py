@@ -170,6 +170,11 @@ class CdnDistribution(Construct):
             base_url=self.base_url,
             key_pair_id=active.public_key.public_key_id,
             active_slot=active_slot,
+            other_key_pair_ids={
+                slot: key.public_key.public_key_id
+                for slot, key in self.signing_keys.items()
+                if slot != active_slot
+            },
         )
 
     def metric_requests(self) -> cloudwatch.IMetric:

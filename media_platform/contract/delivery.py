@@ -59,11 +59,14 @@ class DeliveryDocument:
         base_url: Scheme and authority of the one origin that clients know, without a final slash.
         key_pair_id: Id of the CloudFront public key whose private half signs now.
         signing_secret: Name of the secret that holds this private half.
+        other_secrets: Names of the secrets of the other keys that the distribution accepts, by the
+            id of their public key: what they signed before a rotation is still verified.
     """
 
     base_url: str
     key_pair_id: str
     signing_secret: str
+    other_secrets: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the document as it is stored."""
@@ -78,6 +81,7 @@ class DeliveryDocument:
         """
         content = json.loads(text)
         try:
-            return cls(**{name: content[name] for name in cls.__dataclass_fields__})
-        except (KeyError, TypeError) as error:
+            others = {"other_secrets": content.get("other_secrets", {})}
+            return cls(**{name: {**others, **content}[name] for name in cls.__dataclass_fields__})
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a delivery document: {error}") from error

@@ -84,6 +84,7 @@ class ApiEnvironment(Environment):
         quota_videos: Most videos of a tenant for which nothing else was set.
         quota_bytes: Most bytes of their files.
         quota_uploads: Most uploads of a tenant at a time.
+        regions: All regions of the stage, separated by commas; each counts views on its own.
     """
 
     stage: str
@@ -101,6 +102,12 @@ class ApiEnvironment(Environment):
     quota_videos: int
     quota_bytes: int
     quota_uploads: int
+    regions: str
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """The regions of the stage."""
+        return tuple(self.regions.split(","))
 
 
 @dataclass(frozen=True, kw_only=True)

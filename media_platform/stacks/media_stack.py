@@ -77,6 +77,7 @@ class MediaStack(cdk.Stack):
             memory_mebibytes=config.api.memory_mebibytes,
             upload_max=upload_max,
             upload_expiry=cdk.Duration.seconds(config.api.upload_expiry_seconds),
+            regions=[region.name for region in config.members],
             playback_expiry=cdk.Duration.seconds(config.api.playback_expiry_seconds),
             quota_videos=config.api.quota_videos,
             quota=cdk.Size.mebibytes(config.api.quota_mebibytes),

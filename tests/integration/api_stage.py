@@ -221,11 +221,25 @@ class Stage:
         put_delivery(self.emulator, pair, slot=slot, key_pair_id=key_pair_id)
 
 
-def put_delivery(emulator: Emulator, pair: SigningKeyPair, *, slot: str, key_pair_id: str) -> None:
-    """Write a signing key and a delivery document that names it."""
+def put_delivery(
+    emulator: Emulator,
+    pair: SigningKeyPair,
+    *,
+    slot: str,
+    key_pair_id: str,
+    others: Mapping[str, str] | None = None,
+) -> None:
+    """Write a signing key and a delivery document that names it, and other keys by their slot."""
     name = signing_secret_name(STAGE, slot)
     emulator.client("secretsmanager").create_secret(Name=name, SecretString=pair.to_json())
-    document = DeliveryDocument(base_url=BASE_URL, key_pair_id=key_pair_id, signing_secret=name)
+    document = DeliveryDocument(
+        base_url=BASE_URL,
+        key_pair_id=key_pair_id,
+        signing_secret=name,
+        other_secrets={
+            other: signing_secret_name(STAGE, slot) for other, slot in (others or {}).items()
+        },
+    )
     emulator.client("ssm").put_parameter(
         Name=delivery_parameter_name(STAGE),
         Value=document.to_json(),

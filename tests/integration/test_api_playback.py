@@ -25,11 +25,12 @@ from media_api.delivery import (
     DeliveryUnavailableError,
 )
 from media_api.signing import PlaybackSigner, SignatureRefusedError, expiry
-from media_platform.contract import playback
+from media_platform.contract import playback, table
 from media_platform.contract.delivery import SigningKeyPair, delivery_parameter_name
 from media_platform.contract.ids import new_id
 from media_platform.contract.object_keys import RunKeys
 from media_platform.contract.video import PlaybackRules, VideoStatus, Visibility
+from media_platform.contract.views import view_update
 from tests.unit.api.api_keys import new_pair
 from tests.unit.api.api_process import Answer
 
@@ -104,6 +105,15 @@ def film(stage: Stage, ada: Person) -> Film:
     made = Film(ada, keys)
     eventually(lambda: ada.call("GET", made.path).status == 200, "playback is granted")
     return made
+
+
+def change(stage: Stage, film: Film, **changes: Any) -> None:
+    """Change a film past the API, which may show for a moment what was before."""
+    version = stage.change(film.keys.video_id, **changes).version
+    path = f"/api/videos/{film.keys.video_id}"
+    eventually(
+        lambda: film.owner.call("GET", path).json["version"] == version, "the change is shown"
+    )
 
 
 def get(stage: Stage, url: str, **headers: str) -> Answer:
@@ -189,14 +199,74 @@ def test_only_who_may_see_a_video_may_play_it(stage: Stage, film: Film) -> None:
 
 def test_a_public_video_is_played_by_anyone(stage: Stage, film: Film) -> None:
     assert stage.api.call("GET", film.path).status == 404
-    stage.change(film.keys.video_id, visibility=Visibility.PUBLIC)
+    change(stage, film, visibility=Visibility.PUBLIC)
     stranger = stage.person("eve", "elsewhere", "viewer")
-    eventually(lambda: stage.api.call("GET", film.path).status == 200, "the change shows")
     known = film.owner.call("GET", film.path).json
     for answer in (stage.api.call("GET", film.path), stranger.call("GET", film.path)):
         assert answer.status == 200
         assert answer.json.keys() == known.keys()
         assert get(stage, answer.json["signed_playlist_url"]).status == 200
+
+
+def views_of(person: Person, film: Film) -> int:
+    answer = person.call("GET", f"/api/videos/{film.keys.video_id}/views")
+    assert (answer.status, answer.json["video_id"]) == (200, film.keys.video_id)
+    return int(answer.json["views"])
+
+
+def test_every_grant_is_a_view_and_refusals_are_none(stage: Stage, film: Film) -> None:
+    # The film was granted until it was playable once: at least one view is there, or will be.
+    eventually(lambda: views_of(film.owner, film) >= 1, "the first view is added")
+    before = views_of(film.owner, film)
+    bob = stage.person("bob", film.owner.tenant, "viewer")
+    eve = stage.person("eve", "elsewhere", "admin")
+    for person in (film.owner, bob, bob):
+        assert person.call("GET", film.path).status == 200
+    assert eve.call("GET", film.path).status == 404
+    eventually(lambda: views_of(bob, film) == before + 3, "the views are added")
+    path = f"/api/videos/{film.keys.video_id}/views"
+    assert eve.call("GET", path).status == 404
+    assert stage.api.call("GET", path).status == 401
+
+
+def test_views_of_all_regions_and_shards_are_one_sum(stage: Stage, ada: Person) -> None:
+    video_id = ada.new_video()
+    client = stage.emulator.client("dynamodb")
+    for region in stage.environment.region_names:
+        for number in (0, table.SHARDS - 1):
+            client.transact_write_items(
+                TransactItems=[
+                    view_update(
+                        stage.environment.table_name,
+                        video_id,
+                        region=region,
+                        number=number,
+                        views=10 + number,
+                    )
+                ]
+            )
+    answer = ada.call("GET", f"/api/videos/{video_id}/views")
+    assert answer.json == {"video_id": video_id, "views": 2 * (10 + 10 + table.SHARDS - 1)}
+
+
+def test_every_grant_has_one_audit_line(stage: Stage, film: Film) -> None:
+    change(stage, film, visibility=Visibility.PUBLIC)
+    headers = {**HOPS, "Referer": "https://www.example.com/a?secret=1"}
+    for user, call in (("ada", film.owner.call), ("anonymous", stage.api.call)):
+        request_id = f"grant-{new_id()}"
+        answer = call("GET", film.path, headers={**headers, "X-Request-Id": request_id})
+        line = stage.api.log_message("playback", request_id=request_id)
+        assert (line["logger"], line["user"]) == ("audit", user)
+        assert line["user_tenant"] == (film.owner.tenant if user == "ada" else None)
+        assert (line["tenant"], line["video_id"], line["run_id"]) == (
+            film.owner.tenant,
+            film.keys.video_id,
+            film.keys.run_id,
+        )
+        assert (line["address"], line["referrer"]) == (VIEWER, "www.example.com")
+        ends = datetime.fromisoformat(answer.json["expires_at"]).timestamp()
+        assert line["expires_at"] == ends
+    assert "secret" not in stage.api.log_file.read_text()
 
 
 VIEWER = "192.0.2.7"
@@ -209,7 +279,7 @@ def restricted(stage: Stage, film: Film) -> Callable[..., Film]:
     """Give a film that can be played rules."""
 
     def restrict(**rules: Any) -> Film:
-        stage.change(film.keys.video_id, rules=PlaybackRules(**rules))
+        change(stage, film, rules=PlaybackRules(**rules))
         return film
 
     return restrict
@@ -284,7 +354,7 @@ def test_a_signature_ends_as_early_as_a_rule_says(restricted: Callable[..., Film
 
 
 def test_everyone_gets_the_same_answer(stage: Stage, film: Film) -> None:
-    stage.change(film.keys.video_id, visibility=Visibility.PUBLIC)
+    change(stage, film, visibility=Visibility.PUBLIC)
     bob = stage.person("bob", film.owner.tenant, "viewer")
     eve = stage.person("eve", "elsewhere", "admin")
 
@@ -463,20 +533,28 @@ async def test_keys_change_without_a_restart_and_survive_an_outage(
     old = (await delivery.signer()).grant(keys, 4_000_000_000)
     assert old.key_pair_id == "KA"
 
-    put_delivery(bare_emulator, new_pair(), slot="b", key_pair_id="KB")
+    put_delivery(bare_emulator, new_pair(), slot="b", key_pair_id="KB", others={"KA": "a"})
     assert (await delivery.signer()).key_pair_id == "KA"
     clock.now += FRESH_SECONDS
     assert (await delivery.signer()).key_pair_id == "KB"
-    before = await delivery.signer_of("KA")
-    assert before.verify(old.policy, old.signature, now=0).keys == keys
-    with pytest.raises(SignatureRefusedError):
-        await delivery.signer_of("KC")
+    # A task that starts after the rotation accepts what was signed before it.
+    later = Delivery(clients.ssm, clients.secrets, parameter=parameter, clock=clock)
+    for task in (delivery, later):
+        before = await task.signer_of("KA")
+        assert before.verify(old.policy, old.signature, now=0).keys == keys
+        with pytest.raises(SignatureRefusedError):
+            await task.signer_of("KC")
 
     ssm = bare_emulator.client("ssm")
     for broken in ("not json", "{}", SigningKeyPair(private_key="a", public_key="b").to_json()):
         ssm.put_parameter(Name=parameter, Value=broken, Type="String", Overwrite=True)
         clock.now += FRESH_SECONDS
         assert (await delivery.signer()).key_pair_id == "KB"
+    put_delivery(bare_emulator, new_pair(), slot="c", key_pair_id="KC", others={"KB": "b"})
+    clock.now += FRESH_SECONDS
+    assert (await delivery.signer_of("KB")).key_pair_id == "KB"
+    with pytest.raises(SignatureRefusedError, match="not in use"):
+        await delivery.signer_of("KA")
     ssm.delete_parameter(Name=parameter)
     clock.now += FRESH_SECONDS
-    assert (await delivery.signer()).key_pair_id == "KB"
+    assert (await delivery.signer()).key_pair_id == "KC"

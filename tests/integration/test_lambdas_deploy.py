@@ -235,10 +235,15 @@ def test_the_delivery_document_follows_the_stack(stage: Stage) -> None:
     )
     assert stage.document() is None
 
-    stage.deploy("document", "Custom::DeliveryDocument", {**properties, "KeyPairId": "K2"})
-    rotated = stage.document(OTHER_REGION)
-    assert rotated is not None
-    assert rotated.key_pair_id == "K2"
+    others = [{"KeyPairId": "K1", "SigningSecret": SECRET}]
+    rotated = {**properties, "KeyPairId": "K2", "SigningSecret": "b", "OtherSecrets": others}
+    stage.deploy("document", "Custom::DeliveryDocument", rotated)
+    assert stage.document(OTHER_REGION) == DeliveryDocument(
+        base_url="https://d1.cloudfront.net",
+        key_pair_id="K2",
+        signing_secret="b",
+        other_secrets={"K1": SECRET},
+    )
 
     stage.delete("document")
     assert stage.document(OTHER_REGION) is None

@@ -26,9 +26,6 @@ RETRY_SECONDS = 3
 _READ_LIMIT_SECONDS = 5
 """Longest wait for both, retries included."""
 
-_KEPT_SIGNERS = 4
-"""Keys whose signatures are still accepted after a rotation: more than the two slots there are."""
-
 
 class DeliveryUnavailableError(Exception):
     """The distribution is not known yet, or its key cannot be read."""
@@ -78,7 +75,7 @@ class Delivery:
         return self._signer
 
     async def signer_of(self, key_pair_id: str) -> PlaybackSigner:
-        """Return the signer with a key that is active, or was until recently.
+        """Return the signer with a key that the distribution accepts, active or not.
 
         Raises:
             DeliveryUnavailableError: If there never was one and there is none now.
@@ -104,20 +101,21 @@ class Delivery:
         self._next_read = self._clock() + pause
 
     async def _use(self, document: DeliveryDocument) -> None:
-        answer = await self._secrets.get_secret_value(SecretId=document.signing_secret)
-        signer = PlaybackSigner(
-            SigningKeyPair.from_json(answer["SecretString"]),
-            key_pair_id=document.key_pair_id,
-            base_url=document.base_url,
-        )
-        self._signers.pop(document.key_pair_id, None)
-        self._signers[document.key_pair_id] = signer
-        while len(self._signers) > _KEPT_SIGNERS:
-            del self._signers[next(iter(self._signers))]
-        self._document, self._signer = document, signer
-        log.info(
-            "delivery_changed",
-            base_url=document.base_url,
-            key_pair_id=document.key_pair_id,
-            secret_version=answer.get("VersionId"),
-        )
+        base_url = document.base_url
+        active = await self._signer_with(document.key_pair_id, document.signing_secret, base_url)
+        signers = {active.key_pair_id: active}
+        known: DeliveryDocument | None = document
+        for key_pair_id, secret in document.other_secrets.items():
+            try:
+                signers[key_pair_id] = await self._signer_with(key_pair_id, secret, base_url)
+            except (ClientError, BotoCoreError, ValueError) as error:
+                # What it signed is refused for a while; the document is read as if it were new.
+                known = None
+                log.warning("other_key_unavailable", key_pair_id=key_pair_id, error=repr(error))
+        self._document, self._signer, self._signers = known, active, signers
+        log.info("delivery_read", base_url=base_url, key_pair_ids=list(signers))
+
+    async def _signer_with(self, key_pair_id: str, secret: str, base_url: str) -> PlaybackSigner:
+        answer = await self._secrets.get_secret_value(SecretId=secret)
+        pair = SigningKeyPair.from_json(answer["SecretString"])
+        return PlaybackSigner(pair, key_pair_id=key_pair_id, base_url=base_url)

@@ -17,7 +17,7 @@ access_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(source=
 """One line a request."""
 
 audit_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(source="audit")
-"""One line for every change that a caller makes."""
+"""One line for every change that a caller makes, and for every playback that is granted."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(source="media_api")
 """Everything else that operators want to know."""

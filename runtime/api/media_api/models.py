@@ -236,6 +236,18 @@ class PlaybackBody(BaseModel):
     expires_at: str
 
 
+class ViewsBody(BaseModel):
+    """How often a video was viewed.
+
+    Attributes:
+        video_id: The video.
+        views: How often playback was granted.
+    """
+
+    video_id: str
+    views: int
+
+
 class HealthBody(BaseModel):
     """A sign of life.
 

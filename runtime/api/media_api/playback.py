@@ -19,6 +19,7 @@ from media_api.rules import Client, admit
 from media_api.signing import Grant, SignatureRefusedError, expiry, read_parameters
 from media_api.tokens import Caller
 from media_api.videos import Videos
+from media_api.views import Views
 from media_platform.contract.object_keys import MASTER_PLAYLIST, RunKeys
 from media_platform.contract.video import Video, VideoStatus
 
@@ -41,12 +42,10 @@ class Playback:
     Attributes:
         video: The video.
         grant: The signed permission.
-        signed_playlist_url: Multivariant playlist that needs no cookies.
     """
 
     video: Video
     grant: Grant
-    signed_playlist_url: str
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class PlaybackService:
     Args:
         videos: The videos.
         delivery: Knows where and with which key playback is signed.
+        views: Counts what is granted.
         s3: An S3 client.
         media_bucket: Bucket that holds what workers publish.
         lifetime_seconds: Shortest lifetime of a signature.
@@ -78,6 +78,7 @@ class PlaybackService:
         self,
         videos: Videos,
         delivery: Delivery,
+        views: Views,
         s3: Any,
         *,
         media_bucket: str,
@@ -86,13 +87,14 @@ class PlaybackService:
     ) -> None:
         self._videos = videos
         self._delivery = delivery
+        self._views = views
         self._s3 = s3
         self._media_bucket = media_bucket
         self._lifetime_seconds = lifetime_seconds
         self._clock = clock
 
     async def grant(self, viewer: Caller | None, video_id: str, client: Client) -> Playback:
-        """Grant the playback of a video.
+        """Grant the playback of a video, which counts as a view.
 
         Args:
             viewer: Who asks. ``None``: somebody who is not signed in.
@@ -123,8 +125,17 @@ class PlaybackService:
         keys = RunKeys(video.home_region, video.tenant, video.video_id, video.current_run)
         expires_at = expiry(self._clock(), self._lifetime_seconds, longest_seconds)
         grant = signer.grant(keys, expires_at, source_range)
-        path = _playlist_path(keys, MASTER_PLAYLIST)
-        return Playback(video, grant, f"{grant.base_url}{path}?{grant.query}")
+        self._views.count(video_id)
+        return Playback(video, grant)
+
+    async def views(self, caller: Caller, video_id: str) -> int:
+        """Return how often playback of a video was granted.
+
+        Raises:
+            Problem: If the caller may not see it.
+        """
+        await self._videos.get(caller, video_id)
+        return await self._views.total(video_id)
 
     async def playlist(
         self,
@@ -213,6 +224,11 @@ def _address(grant: Grant, path: str) -> str:
     if playlists.is_playlist_path(path):
         return f"{_playlist_path(grant.keys, path)}?{grant.query}"
     return f"/{grant.keys.prefix}{path}?{grant.query}"
+
+
+def signed_playlist_url(grant: Grant) -> str:
+    """Return the multivariant playlist that needs no cookies."""
+    return f"{grant.base_url}{_playlist_path(grant.keys, MASTER_PLAYLIST)}?{grant.query}"
 
 
 def _playlist_path(keys: RunKeys, path: str) -> str:

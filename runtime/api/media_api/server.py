@@ -31,6 +31,7 @@ from media_api.tokens import KeySet, TokenVerifier, fetch_with
 from media_api.upload_sessions import UploadSessions
 from media_api.uploads import RawBucket
 from media_api.videos import StoredVideo, Videos
+from media_api.views import Views
 from media_platform.contract.usage import Quota
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             upload_max_bytes=environment.upload_max_bytes,
             url_seconds=url_seconds,
         )
+        views = Views(
+            clients.dynamodb,
+            environment.table_name,
+            region=environment.home_region,
+            regions=environment.region_names,
+        )
         services = Services(
             tokens=TokenVerifier(
                 KeySet(fetch_with(http, environment.token_jwks_url)),
@@ -113,6 +120,7 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             playback=PlaybackService(
                 videos,
                 Delivery(clients.ssm, clients.secrets, parameter=environment.delivery_parameter),
+                views,
                 clients.s3,
                 media_bucket=environment.media_bucket,
                 lifetime_seconds=environment.playback_expiry_seconds,
@@ -120,7 +128,8 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             lifecycle=lifecycle,
             metrics=metrics,
         )
-        await run(create_app(services, spans), services, settings.listening)
+        async with views.adding():
+            await run(create_app(services, spans), services, settings.listening)
 
 
 async def run(app: FastAPI, services: Guarded, listening: Listening) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from media_platform.contract.items import TransactItem, WireItem
 from media_platform.contract.run import Run
 from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Change, Video
+
+_BATCH_KEYS = 100
+"""Most keys of one ``BatchGetItem``."""
 
 _BATCH_ROUNDS = 5
 _BATCH_PAUSE_SECONDS = 0.05
@@ -78,6 +81,32 @@ class Page:
         return self.last_id is not None
 
 
+async def batch_get(
+    client: Any, table_name: str, keys: Sequence[dict[str, dict[str, str]]]
+) -> tuple[list[WireItem], int]:
+    """Return items by their keys, and how many of them the table is too busy to look for.
+
+    Args:
+        client: A DynamoDB client.
+        table_name: The table.
+        keys: The keys, in wire format.
+    """
+    items: list[WireItem] = []
+    missing = 0
+    for start in range(0, len(keys), _BATCH_KEYS):
+        rest = list(keys[start : start + _BATCH_KEYS])
+        for attempt in range(_BATCH_ROUNDS):
+            if not rest:
+                break
+            if attempt:
+                await asyncio.sleep(_BATCH_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
+            answer = await client.batch_get_item(RequestItems={table_name: {"Keys": rest}})
+            items += answer["Responses"].get(table_name, [])
+            rest = answer.get("UnprocessedKeys", {}).get(table_name, {}).get("Keys", [])
+        missing += len(rest)
+    return items, missing
+
+
 class VideoTable:
     """The table, as far as the API needs it.
 
@@ -135,7 +164,7 @@ class VideoTable:
             for video in videos
             if video.current_run
         ]
-        items, _ = await self._batch(keys)
+        items, _ = await batch_get(self._client, self.name, keys)
         runs = map(Run.from_item, items)
         return {run.video_id: run for run in runs}
 
@@ -175,26 +204,11 @@ class VideoTable:
             TimeoutError: If the table is too busy to return all of them.
         """
         keys = [table.video_key(video_id).to_wire() for video_id in video_ids]
-        items, left = await self._batch(keys)
-        if left:
-            raise TimeoutError(f"the table did not return {len(left)} of {len(keys)} videos")
+        items, missing = await batch_get(self._client, self.name, keys)
+        if missing:
+            raise TimeoutError(f"the table did not return {missing} of {len(keys)} videos")
         found = {video.video_id: video for video in map(Video.from_item, items)}
         return [found[video_id] for video_id in video_ids if video_id in found]
-
-    async def _batch(
-        self, keys: list[dict[str, dict[str, str]]]
-    ) -> tuple[list[WireItem], list[dict[str, dict[str, str]]]]:
-        """Return the items of at most 100 keys, and the keys that the table is too busy for."""
-        items: list[WireItem] = []
-        for attempt in range(_BATCH_ROUNDS):
-            if not keys:
-                break
-            if attempt:
-                await asyncio.sleep(_BATCH_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
-            answer = await self._client.batch_get_item(RequestItems={self.name: {"Keys": keys}})
-            items += answer["Responses"].get(self.name, [])
-            keys = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
-        return items, keys
 
     async def write(self, change: Change, entry: AuditEntry, *more: TransactItem) -> None:
         """Write a change, its event, its audit entry and what else belongs to it, all or nothing.

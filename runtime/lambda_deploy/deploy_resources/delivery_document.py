@@ -2,7 +2,8 @@
 
 Handler ``deploy_resources.delivery_document.handle``; no environment; timeout 120 s, and the
 custom resource with ``ServiceTimeout`` 180. Properties ``Region``, ``ParameterName``, ``BaseUrl``,
-``KeyPairId`` and ``SigningSecret``; no attributes. It writes to another region, for which
+``KeyPairId``, ``SigningSecret`` and, if there are other keys, ``OtherSecrets`` (a list of
+``KeyPairId`` and ``SigningSecret``); no attributes. It writes to another region, for which
 CloudFormation has no resource.
 
 The role needs exactly this, beside writing its own logs:
@@ -47,6 +48,10 @@ def fulfil(request: Request) -> Result:
         base_url=request.text("BaseUrl").rstrip("/"),
         key_pair_id=request.text("KeyPairId"),
         signing_secret=request.text("SigningSecret"),
+        other_secrets={
+            other["KeyPairId"]: other["SigningSecret"]
+            for other in request.properties.get("OtherSecrets", [])
+        },
     )
     _parameters(region).put_parameter(
         Name=name, Value=document.to_json(), Type="String", Overwrite=True

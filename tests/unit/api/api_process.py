@@ -120,6 +120,7 @@ def api_environment(**changes: Any) -> ApiEnvironment:
         "quota_videos": 10_000,
         "quota_bytes": 10**12,
         "quota_uploads": 1000,
+        "regions": "eu-central-1,us-west-2",
     }
     return ApiEnvironment(**{**values, **changes})
 

@@ -34,6 +34,7 @@ API: dict[tuple[str, str], str] = {
     ("POST", "/api/videos/{video_id}/upload/abort"): "     401  401  403  2xx  2xx  404  404",
     ("GET", "/api/usage"): "                               401  401  2xx  2xx  2xx  2xx  2xx",
     ("GET", "/api/videos/{video_id}/playback"): "          404  401  409  409  409  404  404",
+    ("GET", "/api/videos/{video_id}/views"): "             401  401  2xx  2xx  2xx  404  404",
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): (
         "                                                  403  403  403  403  403  403  403"
     ),

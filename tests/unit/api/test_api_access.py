@@ -43,6 +43,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/videos/{video_id}/upload/abort"): EDITOR,
     ("GET", "/api/usage"): MEMBER,
     ("GET", "/api/videos/{video_id}/playback"): MEMBER_OR_PUBLIC,
+    ("GET", "/api/videos/{video_id}/views"): MEMBER,
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): SIGNED_RUN,
 }
 """What every route demands. Whoever adds a route writes down here who may call it."""

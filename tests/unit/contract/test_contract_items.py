@@ -278,7 +278,9 @@ TRANSCODE_JOB = TranscodeJob(
     size_bytes=1,
     queued_at="2026-01-01T00:00:00.000Z",
 )
-DOCUMENT = DeliveryDocument(base_url="https://x", key_pair_id="K", signing_secret="s")
+DOCUMENT = DeliveryDocument(
+    base_url="https://x", key_pair_id="K", signing_secret="s", other_secrets={"L": "t"}
+)
 PAIR = SigningKeyPair(private_key="private half", public_key="public half")
 
 
@@ -289,6 +291,12 @@ def test_messages_come_back_as_they_were_and_may_grow(
     assert type(message).from_json(message.to_json()) == message
     grown = json.dumps({**asdict(message), "from_the_future": 1})
     assert type(message).from_json(grown) == message
+
+
+def test_a_document_of_an_older_deployment_names_one_key() -> None:
+    content = asdict(DOCUMENT)
+    del content["other_secrets"]
+    assert DeliveryDocument.from_json(json.dumps(content)).other_secrets == {}
 
 
 def test_a_job_of_older_code_starts_a_run() -> None:

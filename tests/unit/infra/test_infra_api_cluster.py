@@ -479,3 +479,10 @@ def test_users_are_made_by_administrators_and_recover_by_e_mail(synth: Synth) ->
     validity = [client[f"{kind}TokenValidity"] for kind in ("Access", "Id", "Refresh")]
     assert validity == [60, 60, 30 * 24 * 60]
     assert client["AuthSessionValidity"] == 3
+
+
+def test_a_region_counts_itself(stack: cdk.Stack) -> None:
+    region = stack.region
+    message = f"regions is ['mars-1'] without the region of the stack, {region}; add it"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        api(stack, regions=["mars-1"])

@@ -148,6 +148,9 @@ def test_everything_on(synth: Synth) -> None:
         assert document["Properties"]["SigningSecret"] == (
             "media-platform/test/playback-signing-key-b"
         )
+        (other,) = document["Properties"]["OtherSecrets"]
+        assert flat(other["KeyPairId"]) == "<CdnSlotAPublicKey>"
+        assert other["SigningSecret"] == "media-platform/test/playback-signing-key-a"
 
 
 def test_the_private_half_goes_from_kms_to_the_secret(synth: Synth) -> None:

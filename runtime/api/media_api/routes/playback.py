@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import gzip
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 
-from media_api.access import MEMBER_OR_PUBLIC, SIGNED_RUN, RuledRoute, allow, viewer_of
-from media_api.models import PlaybackBody
+from media_api.access import (
+    MEMBER,
+    MEMBER_OR_PUBLIC,
+    SIGNED_RUN,
+    RuledRoute,
+    allow,
+    caller_of,
+    viewer_of,
+)
+from media_api.logs import audit_log
+from media_api.models import PlaybackBody, ViewsBody
 from media_api.openapi import PlaylistPath, RunId, VideoId, problems, signature_parameters
-from media_api.playback import PlaybackService
+from media_api.playback import PlaybackService, signed_playlist_url
 from media_api.problems import Kind
 from media_api.rules import Client
+from media_api.signing import Grant
+from media_platform.contract.video import VideoStatus
 
 router = APIRouter(prefix="/api/videos", tags=["playback"], route_class=RuledRoute)
 
 HLS_MEDIA_TYPE = "application/vnd.apple.mpegurl"
 _WORTH_COMPRESSING_BYTES = 1024
+_KEPT_ANSWERS = 2048
 
 
 @router.get(
@@ -34,27 +47,62 @@ async def get_playback(request: Request, video_id: VideoId) -> Response:
     A PUBLIC video needs no token.
     """
     service: PlaybackService = request.app.state.playback
-    playback = await service.grant(viewer_of(request), video_id, Client.of(request.headers))
-    grant, keys = playback.grant, playback.grant.keys
+    viewer, client = viewer_of(request), Client.of(request.headers)
+    playback = await service.grant(viewer, video_id, client)
+    audit_log.info(
+        "playback",
+        user=viewer.user if viewer else "anonymous",
+        user_tenant=viewer.tenant if viewer else None,
+        tenant=playback.video.tenant,
+        video_id=video_id,
+        run_id=playback.grant.keys.run_id,
+        address=client.address,
+        referrer=client.referrer,
+        expires_at=playback.grant.expires_at,
+        request_id=request.scope["request_id"],
+        trace_id=request.scope["trace"].trace_id,
+    )
+    content, cookies = _written(playback.grant, playback.video.status)
+    answer = Response(content, media_type="application/json")
+    answer.raw_headers.extend(cookies)
+    return answer
+
+
+@lru_cache(_KEPT_ANSWERS)
+def _written(grant: Grant, status: VideoStatus) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+    """Return the body of a grant and the headers that set its cookies; equal ones are kept."""
+    keys = grant.keys
     expires = datetime.fromtimestamp(grant.expires_at, UTC).isoformat().replace("+00:00", "Z")
     body = PlaybackBody(
         video_id=keys.video_id,
         run_id=keys.run_id,
-        status=playback.video.status,
+        status=status,
         playlist_url=f"{grant.base_url}/{keys.master_playlist}",
         cookies=grant.cookies,
-        signed_playlist_url=playback.signed_playlist_url,
+        signed_playlist_url=signed_playlist_url(grant),
         poster_url=grant.url(keys.poster),
         expires_at=expires,
     )
-    answer = Response(body.model_dump_json(), media_type="application/json")
     # Session cookies without Domain: only this origin gets them, and they end with the browser.
     secure = "; Secure" if grant.base_url.startswith("https:") else ""
-    for name, value in grant.cookies.items():
-        answer.headers.append(
-            "Set-Cookie", f"{name}={value}; Path=/{keys.prefix}; HttpOnly; SameSite=Lax{secure}"
-        )
-    return answer
+    attributes = f"Path=/{keys.prefix}; HttpOnly; SameSite=Lax{secure}"
+    cookies = (f"{name}={value}; {attributes}" for name, value in grant.cookies.items())
+    return body.model_dump_json().encode(), tuple((b"set-cookie", c.encode()) for c in cookies)
+
+
+@router.get(
+    "/{video_id}/views",
+    operation_id="getViews",
+    response_model=ViewsBody,
+    responses=problems(Kind.VIDEO_NOT_FOUND),
+)
+@allow(MEMBER)
+async def get_views(request: Request, video_id: VideoId) -> Response:
+    """Get how often playback was granted, in all regions; it follows by a few seconds."""
+    service: PlaybackService = request.app.state.playback
+    views = await service.views(caller_of(request), video_id)
+    body = ViewsBody(video_id=video_id, views=views)
+    return Response(body.model_dump_json(), media_type="application/json")
 
 
 @router.get(
