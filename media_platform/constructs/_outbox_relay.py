@@ -117,10 +117,7 @@ class OutboxRelay(Construct):
         self, queue: sqs.IQueue, *, event_types: Sequence[EventType] | None = None
     ) -> sns.Subscription:
         """Send events to a queue; see :meth:`TranscodePipeline.subscribe_queue`."""
-        chosen = None
-        if event_types is not None:
-            names = [event_type.value for event_type in event_types]
-            chosen = {"event_type": sns.SubscriptionFilter.string_filter(allowlist=names)}
+        chosen = None if event_types is None else _only(event_types)
         return self.topic.add_subscription(
             subscriptions.SqsSubscription(
                 queue,
@@ -132,6 +129,19 @@ class OutboxRelay(Construct):
                     what="events for a subscriber",
                 ),
             )
+        )
+
+    def subscribe_function(
+        self, function: lambda_.IFunction, *, event_types: Sequence[EventType]
+    ) -> sns.Subscription:
+        """Let a function be called with events, for what has to be done at once.
+
+        Args:
+            function: The function; what it does not do is left to a sweep.
+            event_types: Events that it gets.
+        """
+        return self.topic.add_subscription(
+            subscriptions.LambdaSubscription(function, filter_policy=_only(event_types))
         )
 
     def _look_up_stream(self, store: VideoStoreBase) -> str:
@@ -177,3 +187,8 @@ def stream_filter(region: str) -> dict[str, object]:
             "NewImage": {"region": {"S": [region]}},
         },
     }
+
+
+def _only(event_types: Sequence[EventType]) -> dict[str, sns.SubscriptionFilter]:
+    names = [event_type.value for event_type in event_types]
+    return {"event_type": sns.SubscriptionFilter.string_filter(allowlist=names)}

@@ -1,4 +1,4 @@
-"""What becomes of runs that were replaced: a schedule, the Lambda, and what it may delete."""
+"""What becomes of old runs and deleted videos: a schedule, the Lambda, and what it may delete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_EVENT_AGE = cdk.Duration.hours(1)
 
 
 class RunPurge(Construct):
-    """Deletes runs that were replaced, once viewers had their time.
+    """Deletes runs that were replaced and videos that were deleted, once their time is over.
 
     Every region has one, since deletions of versions are not replicated.
 
@@ -53,6 +53,7 @@ class RunPurge(Construct):
             home_region=cdk.Stack.of(self).region,
             table_name=store.table.table_name,
             media_bucket=store.media_bucket.bucket_name,
+            raw_bucket=store.raw_bucket.bucket_name,
         )
         self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="purges of runs")
         self.function = python_function(
@@ -60,7 +61,7 @@ class RunPurge(Construct):
             "Purge",
             service=Service.RUN_PURGE,
             handler="purge.handler.handle",
-            description="Deletes runs that were replaced",
+            description="Deletes runs that were replaced and videos that were deleted",
             timeout=_TIMEOUT,
             environment=environment.to_variables(),
         )
@@ -74,17 +75,26 @@ class RunPurge(Construct):
         )
         store.grant_use_table(
             self.function,
-            actions=["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:Query"],
+            actions=[
+                "dynamodb:DeleteItem",
+                "dynamodb:GetItem",
+                "dynamodb:Query",
+                "dynamodb:UpdateItem",
+            ],
             indexes=[table.DUE],
         )
         store.grant_purge_published(self.function)
+        store.grant_purge_uploads(self.function)
         accept_wildcards(
-            self, "It deletes the objects of any run that was replaced.", store.media_objects_arn
+            self,
+            "It deletes the objects of any run that was replaced and any video that was deleted.",
+            store.media_objects_arn,
+            store.raw_objects_arn,
         )
         self.rule = events.Rule(
             self,
             "Schedule",
-            description="Looks for runs that were replaced",
+            description="Looks for runs that were replaced and videos that were deleted",
             schedule=events.Schedule.rate(interval),
             targets=[
                 targets.LambdaFunction(

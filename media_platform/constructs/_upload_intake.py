@@ -69,6 +69,7 @@ class UploadIntake(Construct):
             worker_cluster=workers.cluster.cluster_name,
             worker_service=workers.service_name,
             scanners=scanners_to_json({}),
+            raw_bucket=store.raw_bucket.bucket_name,
         )
         self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="upload events")
         self.function = python_function(

@@ -55,7 +55,6 @@ class UploadSweep(Construct):
         super().__init__(scope, construct_id)
         environment = UploadSweepEnvironment(
             **vars(intake.environment),
-            raw_bucket=store.raw_bucket.bucket_name,
             interval_minutes=int(interval.to_minutes()),
         )
         self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="sweeps of uploads")

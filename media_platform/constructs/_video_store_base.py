@@ -82,6 +82,11 @@ class VideoStoreBase(Construct):
         """Let ``grantee`` tag versions of uploads, by which what was refused is kept from all."""
         return _grant(grantee, ["s3:PutObjectVersionTagging"], [self.raw_objects_arn])
 
+    def grant_purge_uploads(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` list and delete all versions under ``raw/``, delete markers, too."""
+        _grant(grantee, ["s3:ListBucketVersions"], [self.raw_bucket.bucket_arn])
+        return _grant(grantee, ["s3:DeleteObjectVersion"], [self.raw_objects_arn])
+
     def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` write objects under ``media/``, with their tags, also in parts.
 

@@ -75,6 +75,7 @@ class ApiCluster(Construct):
         quota: Most bytes of their files. Default 10 TiB.
         quota_uploads: Most uploads of a tenant at a time. Default 1,000.
         regions: Regions whose views are counted together, this one among them. Default: this one.
+        restore_days: Days for which a deleted video may be restored, 0 to 365. Default 30.
         signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
             changed without a deployment here.
         removal_policy: What happens to users. Default ``RETAIN``.
@@ -123,6 +124,7 @@ class ApiCluster(Construct):
         quota: cdk.Size | None = None,
         quota_uploads: int = 1000,
         regions: Sequence[str] | None = None,
+        restore_days: int = 30,
         signing_slots: Sequence[str] = ("a", "b"),
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
@@ -138,6 +140,14 @@ class ApiCluster(Construct):
         check_stage(self, stage)
         self._check_limits(upload_max, upload_expiry, playback_expiry)
         self._check_quotas(quota_videos, quota, quota_uploads)
+        check_range(
+            self,
+            "restore_days",
+            restore_days,
+            (0, 365),
+            "what is deleted costs storage until it is purged",
+        )
+        self._restore_days = restore_days
         if certificate is not None and cloudfront_prefix_list_id is None:
             raise reject(
                 self,
@@ -190,6 +200,7 @@ class ApiCluster(Construct):
                 quota_bytes=int(quota.to_bytes()),
                 quota_uploads=quota_uploads,
                 regions=",".join(regions),
+                restore_days=restore_days,
             ),
             signing_slots=signing_slots,
             min_tasks=min_tasks,
@@ -280,6 +291,7 @@ class ApiCluster(Construct):
                 express_queue_url=pipeline.express_queue.queue_url,
                 job_queue_url=pipeline.job_queue.queue_url,
                 dead_letter_queue_url=pipeline.dead_letter_queue.queue_url,
+                restore_days=self._restore_days,
             ),
             min_tasks=min_tasks,
             max_tasks=max_tasks,

@@ -28,7 +28,7 @@ from media_platform.constructs._upload_intake import UploadIntake
 from media_platform.constructs._upload_sweep import UploadSweep
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._worker_service import WorkerService, backlog_metric
-from media_platform.contract.events import EventType
+from media_platform.contract.events import STARTING_EVENTS, EventType
 from media_platform.contract.run import SEGMENT_SECONDS
 
 _MAX_RECEIVE_COUNT = 100
@@ -210,6 +210,7 @@ class TranscodePipeline(Construct):
             removal_policy=removal_policy or cdk.RemovalPolicy.RETAIN,
         )
         self.topic = self.relay.topic
+        self.relay.subscribe_function(self.intake.function, event_types=STARTING_EVENTS)
         self._scanning: Scanning | None = None
         if scan_content:
             self._scan().add_content_scanner()

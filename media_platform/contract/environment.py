@@ -85,6 +85,7 @@ class ApiEnvironment(Environment):
         quota_bytes: Most bytes of their files.
         quota_uploads: Most uploads of a tenant at a time.
         regions: All regions of the stage, separated by commas; each counts views on its own.
+        restore_days: Days for which a deleted video may be restored, from 0.
     """
 
     stage: str
@@ -103,6 +104,7 @@ class ApiEnvironment(Environment):
     quota_bytes: int
     quota_uploads: int
     regions: str
+    restore_days: int
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -127,6 +129,7 @@ class AdminEnvironment(Environment):
         express_queue_url: Queue of jobs that start a run.
         job_queue_url: Queue of the jobs of all further parts.
         dead_letter_queue_url: Jobs that failed for good.
+        restore_days: Days for which a deleted video may be restored, from 0.
     """
 
     stage: str
@@ -140,6 +143,7 @@ class AdminEnvironment(Environment):
     express_queue_url: str
     job_queue_url: str
     dead_letter_queue_url: str
+    restore_days: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +206,7 @@ class UploadIntakeEnvironment(Environment):
         worker_cluster: ECS cluster of the worker service.
         worker_service: Name of the worker service, woken when it stands at zero.
         scanners: The scanners that a file must pass, as ``scanning.scanners_to_json`` writes them.
+        raw_bucket: Bucket of this region that clients upload to.
     """
 
     home_region: str
@@ -211,6 +216,7 @@ class UploadIntakeEnvironment(Environment):
     worker_cluster: str
     worker_service: str
     scanners: str
+    raw_bucket: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,11 +247,9 @@ class UploadSweepEnvironment(UploadIntakeEnvironment):
     """The Lambda that looks after uploads and jobs that were left (``runtime/lambda_s3_sqs``).
 
     Attributes:
-        raw_bucket: Bucket of this region that clients upload to.
         interval_minutes: Time between two of its turns.
     """
 
-    raw_bucket: str
     interval_minutes: int
 
 
@@ -273,9 +277,11 @@ class RunPurgeEnvironment(Environment):
     Attributes:
         home_region: Region it runs in; only in the home region of a video are items deleted.
         table_name: The table.
-        media_bucket: Bucket of this region from which the objects of a run go.
+        media_bucket: Bucket of this region from which published objects go.
+        raw_bucket: Bucket of this region from which uploads go.
     """
 
     home_region: str
     table_name: str
     media_bucket: str
+    raw_bucket: str

@@ -31,6 +31,10 @@ class EventType(StrEnum):
     VIDEO_RESTORED = "VideoRestored"
 
 
+STARTING_EVENTS = (EventType.VIDEO_RESTORED, EventType.VIDEO_UPDATED)
+"""What may ask for a run, beside an upload: a video that is restored or transcoded again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DomainEvent:
     """One event.

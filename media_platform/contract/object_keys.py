@@ -66,6 +66,17 @@ class RawKey:
         return cls(tenant=tenant, user=user, video_id=video_id, extension=extension)
 
 
+def video_prefix(region: str, tenant: str, video_id: str) -> str:
+    """Return the start of the keys of everything that is published of a video.
+
+    Args:
+        region: Home region of the video.
+        tenant: Tenant of the video.
+        video_id: The video.
+    """
+    return f"{MEDIA_PREFIX}{region}/{tenant}/{video_id}/"
+
+
 @dataclass(frozen=True)
 class RunKeys:
     """Keys of one run's objects; all start with :attr:`prefix`.
@@ -85,7 +96,7 @@ class RunKeys:
     @property
     def prefix(self) -> str:
         """The common start of all keys, with a slash at the end."""
-        return f"{MEDIA_PREFIX}{self.region}/{self.tenant}/{self.video_id}/{self.run_id}/"
+        return f"{video_prefix(self.region, self.tenant, self.video_id)}{self.run_id}/"
 
     @property
     def master_playlist(self) -> str:

@@ -1,38 +1,74 @@
-"""Runs that were replaced: viewers of today keep them for a while, then they are purged."""
+"""What is to be purged: runs that were replaced or given up, and videos that were deleted.
+
+Viewers of today keep a run that was replaced for a while, and a deleted video may be restored for a
+while. The note is written in the transaction that makes it so, and stands in the index of due work.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from media_platform.contract import table
-from media_platform.contract.items import WireItem, from_item, to_item
+from media_platform.contract.items import TransactItem, WireItem, from_item, to_item
+
+RESTORE_MARGIN = timedelta(hours=1)
+"""Time between the last moment of restoring and the purge.
+
+Until then the restoring that was just in time has come to every region that purges.
+"""
+
+GIVEN_UP_TIME = timedelta(hours=1)
+"""Time after which a run is purged that no viewer had: until then, whoever worked on it is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Purge:
-    """A run whose objects and items are to go; written in the transaction that replaces the run.
+    """A run or a video whose objects and items are to go.
 
     Attributes:
         video_id: The video.
-        run_id: The run.
+        run_id: The run. Default: the whole video.
         tenant: Tenant of the video.
-        region: Home region of the video; part of the keys of the run's objects.
+        region: Home region of the video; part of the keys of its objects.
         due_at: Time from which on they may go (RFC 3339, UTC).
     """
 
     video_id: str
-    run_id: str
+    run_id: str | None = None
     tenant: str
     region: str
     due_at: str
 
     @classmethod
+    def after(
+        cls, time: timedelta, *, video_id: str, tenant: str, region: str, run_id: str | None = None
+    ) -> Self:
+        """Return the note of what may go after some time from now.
+
+        Args:
+            time: The time.
+            video_id: The video.
+            tenant: Its tenant.
+            region: Its home region.
+            run_id: The run. Default: the whole video.
+        """
+        due = datetime.now(UTC) + time
+        return cls(
+            video_id=video_id,
+            run_id=run_id,
+            tenant=tenant,
+            region=region,
+            due_at=due.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        )
+
+    @classmethod
     def from_item(cls, item: Mapping[str, Mapping[str, Any]]) -> Self:
         """Read it from a wire item; attributes that are no fields are ignored."""
         stored = from_item(item)
-        return cls(**{field.name: stored[field.name] for field in fields(cls)})
+        return cls(**{f.name: stored[f.name] for f in fields(cls) if f.name in stored})
 
     def to_item(self) -> WireItem:
         """Return the wire item, which stands in the index of due work."""
@@ -45,3 +81,14 @@ class Purge:
                 **asdict(self),
             }
         )
+
+    def put(self, table_name: str) -> TransactItem:
+        """Return the write of the note, as a part of a transaction."""
+        return {"Put": {"TableName": table_name, "Item": self.to_item()}}
+
+
+def drop_purge(table_name: str, video_id: str) -> TransactItem:
+    """Return the write that takes back the purge of a video, as a part of a transaction."""
+    return {
+        "Delete": {"TableName": table_name, "Key": table.purge_key(video_id).to_wire()},
+    }

@@ -302,9 +302,9 @@ def due_of_shard(kind: str, region: str, number: int) -> str:
     return f"DUE#{kind}#{region}#{number}"
 
 
-def purge_key(video_id: str, run_id: str) -> Key:
-    """Return the key of the note that a run that was replaced is to be purged."""
-    return Key(video_partition(video_id), f"PURGE#{run_id}")
+def purge_key(video_id: str, run_id: str | None = None) -> Key:
+    """Return the key of the note that a run, or by default the whole video, is to be purged."""
+    return Key(video_partition(video_id), f"PURGE#{run_id or 'VIDEO'}")
 
 
 def due_purges(video_id: str) -> str:

@@ -154,6 +154,7 @@ class Video:
         deleted_at: Time at which it was deleted.
         deleted_by: User who deleted it.
         deleted_from: What it was when it was deleted, and becomes again when it is restored.
+        restorable_until: Time until which it may be restored, once deleted.
         traceparent: Trace of the request that created it, which its transcoding continues.
         description: Description, shown to people.
         tags: Its tags, sorted, each once.
@@ -195,6 +196,7 @@ class Video:
     deleted_at: str | None = None
     deleted_by: str | None = None
     deleted_from: VideoStatus | None = None
+    restorable_until: str | None = None
     traceparent: str | None = None
     description: str = ""
     tags: tuple[str, ...] = ()

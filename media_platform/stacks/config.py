@@ -127,6 +127,7 @@ class ApiConfig(_Part):
     quota_videos: Annotated[int, Field(ge=1)] = 100_000
     quota_mebibytes: Annotated[int, Field(ge=1)] = 10 * 1024**2
     quota_uploads: Annotated[int, Field(ge=1)] = 1000
+    restore_days: Annotated[int, Field(ge=0, le=365)] = 30
 
 
 class AdminConfig(_Part):

@@ -82,6 +82,7 @@ class MediaStack(cdk.Stack):
             quota_videos=config.api.quota_videos,
             quota=cdk.Size.mebibytes(config.api.quota_mebibytes),
             quota_uploads=config.api.quota_uploads,
+            restore_days=config.api.restore_days,
             removal_policy=removal_policy(config),
         )
         self.pipeline = TranscodePipeline(

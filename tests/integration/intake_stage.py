@@ -288,6 +288,7 @@ def intake_environment(
         worker_cluster=CLUSTER,
         worker_service=SERVICE,
         scanners=scanners_to_json(scanners),
+        raw_bucket=BUCKET,
     )
 
 
@@ -297,7 +298,6 @@ def sweep_environment(
     """Return the variables of the sweep."""
     return UploadSweepEnvironment(
         **vars(intake_environment(queue_url, scanners)),
-        raw_bucket=BUCKET,
         interval_minutes=INTERVAL_MINUTES,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from api_stage import Answer, Person, Stage, running_stage
 from emulator import OTHER_REGION
+from waiting import eventually
 from worker_wire import wire_to
 
 from media_platform.contract.events import EventType
@@ -144,7 +145,10 @@ def test_progress_does_not_invalidate_what_was_read(stage: Stage, ada: Person) -
         UpdateExpression="SET progress = :more",
         ExpressionAttributeValues={":more": {"N": "50"}},
     )
-    assert ada.call("GET", f"/api/videos/{video_id}").headers["ETag"] != read
+    eventually(
+        lambda: ada.call("GET", f"/api/videos/{video_id}").headers["ETag"] != read,
+        "the progress shows",
+    )
     answer = patch(ada, video_id, {"title": "B"}, If_Match=read)
     assert (answer.status, answer.json["title"], answer.json["progress"]) == (200, "B", 50)
 

@@ -37,6 +37,7 @@ BODIES: dict[tuple[str, str], Callable[[], Any]] = {
     ("POST", "/api/videos/{video_id}/upload/parts"): lambda: {
         "parts": [{"number": 1, "sha256": "00" * 32}]
     },
+    ("POST", "/api/videos/{video_id}/transcode"): lambda: {"profile": "720p"},
     ("POST", "/api/admin/users"): lambda: {"email": f"{new_id()}@example.com", "invite": False},
     ("PUT", "/api/admin/users/{username}/groups"): lambda: {"groups": ["editor"]},
     ("POST", "/api/admin/tenants"): lambda: {"tenant": f"tenant-{new_id()}"},

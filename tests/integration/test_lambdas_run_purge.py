@@ -1,4 +1,4 @@
-"""Runs that were replaced go, in two regions, through the deployed function and its own role."""
+"""Old runs and deleted videos go, in two regions, through the deployed function and its role."""
 
 from __future__ import annotations
 
@@ -23,19 +23,23 @@ from waiting import eventually
 from media_platform.assets import Service
 from media_platform.contract import table
 from media_platform.contract import video as videos
+from media_platform.contract.duplicates import guard_keys
 from media_platform.contract.environment import RunPurgeEnvironment
+from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import new_id
-from media_platform.contract.items import WireItem
+from media_platform.contract.items import WireItem, to_item
 from media_platform.contract.object_keys import REPLICATE_TAGGING, RunKeys
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import END, SOUND, Part, Run, RunStatus, video_part
+from media_platform.contract.usage import Usage
 from media_platform.contract.video import Video, VideoStatus
-from purge.aws import Media, Runs
+from purge.aws import Objects, Runs
 from purge.purger import Purger
 
 FUNCTION = "purge"
 TABLE = "videos"
 BUCKETS = {REGION: "media-home", OTHER_REGION: "media-replica"}
+RAW_BUCKETS = {REGION: "raw-home", OTHER_REGION: "raw-replica"}
 LONG_AGO = timedelta(days=3)
 JUST_NOW = timedelta(minutes=1)
 
@@ -154,6 +158,57 @@ class Stage:
         answer: dict[str, int] = self.emulator.invoke(FUNCTION, {"source": "aws.events"}, region)
         return {outcome: count for outcome, count in answer.items() if count}
 
+    def deleted_video(self, **changes: Any) -> Video:
+        """Create a DELETED video with everything that one can have, in both regions."""
+        video_id = new_id()
+        raw_key = f"raw/acme/ada/{video_id}.mp4"
+        values: dict[str, Any] = {
+            "video_id": video_id,
+            "raw_key": raw_key,
+            "raw_version_id": "v",
+            "size_bytes": 1000,
+            "checksum_sha256": f"{video_id}=",
+            "status": VideoStatus.DELETED,
+            "deleted_from": VideoStatus.READY,
+        }
+        video = self.video(**{**values, **changes})
+        self.publish(video, new_id())
+        event = DomainEvent(
+            event_id=new_id(),
+            event_type=EventType.VIDEO_DELETED,
+            video_id=video_id,
+            tenant="acme",
+            region=REGION,
+            sequence=9,
+            occurred_at=videos.timestamp(),
+        ).to_outbox_item()
+        published = {k: v for k, v in event.items() if k != table.UNPUBLISHED.partition_key}
+        self.put(published)
+        for key in guard_keys("acme", "ada", f"{video_id}=", 1000):
+            self.put({**key.to_wire(), "video_id": {"S": video_id}})
+        for region, bucket in RAW_BUCKETS.items():
+            for _ in range(2):
+                self.s3(region).put_object(Bucket=bucket, Key=raw_key, Body=b"x")
+            self.s3(region).delete_object(Bucket=bucket, Key=raw_key)
+            self.put({**table.view_counter_key(video_id, region, 3).to_wire()}, region)
+        return video
+
+    def raw_versions(self, video: Video, region: str = REGION) -> int:
+        """Return how many versions and delete markers there are of an upload."""
+        found = self.s3(region).list_object_versions(
+            Bucket=RAW_BUCKETS[region], Prefix=video.raw_key
+        )
+        return len(found.get("Versions", ())) + len(found.get("DeleteMarkers", ()))
+
+    def item(self, key: table.Key, region: str = REGION) -> Any:
+        answer = self.emulator.client("dynamodb", region).get_item(
+            TableName=TABLE, Key=key.to_wire()
+        )
+        return answer.get("Item")
+
+    def usage(self) -> Usage:
+        return Usage.from_item(self.item(table.usage_key("acme", REGION)) or {})
+
     def forget(self, note: Purge) -> None:
         """Delete a note, so that other tests do not meet it."""
         key = table.purge_key(note.video_id, note.run_id).to_wire()
@@ -164,31 +219,51 @@ class Stage:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
         emulator.table(TABLE, replicas=[OTHER_REGION])
-        for region, bucket in BUCKETS.items():
+        for region in (REGION, OTHER_REGION):
             s3 = emulator.client("s3", region)
-            s3.create_bucket(
-                Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region}
-            )
-            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-            _make_function(emulator, region, bucket)
+            for bucket in (BUCKETS[region], RAW_BUCKETS[region]):
+                s3.create_bucket(
+                    Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region}
+                )
+                s3.put_bucket_versioning(
+                    Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
+                )
+            _make_function(emulator, region)
         yield Stage(emulator)
         assert emulator.denied() == [], "the documented grants are enough"
 
 
-def _make_function(emulator: Emulator, region: str, bucket: str) -> None:
+def _environment(region: str) -> RunPurgeEnvironment:
+    return RunPurgeEnvironment(
+        home_region=region,
+        table_name=TABLE,
+        media_bucket=BUCKETS[region],
+        raw_bucket=RAW_BUCKETS[region],
+    )
+
+
+def _make_function(emulator: Emulator, region: str) -> None:
     table_arn = f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{TABLE}"
-    environment = RunPurgeEnvironment(home_region=region, table_name=TABLE, media_bucket=bucket)
+    media, raw = (f"arn:aws:s3:::{names[region]}" for names in (BUCKETS, RAW_BUCKETS))
     emulator.function(
         FUNCTION,
         Service.RUN_PURGE,
         "purge.handler.handle",
         [
-            allow(["dynamodb:GetItem", "dynamodb:Query", "dynamodb:DeleteItem"], table_arn),
+            allow(
+                [
+                    "dynamodb:DeleteItem",
+                    "dynamodb:GetItem",
+                    "dynamodb:Query",
+                    "dynamodb:UpdateItem",
+                ],
+                table_arn,
+            ),
             allow(["dynamodb:Query"], f"{table_arn}/index/{table.DUE.name}"),
-            allow(["s3:ListBucketVersions"], f"arn:aws:s3:::{bucket}"),
-            allow(["s3:DeleteObjectVersion"], f"arn:aws:s3:::{bucket}/media/*"),
+            allow(["s3:ListBucketVersions"], media, raw),
+            allow(["s3:DeleteObjectVersion"], f"{media}/media/*", f"{raw}/raw/*"),
         ],
-        environment=environment.to_variables(),
+        environment=_environment(region).to_variables(),
         region=region,
     )
 
@@ -326,11 +401,10 @@ def test_a_turn_that_is_too_short_is_gone_on_with(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     purger = Purger(
-        environment=RunPurgeEnvironment(
-            home_region=REGION, table_name=TABLE, media_bucket=BUCKETS[REGION]
-        ),
+        environment=_environment(REGION),
         runs=Runs(TABLE),
-        media=Media(BUCKETS[REGION]),
+        media=Objects(BUCKETS[REGION]),
+        uploads=Objects(RAW_BUCKETS[REGION]),
     )
     seen = []
     for calls in itertools.count():
@@ -347,6 +421,94 @@ def test_a_turn_that_is_too_short_is_gone_on_with(
     assert seen[-1][0] == 0
     left = stage.sort_keys(video.video_id)
     assert table.purge_key(video.video_id, note.run_id).sk not in left
+
+
+def test_all_of_a_deleted_video_goes_everywhere(stage: Stage) -> None:
+    video, other = stage.deleted_video(), stage.deleted_video()
+    stage.put(
+        to_item(
+            {
+                "pk": table.usage_key("acme", REGION).pk,
+                "sk": table.usage_key("acme", REGION).sk,
+                "videos": 5,
+                "stored_bytes": 5000,
+            }
+        )
+    )
+    stage.note(video, run_id=None, due_at=ago(LONG_AGO))
+    prefix = f"media/{REGION}/acme/{video.video_id}/"
+    before = stage.sort_keys(other.video_id)
+
+    assert stage.turn(OTHER_REGION) == {"settling": 1}
+    assert stage.versions(prefix, OTHER_REGION) == 0
+    assert stage.raw_versions(video, OTHER_REGION) == 0
+    assert stage.raw_versions(video) == 3
+    assert stage.turn() == {"purged": 1}
+    assert stage.versions(prefix) == stage.raw_versions(video) == 0
+    assert stage.sort_keys(video.video_id) == set()
+    for key in guard_keys("acme", "ada", f"{video.video_id}=", 1000):
+        assert stage.item(key) is None
+    for region in BUCKETS:
+        assert stage.item(table.view_counter_key(video.video_id, region, 3), region) is None
+    assert stage.usage() == Usage(videos=4, stored_bytes=4000)
+    assert stage.turn() == {}
+
+    assert stage.sort_keys(other.video_id) == before
+    assert stage.raw_versions(other) == stage.raw_versions(other, OTHER_REGION) == 3
+    assert stage.versions(f"media/{REGION}/acme/{other.video_id}/") > 0
+
+
+def test_a_deleted_video_stands_until_every_region_had_its_turn(stage: Stage) -> None:
+    video = stage.deleted_video()
+    note = stage.note(video, run_id=None, due_at=ago(JUST_NOW))
+    before = stage.sort_keys(video.video_id)
+    assert stage.turn() == {"settling": 1}
+    assert stage.raw_versions(video) == 0
+    assert stage.sort_keys(video.video_id) == before
+    stage.forget(note)
+
+
+def test_a_video_that_was_restored_stays(stage: Stage) -> None:
+    video = stage.deleted_video(status=VideoStatus.READY, deleted_from=None)
+    stage.note(video, run_id=None, due_at=ago(LONG_AGO))
+    before = stage.sort_keys(video.video_id)
+    assert stage.turn(OTHER_REGION) == {"in_use": 1}
+    assert stage.turn() == {"in_use": 1}
+    assert stage.sort_keys(video.video_id) == before - {table.purge_key(video.video_id).sk}
+    assert stage.raw_versions(video) == stage.raw_versions(video, OTHER_REGION) == 3
+
+
+def test_a_guard_of_another_video_stays(stage: Stage) -> None:
+    video = stage.deleted_video()
+    shared, own = guard_keys("acme", "ada", f"{video.video_id}=", 1000)
+    stage.put({**shared.to_wire(), "video_id": {"S": new_id()}})
+    stage.note(video, run_id=None, due_at=ago(LONG_AGO))
+    assert stage.turn() == {"purged": 1}
+    assert stage.item(shared) is not None
+    assert stage.item(own) is None
+
+
+def test_an_event_that_waits_is_not_lost(stage: Stage) -> None:
+    video = stage.deleted_video()
+    waiting = DomainEvent(
+        event_id=new_id(),
+        event_type=EventType.VIDEO_DELETED,
+        video_id=video.video_id,
+        tenant="acme",
+        region=REGION,
+        sequence=10,
+        occurred_at=videos.timestamp(),
+    )
+    stage.put(waiting.to_outbox_item())
+    stage.note(video, run_id=None, due_at=ago(LONG_AGO))
+    before = stage.sort_keys(video.video_id)
+    assert stage.turn() == {"settling": 1}
+    assert stage.sort_keys(video.video_id) == before
+    stage.emulator.client("dynamodb").delete_item(
+        TableName=TABLE, Key=table.event_key(video.video_id, waiting.event_id).to_wire()
+    )
+    assert stage.turn() == {"purged": 1}
+    assert stage.sort_keys(video.video_id) == set()
 
 
 def test_turns_at_the_same_time_do_no_harm(stage: Stage) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from emulator import FunctionError
+from emulator import REGION, FunctionError
 from intake_stage import (
     BUCKET,
     CLUSTER,
@@ -21,10 +22,10 @@ from intake_stage import (
 from waiting import eventually
 
 from media_platform.contract import video as videos
-from media_platform.contract.events import EventType
+from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import is_id, new_id
 from media_platform.contract.jobs import START, TranscodeJob
-from media_platform.contract.video import VideoStatus
+from media_platform.contract.video import Video, VideoStatus
 
 TENANTS = ("acme", "umbrella")
 
@@ -278,3 +279,50 @@ def test_uploads_at_the_same_time_are_accepted_once(stage: Stage) -> None:
         EventType.VIDEO_CREATED,
         EventType.VIDEO_UPLOADED,
     ]
+
+
+def told(event_type: EventType, video_id: str) -> dict[str, Any]:
+    """Return what SNS calls the function with when something happened to a video."""
+    event = DomainEvent(
+        event_id=new_id(),
+        event_type=event_type,
+        video_id=video_id,
+        tenant="acme",
+        region=REGION,
+        sequence=9,
+        occurred_at=videos.timestamp(),
+    )
+    return {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": event.to_json()}}]}
+
+
+def uploaded_video(stage: Stage) -> Video:
+    return stage.change(
+        stage.create(), status=VideoStatus.UPLOADED, raw_version_id="v", current_run=new_id()
+    )
+
+
+def test_a_video_that_is_restored_or_transcoded_again_is_started(stage: Stage) -> None:
+    restored, ready = uploaded_video(stage), uploaded_video(stage)
+    for status in (VideoStatus.PROCESSING, VideoStatus.READY):
+        ready = stage.change(ready, status=status)
+    again = stage.change(ready, next_run=new_id())
+    for video, event_type, run_id in (
+        (restored, EventType.VIDEO_RESTORED, restored.current_run),
+        (again, EventType.VIDEO_UPDATED, again.next_run),
+    ):
+        stage.rest()
+        for _ in range(2):
+            answer = stage.emulator.invoke(FUNCTION, told(event_type, video.video_id))
+            assert answer == {"outcome": "started"}
+        jobs = stage.jobs(video.video_id)
+        assert {(job.run_id, job.bucket, job.part) for job in jobs} == {(run_id, BUCKET, START)}
+        assert stage.desired_count == 1, "a worker is wanted"
+
+
+def test_what_asks_for_no_run_starts_none(stage: Stage) -> None:
+    pending = stage.create()
+    elsewhere = stage.change(uploaded_video(stage), home_region="us-west-2")
+    for video_id in (pending.video_id, elsewhere.video_id, new_id()):
+        answer = stage.emulator.invoke(FUNCTION, told(EventType.VIDEO_UPDATED, video_id))
+        assert answer == {"outcome": "nothing_to_start"}
+        assert stage.jobs(video_id) == []

@@ -187,6 +187,7 @@ def deploy_intake(emulator: Emulator, stage: Stage) -> None:
         worker_cluster="workers",
         worker_service="worker",
         scanners=scanners_to_json({}),
+        raw_bucket=RAW,
     )
     account = f"{REGION}:{ACCOUNT}"
     emulator.function(

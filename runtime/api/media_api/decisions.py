@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from media_api.edits import VideoPatch, VideoUpdate, described
+from media_api.problems import Kind, Problem
 from media_api.representation import is_expected
 from media_platform.contract.audit import AuditAction
 from media_platform.contract.events import EventType
+from media_platform.contract.ids import new_id
 from media_platform.contract.items import TransactItem
-from media_platform.contract.video import Video, VideoStatus, timestamp
+from media_platform.contract.jobs import Profile, Quality
+from media_platform.contract.purge import GIVEN_UP_TIME, RESTORE_MARGIN, Purge, drop_purge
+from media_platform.contract.video import (
+    IN_FLIGHT_STATUSES,
+    Failure,
+    Video,
+    VideoStatus,
+    timestamp,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +77,176 @@ def update(
     )
 
 
-def delete(video: Video, *, user: str) -> Step | None:
-    """Delete a video; ``None`` if it is deleted."""
+def delete(video: Video, *, user: str, table_name: str, restore_days: int) -> Step | None:
+    """Delete a video; ``None`` if it is deleted.
+
+    Args:
+        video: The video.
+        user: Who deletes it.
+        table_name: The table.
+        restore_days: Days for which it may be restored; then it is purged.
+    """
     if video.status is VideoStatus.DELETED:
         return None
+    keeping = timedelta(days=restore_days)
+    purge = Purge.after(
+        keeping + RESTORE_MARGIN,
+        video_id=video.video_id,
+        tenant=video.tenant,
+        region=video.home_region,
+    )
+    now = timestamp()
+    until = datetime.fromisoformat(now) + keeping
     return Step(
         action=AuditAction.VIDEO_DELETED,
         changes={
             "status": VideoStatus.DELETED,
-            "deleted_at": timestamp(),
+            "deleted_at": now,
             "deleted_by": user,
             "deleted_from": video.status,
+            "restorable_until": until.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         },
         event_type=EventType.VIDEO_DELETED,
         event_data={"deleted_by": user},
+        writes=(purge.put(table_name),),
     )
+
+
+def restore(video: Video, *, user: str, table_name: str) -> Step | None:
+    """Make a deleted video what it was; ``None`` if it is not deleted.
+
+    A run that the deletion ended is begun anew, under another id, since whoever worked on the old
+    one may still write to it.
+
+    Raises:
+        Problem: If its time is over.
+    """
+    if video.status is not VideoStatus.DELETED:
+        return None
+    became = video.deleted_from
+    if became is None or timestamp() >= (video.restorable_until or ""):
+        raise Problem(
+            Kind.NOT_RESTORABLE,
+            f"video {video.video_id} could be restored until "
+            f"{video.restorable_until or 'its deletion'}; upload the file again",
+        )
+    given_up: str | None = None
+    changes: dict[str, Any] = {
+        "status": became,
+        "deleted_at": None,
+        "deleted_by": None,
+        "deleted_from": None,
+        "restorable_until": None,
+    }
+    if became in IN_FLIGHT_STATUSES:
+        changes["status"] = VideoStatus.UPLOADED
+        if video.current_run is not None:
+            given_up, changes["current_run"] = video.current_run, new_id()
+    elif video.next_run is not None:
+        given_up, changes["next_run"] = video.next_run, new_id()
+    return Step(
+        action=AuditAction.VIDEO_RESTORED,
+        changes=changes,
+        event_type=EventType.VIDEO_RESTORED,
+        event_data={"restored_by": user, "status": changes["status"].value},
+        writes=(
+            drop_purge(table_name, video.video_id),
+            *_purge_run(video, given_up, table_name=table_name),
+        ),
+    )
+
+
+def transcode(
+    video: Video, *, user: str, profile: Profile, quality: Quality, table_name: str
+) -> Step:
+    """Let a READY video be transcoded again, or a FAILED one whose file may be all right.
+
+    Raises:
+        Problem: If it is neither.
+    """
+    run_id = new_id()
+    changes: dict[str, Any] = {"profile": profile, "quality": quality}
+    given_up: str | None = None
+    if video.status is VideoStatus.READY:
+        given_up, changes["next_run"] = video.next_run, run_id
+    elif _may_be_tried_again(video):
+        given_up = video.current_run
+        changes |= {"status": VideoStatus.UPLOADED, "current_run": run_id, "failure": None}
+    else:
+        reason = f"FAILED ({video.failure.code})" if video.failure else video.status.value
+        raise Problem(
+            Kind.NOT_TRANSCODABLE,
+            f"video {video.video_id} is {reason}; a READY video can be transcoded again, and one "
+            "whose processing failed, but not one whose file was refused: upload another file",
+            video_status=video.status.value,
+        )
+    return Step(
+        action=AuditAction.VIDEO_TRANSCODED,
+        changes=changes,
+        event_type=EventType.VIDEO_UPDATED,
+        event_data={
+            "updated_by": user,
+            "changed": {"profile": profile.value, "quality": quality.value},
+            "run_id": run_id,
+        },
+        writes=_purge_run(video, given_up, table_name=table_name),
+    )
+
+
+def cancel(video: Video, *, user: str, table_name: str) -> Step:
+    """End the transcoding of a video: a READY one keeps what viewers have, another is FAILED.
+
+    Raises:
+        Problem: If it is not being transcoded.
+    """
+    if video.status is VideoStatus.READY and video.next_run is not None:
+        return Step(
+            action=AuditAction.VIDEO_CANCELLED,
+            changes={"next_run": None},
+            event_type=EventType.VIDEO_UPDATED,
+            event_data={"updated_by": user, "changed": {}, "cancelled_run_id": video.next_run},
+            writes=_purge_run(video, video.next_run, table_name=table_name),
+        )
+    if video.status not in IN_FLIGHT_STATUSES:
+        raise Problem(
+            Kind.NOT_TRANSCODING,
+            f"video {video.video_id} is {video.status} and not being transcoded, so there is "
+            "nothing to cancel; read it again",
+            video_status=video.status.value,
+        )
+    return Step(
+        action=AuditAction.VIDEO_CANCELLED,
+        changes={"status": VideoStatus.FAILED, "failure": CANCELLED, "current_run": None},
+        event_type=EventType.VIDEO_FAILED,
+        event_data={"code": CANCELLED.code, "message": CANCELLED.message},
+        writes=_purge_run(video, video.current_run, table_name=table_name),
+    )
+
+
+CANCELLED = Failure(code="cancelled", message="The processing was cancelled.")
+
+_MAY_BE_TRIED_AGAIN = frozenset({CANCELLED.code, "processing_failed"})
+"""Codes of failures that say nothing against the file."""
+
+
+def _may_be_tried_again(video: Video) -> bool:
+    return (
+        video.status is VideoStatus.FAILED
+        and video.raw_version_id is not None
+        and video.failure is not None
+        and video.failure.code in _MAY_BE_TRIED_AGAIN
+    )
+
+
+def _purge_run(video: Video, run_id: str | None, *, table_name: str) -> tuple[TransactItem, ...]:
+    """Return the note that a run is to be purged that no viewer had, if there is one."""
+    if run_id is None:
+        return ()
+    note = Purge.after(
+        GIVEN_UP_TIME,
+        video_id=video.video_id,
+        run_id=run_id,
+        tenant=video.tenant,
+        region=video.home_region,
+    )
+    return (note.put(table_name),)

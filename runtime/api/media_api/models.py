@@ -64,6 +64,20 @@ class NewVideo(BaseModel):
     rules: RulesBody | None = None
 
 
+class TranscodeRequest(BaseModel):
+    """How a video is to be transcoded again.
+
+    Attributes:
+        profile: Which rungs it gets. Default: as it was asked for last.
+        quality: How much is spent on every rung. Default: as it was asked for last.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    profile: Profile | None = None
+    quality: Quality | None = None
+
+
 class ListQuery(BaseModel):
     """Which videos to list.
 
@@ -117,6 +131,18 @@ class RenditionBody(BaseModel):
     codecs: str
 
 
+class NextRunBody(BaseModel):
+    """A run that will replace what viewers have.
+
+    Attributes:
+        progress: Per cent of the frames that are encoded.
+        renditions: The qualities it will have, highest first, once planned.
+    """
+
+    progress: Annotated[int, Field(ge=0, le=100)]
+    renditions: list[RenditionBody]
+
+
 class PublicVideoBody(BaseModel):
     """A PUBLIC video, as those see it who are not of its tenant.
 
@@ -168,9 +194,11 @@ class VideoBody(PublicVideoBody):
         checksum_sha256: SHA-256 of the file as S3 computed it, once uploaded: base64, or for a
             multipart upload the composite ``<base64>-<parts>``.
         duplicate_of: The video that has the same file, if it was refused for that.
+        next_run: The run that replaces what viewers have, while a READY video is transcoded again.
         profile: Ladder of the run that was asked for last.
         quality: Quality of that run.
         deleted_at: Time of deletion; lists of one's own DELETED videos alone have any.
+        restorable_until: Time until which it may be restored.
         rules: What a playback must satisfy, for those who may change the video.
     """
 
@@ -182,9 +210,11 @@ class VideoBody(PublicVideoBody):
     failure: FailureBody | None
     checksum_sha256: str | None
     duplicate_of: str | None
+    next_run: NextRunBody | None
     profile: Profile
     quality: Quality
     deleted_at: str | None
+    restorable_until: str | None
     rules: RulesBody | None
 
 
@@ -267,12 +297,15 @@ def is_playable(video: Video, run: Run | None) -> bool:
     return video.status is VideoStatus.PROCESSING and bool(run and run.playable_at)
 
 
-def video_body(video: Video, run: Run | None, *, with_rules: bool) -> VideoBody:
+def video_body(
+    video: Video, run: Run | None, next_run: Run | None = None, *, with_rules: bool
+) -> VideoBody:
     """Return a video as its tenant sees it.
 
     Args:
         video: The video.
         run: Its current run, if a worker took it.
+        next_run: The run that will replace it, if a worker took it.
         with_rules: Whether its rules are told.
     """
     failure = video.failure
@@ -297,21 +330,20 @@ def video_body(video: Video, run: Run | None, *, with_rules: bool) -> VideoBody:
         failure=FailureBody(code=failure.code, message=failure.message) if failure else None,
         playable=is_playable(video, run),
         progress=_progress(video, run),
-        renditions=[
-            RenditionBody(
-                height=rendition.height,
-                width=rendition.width,
-                frames=rendition.frames,
-                bandwidth=rendition.bandwidth,
-                codecs=rendition.codecs,
-            )
-            for rendition in (run.renditions if run else ())
-        ],
+        renditions=_renditions(run),
         checksum_sha256=video.checksum_sha256,
         duplicate_of=video.duplicate_of,
+        next_run=(
+            NextRunBody(
+                progress=next_run.progress if next_run else 0, renditions=_renditions(next_run)
+            )
+            if video.next_run
+            else None
+        ),
         profile=video.profile,
         quality=video.quality,
         deleted_at=video.deleted_at,
+        restorable_until=video.restorable_until,
         rules=RulesBody.of(video.rules) if with_rules else None,
     )
 
@@ -325,6 +357,19 @@ def public_video_body(video: Video, run: Run | None) -> PublicVideoBody:
     """
     known = video_body(video, run, with_rules=False)
     return PublicVideoBody(**known.model_dump(include=set(PublicVideoBody.model_fields)))
+
+
+def _renditions(run: Run | None) -> list[RenditionBody]:
+    return [
+        RenditionBody(
+            height=rendition.height,
+            width=rendition.width,
+            frames=rendition.frames,
+            bandwidth=rendition.bandwidth,
+            codecs=rendition.codecs,
+        )
+        for rendition in (run.renditions if run else ())
+    ]
 
 
 def _progress(video: Video, run: Run | None) -> int:

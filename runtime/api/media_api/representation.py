@@ -41,12 +41,14 @@ class VideoView:
     Attributes:
         video: The video.
         run: Its current run, if a worker took it.
+        next_run: The run that will replace it, if a worker took it.
         of_tenant: Whether the viewer is of its tenant, and sees more than what is PUBLIC.
         may_change: Whether the viewer may change it, and sees its rules.
     """
 
     video: Video
     run: Run | None = None
+    next_run: Run | None = None
     of_tenant: bool = True
     may_change: bool = False
 
@@ -62,7 +64,7 @@ def body_of(view: VideoView) -> VideoBody | PublicVideoBody:
     """Return a video as its viewer sees it."""
     if not view.of_tenant:
         return public_video_body(view.video, view.run)
-    return video_body(view.video, view.run, with_rules=view.may_change)
+    return video_body(view.video, view.run, view.next_run, with_rules=view.may_change)
 
 
 def is_known(if_none_match: str | None, entity_tag: str) -> bool:

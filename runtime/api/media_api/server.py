@@ -77,7 +77,10 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
         table = VideoTable(clients.dynamodb, environment.table_name)
         lifecycle = Lifecycle(table.ping, load)
         region, url_seconds = environment.home_region, environment.upload_expiry_seconds
-        videos = Videos(table, cache, region=region)
+        idempotency = Idempotency(clients.dynamodb, environment.table_name)
+        videos = Videos(
+            table, cache, idempotency, region=region, restore_days=environment.restore_days
+        )
         raw = RawBucket(clients.s3, environment.raw_bucket)
         uploads = UploadSessions(videos, table, raw, region=region, url_seconds=url_seconds)
         quotas = Quotas(
@@ -96,7 +99,7 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             raw=raw,
             sessions=uploads,
             quotas=quotas,
-            idempotency=Idempotency(clients.dynamodb, environment.table_name),
+            idempotency=idempotency,
             region=region,
             upload_max_bytes=environment.upload_max_bytes,
             url_seconds=url_seconds,

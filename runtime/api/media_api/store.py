@@ -20,7 +20,7 @@ from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Change, Video
 
 _BATCH_KEYS = 100
-"""Most keys of one ``BatchGetItem``."""
+"""Most keys of one ``BatchGetItem`` call (Amazon DynamoDB quotas)."""
 
 _BATCH_ROUNDS = 5
 _BATCH_PAUSE_SECONDS = 0.05
@@ -153,20 +153,20 @@ class VideoTable:
         item = answer.get("Item")
         return Run.from_item(item) if item else None
 
-    async def current_runs(self, videos: Iterable[Video]) -> dict[str, Run]:
-        """Return the current runs of at most 100 videos, by video id.
+    async def runs(self, videos: Iterable[Video]) -> dict[str, Run]:
+        """Return the current and the next runs of at most 100 videos, by run id.
 
         Runs that the table is too busy to return are left out: they only refine what the videos
         say themselves.
         """
         keys = [
-            table.run_key(video.video_id, video.current_run).to_wire()
+            table.run_key(video.video_id, run_id).to_wire()
             for video in videos
-            if video.current_run
+            for run_id in (video.current_run, video.next_run)
+            if run_id
         ]
         items, _ = await batch_get(self._client, self.name, keys)
-        runs = map(Run.from_item, items)
-        return {run.video_id: run for run in runs}
+        return {run.run_id: run for run in map(Run.from_item, items)}
 
     async def page(self, videos: VideoList, *, limit: int, after: str | None) -> Page:
         """Return a page of a list, newest first.

@@ -12,7 +12,8 @@ from media_api.audit import Cause
 from media_api.cache import VideoCache
 from media_api.decisions import ChangedSinceError, Step
 from media_api.edits import VideoPatch, VideoUpdate
-from media_api.models import ListQuery
+from media_api.idempotency import Done, Idempotency, KeyedRequest
+from media_api.models import ListQuery, TranscodeRequest
 from media_api.problems import Kind, Problem, invalid
 from media_api.representation import VideoView
 from media_api.store import StaleVideoError, VideoList, VideoTable
@@ -37,11 +38,13 @@ class StoredVideo:
     Args:
         video: The video.
         run: Its current run, if a worker took it.
+        next_run: The run that will replace it, if a worker took it.
     """
 
-    def __init__(self, video: Video, run: Run | None) -> None:
+    def __init__(self, video: Video, run: Run | None, next_run: Run | None) -> None:
         self.video = video
         self._run = run
+        self._next_run = next_run
         self._views: dict[tuple[bool, bool], VideoView] = {}
 
     def shown_to(self, viewer: Caller | None) -> VideoView:
@@ -50,10 +53,27 @@ class StoredVideo:
         view = self._views.get((of_tenant, may_change))
         if view is None:
             view = VideoView(
-                video=self.video, run=self._run, of_tenant=of_tenant, may_change=may_change
+                video=self.video,
+                run=self._run,
+                next_run=self._next_run,
+                of_tenant=of_tenant,
+                may_change=may_change,
             )
             self._views[of_tenant, may_change] = view
         return view
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A video that was changed.
+
+    Attributes:
+        view: The video.
+        replayed: Whether an earlier request with the same key changed it.
+    """
+
+    view: VideoView
+    replayed: bool
 
 
 @dataclass(frozen=True)
@@ -75,13 +95,25 @@ class Videos:
     Args:
         videos: The table.
         cache: Keeps what was read of single videos, whoever may see it.
+        idempotency: Knows what requests with a key did.
         region: Region whose videos are written here.
+        restore_days: Days for which a deleted video may be restored.
     """
 
-    def __init__(self, videos: VideoTable, cache: VideoCache[StoredVideo], *, region: str) -> None:
+    def __init__(
+        self,
+        videos: VideoTable,
+        cache: VideoCache[StoredVideo],
+        idempotency: Idempotency,
+        *,
+        region: str,
+        restore_days: int,
+    ) -> None:
         self._table = videos
         self._cache = cache
+        self._idempotency = idempotency
         self._region = region
+        self._restore_days = restore_days
 
     async def get(self, viewer: Caller | None, video_id: str) -> VideoView:
         """Return a video that the viewer may see, with its current run.
@@ -106,13 +138,16 @@ class Videos:
 
     async def _stored(self, video_id: str) -> StoredVideo | None:
         video = await self._table.video(video_id)
-        return None if video is None else StoredVideo(video, await self._run_of(video))
+        return None if video is None else await self._with_runs(video)
 
-    async def _run_of(self, video: Video) -> Run | None:
-        """Return the current run of a video, if a worker took it."""
-        if video.current_run is None:
-            return None
-        return await self._table.run(video.video_id, video.current_run)
+    async def _with_runs(self, video: Video) -> StoredVideo:
+        """Return a video with its runs, those of them that a worker took."""
+        run = next_run = None
+        if video.current_run is not None:
+            run = await self._table.run(video.video_id, video.current_run)
+        if video.next_run is not None:
+            next_run = await self._table.run(video.video_id, video.next_run)
+        return StoredVideo(video, run, next_run)
 
     async def list(self, caller: Caller, query: ListQuery) -> VideoPage:
         """Return a page of what the caller's tenant shares, or of the caller's own videos.
@@ -132,9 +167,14 @@ class Videos:
                     "or no cursor for the first page",
                 ) from None
         page = await self._table.page(videos, limit=query.limit, after=after)
-        runs = await self._table.current_runs(page.videos)
+        runs = await self._table.runs(page.videos)
         views = [
-            VideoView(video=video, run=_run_of(video, runs), may_change=_may_change(caller, video))
+            VideoView(
+                video=video,
+                run=runs.get(video.current_run or ""),
+                next_run=runs.get(video.next_run or ""),
+                may_change=_may_change(caller, video),
+            )
             for video in page.videos
         ]
         cursor = cursors.encode(str(videos), page.last_id) if page.last_id else None
@@ -162,15 +202,14 @@ class Videos:
         """
 
         def decide(video: Video) -> Step | None:
-            if video.status is VideoStatus.DELETED:
-                raise _not_found()
+            _refuse_deleted(video)
             return decisions.update(video, edit, user=cause.caller.user, if_match=if_match)
 
         try:
-            video = await self._change(cause, video_id, decide)
+            changed = await self._change(cause, video_id, decide)
         except ChangedSinceError as error:
             raise await self._changed_since(cause.caller, error.video) from None
-        return await self._view(cause.caller, video)
+        return changed.view
 
     async def delete(self, cause: Cause, video_id: str) -> None:
         """Delete a video; deleting it once more changes nothing.
@@ -181,13 +220,93 @@ class Videos:
         """
 
         def decide(video: Video) -> Step | None:
-            return decisions.delete(video, user=cause.caller.user)
+            return decisions.delete(
+                video,
+                user=cause.caller.user,
+                table_name=self._table.name,
+                restore_days=self._restore_days,
+            )
 
         await self._change(cause, video_id, decide)
 
+    async def restore(
+        self, cause: Cause, video_id: str, keyed: KeyedRequest | None = None
+    ) -> Changed:
+        """Make a deleted video what it was; one that is not deleted stays as it is.
+
+        Args:
+            cause: The request.
+            video_id: The video.
+            keyed: The request, if it may be a repeat.
+
+        Raises:
+            Problem: If there is no such video, its time is over, or the caller may not.
+        """
+
+        def decide(video: Video) -> Step | None:
+            return decisions.restore(video, user=cause.caller.user, table_name=self._table.name)
+
+        return await self._change(cause, video_id, decide, keyed)
+
+    async def transcode(
+        self,
+        cause: Cause,
+        video_id: str,
+        wanted: TranscodeRequest,
+        keyed: KeyedRequest | None = None,
+    ) -> Changed:
+        """Ask for another run of a video.
+
+        Args:
+            cause: The request.
+            video_id: The video.
+            wanted: How it is to be transcoded.
+            keyed: The request, if it may be a repeat.
+
+        Raises:
+            Problem: If there is no such video, it cannot be transcoded again, or the caller may
+                not.
+        """
+
+        def decide(video: Video) -> Step:
+            _refuse_deleted(video)
+            return decisions.transcode(
+                video,
+                user=cause.caller.user,
+                profile=wanted.profile or video.profile,
+                quality=wanted.quality or video.quality,
+                table_name=self._table.name,
+            )
+
+        return await self._change(cause, video_id, decide, keyed)
+
+    async def cancel(
+        self, cause: Cause, video_id: str, keyed: KeyedRequest | None = None
+    ) -> Changed:
+        """End the transcoding of a video.
+
+        Args:
+            cause: The request.
+            video_id: The video.
+            keyed: The request, if it may be a repeat.
+
+        Raises:
+            Problem: If there is no such video, it is not being transcoded, or the caller may not.
+        """
+
+        def decide(video: Video) -> Step:
+            _refuse_deleted(video)
+            return decisions.cancel(video, user=cause.caller.user, table_name=self._table.name)
+
+        return await self._change(cause, video_id, decide, keyed)
+
     async def _change(
-        self, cause: Cause, video_id: str, decide: Callable[[Video], Step | None]
-    ) -> Video:
+        self,
+        cause: Cause,
+        video_id: str,
+        decide: Callable[[Video], Step | None],
+        keyed: KeyedRequest | None = None,
+    ) -> Changed:
         """Change a video as ``decide`` says, which is asked again when others were faster.
 
         Returns:
@@ -197,11 +316,15 @@ class Videos:
             Problem: If the caller may not change it, another region is home to it, or it keeps
                 changing.
         """
+        caller = cause.caller
+        record = self._idempotency.record(keyed, Done(reference=video_id, status=200))
         async for _ in _attempts():
-            video = await self._changeable(cause.caller, video_id)
+            if await self._idempotency.done_by(keyed) is not None:
+                return Changed(await self.get(caller, video_id), replayed=True)
+            video = await self._changeable(caller, video_id)
             step = decide(video)
             if step is None:
-                return video
+                return Changed(await self._view(caller, video), replayed=False)
             change = contract.change(
                 self._table.name,
                 video,
@@ -212,10 +335,10 @@ class Videos:
             )
             entry = cause.entry(step.action, video_id=video_id, changed=step.changes)
             try:
-                await self._table.write(change, entry, *step.writes)
+                await self._table.write(change, entry, *step.writes, *record)
             except StaleVideoError:
                 continue
-            return change.video
+            return Changed(await self._view(caller, change.video), replayed=False)
         raise _changed_meanwhile(video_id)
 
     async def changeable(self, caller: Caller, video_id: str) -> Video:
@@ -260,7 +383,7 @@ class Videos:
 
     async def _view(self, viewer: Caller | None, video: Video) -> VideoView:
         """Return a video with what its run adds."""
-        return StoredVideo(video, await self._run_of(video)).shown_to(viewer)
+        return (await self._with_runs(video)).shown_to(viewer)
 
     async def _find(self, caller: Caller, video_id: str) -> Video:
         """Return a video of the tenant, deleted or not, if the caller may know of it."""
@@ -276,6 +399,11 @@ async def _attempts() -> AsyncIterator[int]:
         if attempt:
             await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
         yield attempt
+
+
+def _refuse_deleted(video: Video) -> None:
+    if video.status is VideoStatus.DELETED:
+        raise _not_found()
 
 
 def _may_change(viewer: Caller | None, video: Video) -> bool:
@@ -349,8 +477,3 @@ def _list_of_tag(caller: Caller, query: ListQuery, tag: str) -> VideoList:
         )
     partition = table.tag_videos(caller.tenant, tag, owner=caller.user if query.owner else None)
     return VideoList(table.TAG_VIDEOS, partition, tag)
-
-
-def _run_of(video: Video, runs: dict[str, Run]) -> Run | None:
-    run = runs.get(video.video_id)
-    return run if run and run.run_id == video.current_run else None

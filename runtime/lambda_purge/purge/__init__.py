@@ -1,1 +1,1 @@
-"""Purges the runs that were replaced: their objects in every region, their items at home."""
+"""Purges old runs and deleted videos: their objects in every region, their items at home."""

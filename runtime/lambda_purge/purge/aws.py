@@ -1,16 +1,20 @@
-"""Access to the table and the media bucket; every call is bounded in time."""
+"""Access to the table and the buckets; every call is bounded in time."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 from botocore.config import Config
 
 from media_platform.contract import table
+from media_platform.contract.duplicates import guard_keys
+from media_platform.contract.items import TransactItem, to_wire
 from media_platform.contract.purge import Purge
-from media_platform.contract.video import Video
+from media_platform.contract.usage import usage_update
+from media_platform.contract.video import Video, VideoStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,7 +44,7 @@ class ObjectsRemainError(RuntimeError):
 
 
 class Runs:
-    """Notes and items of runs in the table.
+    """Notes, and items of runs and videos, in the table.
 
     Args:
         table_name: The table.
@@ -82,27 +86,28 @@ class Runs:
         )
         return Video.from_item(answer["Item"]) if "Item" in answer else None
 
-    def delete_items(self, note: Purge) -> Iterator[int]:
-        """Delete the items of the run; yield after each call how many it deleted.
+    def waiting_event(self, video_id: str) -> str | None:
+        """Return an event of a video that was not published yet, if there is one."""
+        for item in self._partition(video_id, table.EVENT_SORT_PREFIX):
+            if table.UNPUBLISHED.partition_key in item:
+                return str(item[table.SORT_KEY]["S"])
+        return None
 
-        Transactions of nothing but deletes need the right to delete and no other, which the cheaper
-        ``BatchWriteItem`` does not offer.
+    def delete_items(self, note: Purge) -> Iterator[int]:
+        """Delete the items of the run, or all of the video but itself and the note.
+
+        Yields after each call how many it deleted. Transactions of nothing but deletes need the
+        right to delete and no other, which the cheaper ``BatchWriteItem`` does not offer.
         """
-        keys = self._query(
-            {
-                "TableName": self._table_name,
-                "ConsistentRead": True,
-                "KeyConditionExpression": "#pk = :pk AND begins_with(#sk, :sk)",
-                "ProjectionExpression": "#pk, #sk",
-                "ExpressionAttributeNames": {
-                    "#pk": table.PARTITION_KEY,
-                    "#sk": table.SORT_KEY,
-                },
-                "ExpressionAttributeValues": {
-                    ":pk": {"S": table.video_partition(note.video_id)},
-                    ":sk": {"S": table.run_prefix(note.run_id)},
-                },
-            }
+        kept = {
+            table.video_key(note.video_id).sk,
+            table.purge_key(note.video_id, note.run_id).sk,
+        }
+        prefix = table.run_prefix(note.run_id) if note.run_id is not None else ""
+        keys = (
+            {name: item[name] for name in (table.PARTITION_KEY, table.SORT_KEY)}
+            for item in self._partition(note.video_id, prefix)
+            if item[table.SORT_KEY]["S"] not in kept
         )
         batch: list[TransactWriteItemTypeDef] = []
         for key in keys:
@@ -128,6 +133,96 @@ class Runs:
         except self._client.exceptions.ConditionalCheckFailedException:
             return
 
+    def delete_counters(self, video_id: str, region: str) -> None:
+        """Delete the counters of views of a video that a region writes."""
+        keys = (table.view_counter_key(video_id, region, n) for n in range(table.SHARDS))
+        self._client.transact_write_items(
+            TransactItems=[
+                {"Delete": {"TableName": self._table_name, "Key": key.to_wire()}} for key in keys
+            ]
+        )
+
+    def delete_guards(self, video: Video) -> None:
+        """Delete the guards of the content of a video that name it and no other."""
+        if video.checksum_sha256 is None:
+            return
+        for key in guard_keys(video.tenant, video.owner, video.checksum_sha256, video.size_bytes):
+            with contextlib.suppress(self._client.exceptions.ConditionalCheckFailedException):
+                self._client.delete_item(
+                    TableName=self._table_name,
+                    Key=key.to_wire(),
+                    ConditionExpression="video_id = :video_id",
+                    ExpressionAttributeValues={":video_id": {"S": video.video_id}},
+                )
+
+    def delete_video(self, note: Purge, video: Video) -> bool:
+        """Delete a video and its note, and take it off the use of its tenant, all or nothing.
+
+        Returns:
+            False if the video or the note was changed since it was read.
+        """
+        writes: list[TransactItem] = [
+            {
+                "Delete": {
+                    "TableName": self._table_name,
+                    "Key": table.video_key(video.video_id).to_wire(),
+                    "ConditionExpression": "#status = :deleted AND #version = :version",
+                    "ExpressionAttributeNames": {"#status": "status", "#version": "version"},
+                    "ExpressionAttributeValues": {
+                        ":deleted": {"S": VideoStatus.DELETED.value},
+                        ":version": to_wire(video.version),
+                    },
+                }
+            },
+            {
+                "Delete": {
+                    "TableName": self._table_name,
+                    "Key": table.purge_key(note.video_id, note.run_id).to_wire(),
+                    "ConditionExpression": "#due_at = :due_at",
+                    "ExpressionAttributeNames": {"#due_at": table.DUE.sort_key},
+                    "ExpressionAttributeValues": {":due_at": {"S": note.due_at}},
+                }
+            },
+            usage_update(
+                self._table_name,
+                tenant=video.tenant,
+                region=video.home_region,
+                videos=-1,
+                stored_bytes=-video.size_bytes,
+            ),
+        ]
+        try:
+            self._client.transact_write_items(
+                TransactItems=cast("list[TransactWriteItemTypeDef]", writes)
+            )
+        except self._client.exceptions.TransactionCanceledException as error:
+            codes = {r.get("Code") for r in error.response.get("CancellationReasons", ())}
+            if codes & {"ConditionalCheckFailed", "TransactionConflict"}:
+                return False
+            raise
+        return True
+
+    def _partition(self, video_id: str, prefix: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the keys of the items of a video whose sort keys start so, and what waits."""
+        condition, values = "#pk = :pk", {":pk": {"S": table.video_partition(video_id)}}
+        names = {
+            "#pk": table.PARTITION_KEY,
+            "#sk": table.SORT_KEY,
+            "#unpublished": table.UNPUBLISHED.partition_key,
+        }
+        if prefix:
+            condition, values[":sk"] = f"{condition} AND begins_with(#sk, :sk)", {"S": prefix}
+        return self._query(
+            {
+                "TableName": self._table_name,
+                "ConsistentRead": True,
+                "KeyConditionExpression": condition,
+                "ProjectionExpression": "#pk, #sk, #unpublished",
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": values,
+            }
+        )
+
     def _query(self, request: QueryInputTypeDef) -> Iterator[Mapping[str, Any]]:
         while True:
             answer = self._client.query(**request)
@@ -137,8 +232,8 @@ class Runs:
             request = {**request, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
 
-class Media:
-    """The media bucket of this region.
+class Objects:
+    """A bucket of this region.
 
     Args:
         bucket: Its name.

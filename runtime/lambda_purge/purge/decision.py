@@ -1,13 +1,13 @@
-"""What is to be done about a run that was replaced: pure functions of what was read."""
+"""What is to be done about an old run or a deleted video: pure functions of what was read."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from media_platform.contract.ids import is_id
-from media_platform.contract.object_keys import RunKeys, is_key_segment
+from media_platform.contract.object_keys import RawKey, is_key_segment, video_prefix
 from media_platform.contract.purge import Purge
-from media_platform.contract.video import Video
+from media_platform.contract.video import Video, VideoStatus
 
 SETTLE = timedelta(days=1)
 """Time from ``due_at`` on in which the note stands, so that every region comes to see it.
@@ -18,35 +18,53 @@ had more to do than one invocation takes, has its next turn within this time.
 
 
 class UnsafeNoteError(ValueError):
-    """A note that does not name exactly one run; nothing is deleted for it."""
+    """A note that does not name exactly one run or video; nothing is deleted for it."""
 
 
 def prefix_of(note: Purge, video: Video | None) -> str:
-    """Return the prefix below which the objects of the run lie.
+    """Return the prefix below which the published objects of the run or the video lie.
 
     Raises:
-        UnsafeNoteError: If a part of it is malformed, so that more than one run could be meant, or
-            the video belongs to another tenant.
+        UnsafeNoteError: If a part of it is malformed, so that more could be meant, or the video
+            belongs to another tenant.
     """
     if not (
         is_key_segment(note.region)
         and is_key_segment(note.tenant)
         and is_id(note.video_id)
-        and is_id(note.run_id)
+        and (note.run_id is None or is_id(note.run_id))
     ):
         raise UnsafeNoteError("region, tenant, video or run of the note is malformed")
     if video is not None and video.tenant != note.tenant:
         raise UnsafeNoteError(
             f"the note is of tenant {note.tenant!r}, but the video of {video.tenant!r}"
         )
-    return RunKeys(
-        region=note.region, tenant=note.tenant, video_id=note.video_id, run_id=note.run_id
-    ).prefix
+    prefix = video_prefix(note.region, note.tenant, note.video_id)
+    return prefix if note.run_id is None else f"{prefix}{note.run_id}/"
+
+
+def upload_of(video: Video) -> str:
+    """Return the key of the upload of a video that is purged.
+
+    Raises:
+        UnsafeNoteError: If it is not the key of this video.
+    """
+    try:
+        key = RawKey.parse(video.raw_key)
+    except ValueError as error:
+        raise UnsafeNoteError(str(error)) from error
+    if (key.tenant, key.video_id) != (video.tenant, video.video_id):
+        raise UnsafeNoteError(f"the upload of video {video.video_id} is {video.raw_key!r}")
+    return video.raw_key
 
 
 def is_in_use(note: Purge, video: Video | None) -> bool:
-    """Tell whether the run is what viewers see, or is becoming that."""
-    return video is not None and note.run_id in {video.current_run, video.next_run}
+    """Tell whether viewers see it or are about to: a run, or a video that was restored."""
+    if video is None:
+        return False
+    if note.run_id is None:
+        return video.status is not VideoStatus.DELETED
+    return note.run_id in {video.current_run, video.next_run}
 
 
 def home_of(note: Purge, video: Video | None) -> str:

@@ -5,17 +5,19 @@ Handler ``purge.handler.handle``; environment
 done in time is left to the next turn. An error is raised after everything else was done, so that an
 alarm tells of runs that stay.
 
-A run that was replaced has a note (``contract.purge.Purge``) that stands in the index of due work.
-Each region deletes the objects that it holds; the home region of the video then deletes the items
-of the run and the note, one day after it became due, so that every region has seen it by then.
+A run that was replaced, and a video that was deleted, has a note (``contract.purge.Purge``) that
+stands in the index of due work. Each region deletes the objects that it holds; the home region of
+the video then deletes the items of the run or the video, and the note, one day after it became due,
+so that every region has seen it by then. The video itself goes last, in one transaction with its
+note and what it counts for in the use of its tenant.
 
 The role needs exactly this, beside writing its own logs:
 
-- the table in this region: ``dynamodb:GetItem``, ``dynamodb:Query``, ``dynamodb:DeleteItem``, as
-  which DynamoDB authorizes the parts of its transactions; and ``dynamodb:Query`` on the index
-  ``due``;
-- the media bucket of this region: ``s3:ListBucketVersions``; and on ``media/*`` in it
-  ``s3:DeleteObjectVersion``, with which delete markers go, too;
+- the table in this region: ``dynamodb:GetItem``, ``dynamodb:Query``, ``dynamodb:DeleteItem``, and
+  ``dynamodb:UpdateItem`` for the use of a tenant, as which DynamoDB authorizes the parts of its
+  transactions; and ``dynamodb:Query`` on the index ``due``;
+- the media and the raw bucket of this region: ``s3:ListBucketVersions``; and on ``media/*`` and
+  ``raw/*`` in them ``s3:DeleteObjectVersion``, with which delete markers go, too;
 - where the table has a customer managed key, on that key: ``kms:Decrypt``, ``kms:Encrypt``,
   ``kms:GenerateDataKey*``, ``kms:ReEncrypt*``, ``kms:DescribeKey``. Deleting objects needs no key.
 """
@@ -28,7 +30,7 @@ from typing import Protocol
 
 from media_platform.contract.environment import RunPurgeEnvironment
 from media_platform.contract.logs import log_as_json
-from purge.aws import Media, Runs
+from purge.aws import Objects, Runs
 from purge.purger import Purger
 
 KEPT_BACK_MILLISECONDS = 40_000
@@ -63,5 +65,6 @@ def _purger() -> Purger:
     return Purger(
         environment=environment,
         runs=Runs(environment.table_name),
-        media=Media(environment.media_bucket),
+        media=Objects(environment.media_bucket),
+        uploads=Objects(environment.raw_bucket),
     )

@@ -1,11 +1,11 @@
-"""One turn of a region: every run that is due, as far as the time goes."""
+"""One turn of a region: every run and video that is due, as far as the time goes."""
 
 from __future__ import annotations
 
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,9 +16,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from media_platform.contract import table
 from media_platform.contract.environment import RunPurgeEnvironment
 from media_platform.contract.purge import Purge
-from media_platform.contract.video import timestamp
-from purge.aws import Media, ObjectsRemainError, Runs
-from purge.decision import home_of, is_in_use, items_may_go, prefix_of
+from media_platform.contract.video import Video, timestamp
+from purge.aws import Objects, ObjectsRemainError, Runs
+from purge.decision import home_of, is_in_use, items_may_go, prefix_of, upload_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
     """Nothing is left of the objects here; items and note wait for other regions, or for home."""
 
     IN_USE = "in_use"
-    """The run is current again or becoming that: nothing is deleted but the note, at home."""
+    """The run is current again or becoming that, or the video was restored: only the note goes."""
 
     UNFINISHED = "unfinished"
     """The time was over; the next turn goes on."""
@@ -51,17 +51,19 @@ class PurgeError(RuntimeError):
 
 @dataclass(frozen=True)
 class Purger:
-    """Purges runs that were replaced.
+    """Purges runs that were replaced or given up, and videos that were deleted.
 
     Attributes:
         environment: Settings of the function.
-        runs: Notes and items of runs.
+        runs: Notes and items.
         media: The media bucket of this region.
+        uploads: The raw bucket of this region.
     """
 
     environment: RunPurgeEnvironment
     runs: Runs
-    media: Media
+    media: Objects
+    uploads: Objects
 
     def turn(self, has_time: HasTime) -> dict[str, int]:
         """Do what is due; may be called any number of times, also at the same time.
@@ -131,17 +133,38 @@ class Purger:
             return Outcome.IN_USE
 
         deleted = 0
-        for count in self.media.delete_versions(prefix):
+        for count in self._delete_objects(note, video, prefix):
             deleted += count
             if not has_time():
                 return Outcome.UNFINISHED
         if deleted:
-            _LOG.info("deleted objects of a run", extra={**fields, "objects": deleted})
+            _LOG.info("deleted objects", extra={**fields, "objects": deleted})
+        if note.run_id is None:
+            self.runs.delete_counters(note.video_id, self.environment.home_region)
         if not (at_home and items_may_go(note, now)):
+            return Outcome.SETTLING
+        outcome = self._purge_items(note, video, has_time)
+        _LOG.info("looked after items", extra={**fields, "outcome": outcome.value})
+        return outcome
+
+    def _purge_items(self, note: Purge, video: Video | None, has_time: HasTime) -> Outcome:
+        """Delete the items, at last the note."""
+        if note.run_id is None and (event := self.runs.waiting_event(note.video_id)):
+            _LOG.warning(
+                "an event is not published yet", extra={"video_id": note.video_id, "event": event}
+            )
             return Outcome.SETTLING
         for _ in self.runs.delete_items(note):
             if not has_time():
                 return Outcome.UNFINISHED
-        self.runs.delete_note(note)
-        _LOG.info("purged a run", extra={**fields, "outcome": "purged"})
-        return Outcome.PURGED
+        if note.run_id is not None or video is None:
+            self.runs.delete_note(note)
+            return Outcome.PURGED
+        self.runs.delete_guards(video)
+        # The video goes last: until then its note is found again.
+        return Outcome.PURGED if self.runs.delete_video(note, video) else Outcome.UNFINISHED
+
+    def _delete_objects(self, note: Purge, video: Video | None, prefix: str) -> Iterator[int]:
+        yield from self.media.delete_versions(prefix)
+        if note.run_id is None and video is not None:
+            yield from self.uploads.delete_versions(upload_of(video))

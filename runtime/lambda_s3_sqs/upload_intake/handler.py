@@ -1,4 +1,8 @@
-"""The function that EventBridge calls for every new object of the raw bucket.
+"""The function that is called for every new object of the raw bucket, and to start runs.
+
+EventBridge calls it for objects. The topic of domain events calls it with those after which a run
+may have to be started (``contract.events.STARTING_EVENTS``), so that nobody else needs to send jobs
+and wake workers.
 
 Handler ``upload_intake.handler.handle``; environment
 :class:`~media_platform.contract.environment.UploadIntakeEnvironment`; timeout 60 s. An error is
@@ -35,6 +39,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from media_platform.contract.environment import UploadIntakeEnvironment
+from media_platform.contract.events import DomainEvent
 from media_platform.contract.logs import log_as_json
 from upload_intake.aws import Uploads
 from upload_intake.intake import Intake
@@ -43,16 +48,22 @@ from upload_intake.s3_event import UploadedObject
 
 
 def handle(event: Mapping[str, Any], _context: object) -> dict[str, str]:
-    """Take in the object that ``event`` tells of.
+    """Take in the object that ``event`` tells of, or start the run that it asks for.
 
     Returns:
         The outcome, for whoever invokes the function by hand.
 
     Raises:
-        ValueError: If it is not the event of a versioned object; the rule or bucket is wrong.
+        ValueError: If it is neither of a versioned object nor a domain event; rule, bucket or
+            topic is wrong.
         ContendedVideoError: If the video changed at every attempt.
         botocore.exceptions.ClientError: If a service refused or was not reached.
     """
+    records = event.get("Records")
+    if records:
+        # A call by SNS has one record.
+        domain_event = DomainEvent.from_json(records[0]["Sns"]["Message"])
+        return {"outcome": _intake().start_awaited(domain_event.video_id)}
     return {"outcome": _intake().take(UploadedObject.from_event(event))}
 
 

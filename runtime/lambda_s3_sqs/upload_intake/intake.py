@@ -19,7 +19,14 @@ from media_platform.contract.tracing import TraceContext
 from media_platform.contract.upload import end_session
 from media_platform.contract.video import Change, Duplicates, Failure, Video, VideoStatus
 from upload_intake.aws import Uploads, Videos
-from upload_intake.decision import Step, StoredObject, duplicate, fault, next_step
+from upload_intake.decision import (
+    Step,
+    StoredObject,
+    duplicate,
+    fault,
+    next_step,
+    run_to_start,
+)
 from upload_intake.onward import Next, Onward
 from upload_intake.s3_event import UploadedObject
 
@@ -217,3 +224,30 @@ class Intake:
 
     def _end_session(self, video: Video) -> TransactItem:
         return end_session(self.environment.table_name, video.video_id)
+
+    def start_awaited(self, video_id: str) -> str:
+        """Start the run that a video waits for; may be called any number of times.
+
+        Returns:
+            What was done: ``nothing_to_start``, or what follows (``onward.Next``).
+
+        Raises:
+            ContendedVideoError: If the video changed at every attempt.
+            botocore.exceptions.ClientError: If a service refused or was not reached.
+        """
+        for _ in range(MAX_DECISIONS):
+            video = self.videos.read(video_id)
+            if (
+                video is None
+                or video.home_region != self.environment.home_region
+                or run_to_start(video) is None
+            ):
+                return "nothing_to_start"
+            done = self.onward.go_on(video, self.environment.raw_bucket)
+            if done is not Next.CHANGED:
+                fields = {"video_id": video_id, "run_id": run_to_start(video), "outcome": done}
+                _LOG.info("took a video on that was asked for again", extra=fields)
+                return done.value
+        raise ContendedVideoError(
+            f"video {video_id} changed {MAX_DECISIONS} times while its run was to be started"
+        )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from media_platform.contract import table
 from media_platform.contract.items import TransactItem, to_wire
 from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.purge import Purge
+from media_platform.contract.purge import GIVEN_UP_TIME, Purge
 from media_platform.contract.run import Part, RunStatus
 from media_platform.contract.video import Video, timestamp
 
-ABANDONED_RUN_SECONDS = 3600
-"""Time after which a run is purged that no viewer ever had: until then, who worked on it is gone.
-"""
+ABANDONED_RUN_SECONDS = int(GIVEN_UP_TIME.total_seconds())
+"""Time after which a run is purged that no viewer ever had."""
 
 
 def in_transaction(table_name: str, update: dict[str, Any]) -> TransactItem:
@@ -79,15 +78,14 @@ def purge_note(table_name: str, video: Video, run_id: str, *, seconds: int) -> T
         run_id: The run.
         seconds: Time from now after which it is.
     """
-    due = datetime.now(UTC) + timedelta(seconds=seconds)
-    note = Purge(
+    note = Purge.after(
+        timedelta(seconds=seconds),
         video_id=video.video_id,
         run_id=run_id,
         tenant=video.tenant,
         region=video.home_region,
-        due_at=due.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     )
-    return {"Put": {"TableName": table_name, "Item": note.to_item()}}
+    return note.put(table_name)
 
 
 def ended(status: RunStatus) -> dict[str, Any]:

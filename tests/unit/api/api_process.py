@@ -121,6 +121,7 @@ def api_environment(**changes: Any) -> ApiEnvironment:
         "quota_bytes": 10**12,
         "quota_uploads": 1000,
         "regions": "eu-central-1,us-west-2",
+        "restore_days": 30,
     }
     return ApiEnvironment(**{**values, **changes})
 

@@ -17,6 +17,7 @@ COMPLETE = {
     "QUOTA_VIDEOS": "100",
     "QUOTA_BYTES": "1000",
     "QUOTA_UPLOADS": "10",
+    "RESTORE_DAYS": "30",
 }
 
 

@@ -174,7 +174,7 @@ parts = st.builds(
 purges = st.builds(
     Purge,
     video_id=st.builds(new_id),
-    run_id=st.builds(new_id),
+    run_id=st.none() | st.builds(new_id),
     tenant=texts,
     region=texts,
     due_at=st.just("2026-01-01T00:00:00.000Z"),

@@ -90,6 +90,7 @@ def test_everything_on(synth: Synth) -> None:
             quota_videos=5,
             quota=cdk.Size.mebibytes(2),
             quota_uploads=3,
+            restore_days=0,
             signing_slots=["b"],
             removal_policy=cdk.RemovalPolicy.DESTROY,
             deletion_protection=True,
@@ -257,6 +258,13 @@ def test_metrics(stack: cdk.Stack) -> None:
             (
                 "playback_expiry in seconds is 1, allowed are 60 to 604800; a signature outlives "
                 "the deletion of its video, so keep it short (path: Test/Api)"
+            ),
+        ),
+        (
+            {"restore_days": 366},
+            (
+                "restore_days is 366, allowed are 0 to 365; what is deleted costs storage until it "
+                "is purged (path: Test/Api)"
             ),
         ),
         (

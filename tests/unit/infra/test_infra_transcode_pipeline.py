@@ -16,7 +16,7 @@ from infra_templates import Stages, Synth, Template, flat, some_role
 from media_platform.constructs import TranscodePipeline, VideoStore
 from media_platform.constructs._fargate_task import SCRATCH_PATH
 from media_platform.constructs._worker_service import ScalingStep, scaling_steps
-from media_platform.contract.events import EventType
+from media_platform.contract.events import STARTING_EVENTS, EventType
 from media_platform.contract.scanning import ScannerQueues, scanners_from_json
 
 
@@ -495,6 +495,16 @@ def test_names_of_scanners(stack: cdk.Stack, name: str, problem: str) -> None:
         made.add_scanner(name)
 
 
+def test_what_asks_for_a_run_is_told_to_the_intake(synth: Synth) -> None:
+    made = synth(pipeline)
+    subscription = made.only("AWS::SNS::Subscription")
+    assert subscription["Protocol"] == "lambda"
+    assert flat(subscription["Endpoint"]) == "<TranscodeUploadsIntakeFunction.Arn>"
+    assert subscription["FilterPolicy"] == {
+        "event_type": [event_type.value for event_type in STARTING_EVENTS]
+    }
+
+
 def test_grants_of_the_purge(synth: Synth) -> None:
     made = synth(pipeline)
     assert made.grants("TranscodeOldRunsPurgeRole") == {
@@ -502,8 +512,12 @@ def test_grants_of_the_purge(synth: Synth) -> None:
         "dynamodb:DeleteItem": {TABLE},
         "dynamodb:GetItem": {TABLE},
         "dynamodb:Query": {TABLE, f"{TABLE}/index/due"},
-        "s3:ListBucketVersions": {"<StoreMediaBucket.Arn>"},
-        "s3:DeleteObjectVersion": {"<StoreMediaBucket.Arn>/media/*"},
+        "dynamodb:UpdateItem": {TABLE},
+        "s3:ListBucketVersions": {"<StoreMediaBucket.Arn>", "<StoreRawBucket.Arn>"},
+        "s3:DeleteObjectVersion": {
+            "<StoreMediaBucket.Arn>/media/*",
+            "<StoreRawBucket.Arn>/raw/*",
+        },
         "sqs:GetQueueAttributes": {"<TranscodeOldRunsDeadLetters.Arn>"},
         "sqs:GetQueueUrl": {"<TranscodeOldRunsDeadLetters.Arn>"},
         "sqs:SendMessage": {"<TranscodeOldRunsDeadLetters.Arn>"},
@@ -555,6 +569,7 @@ def test_a_queue_subscribes_to_some_events(synth: Synth) -> None:
     subscriptions = {
         flat(s["Properties"]["Endpoint"]): s["Properties"]
         for s in made.resources("AWS::SNS::Subscription").values()
+        if s["Properties"]["Protocol"] == "sqs"
     }
     assert set(subscriptions) == {"<All.Arn>", "<Ready.Arn>"}
     assert "FilterPolicy" not in subscriptions["<All.Arn>"]

@@ -189,6 +189,13 @@ def test_an_imported_table_is_used_and_not_made(synth: Synth) -> None:
             },
         ),
         (
+            "grant_purge_uploads",
+            {
+                "s3:ListBucketVersions": {"<StoreRawBucket.Arn>"},
+                "s3:DeleteObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
+            },
+        ),
+        (
             "grant_purge_published",
             {
                 "s3:ListBucketVersions": {"<StoreMediaBucket.Arn>"},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from media_platform.contract.ids import new_id
 from media_platform.contract.purge import Purge
-from media_platform.contract.video import Video
+from media_platform.contract.video import Video, VideoStatus
 from purge.decision import (
     SETTLE,
     UnsafeNoteError,
@@ -20,6 +20,7 @@ from purge.decision import (
     is_in_use,
     items_may_go,
     prefix_of,
+    upload_of,
 )
 
 HOME = "eu-central-1"
@@ -76,6 +77,32 @@ def test_ids_are_ids_and_nothing_else(video_id: str, run_id: str) -> None:
 def test_a_note_does_not_reach_another_tenant() -> None:
     with pytest.raises(UnsafeNoteError, match="'acme', but the video of 'umbrella'"):
         prefix_of(a_note(), a_video(tenant="umbrella"))
+
+
+def test_without_a_run_all_of_the_video_is_meant() -> None:
+    note = a_note(run_id=None)
+    assert prefix_of(note, None) == f"media/{HOME}/acme/{note.video_id}/"
+
+
+def test_the_upload_is_that_of_the_video() -> None:
+    video_id = new_id()
+    mine = f"raw/acme/ada/{video_id}.mp4"
+    assert upload_of(a_video(video_id=video_id, raw_key=mine)) == mine
+    for other in (
+        f"raw/acme/ada/{new_id()}.mp4",
+        f"raw/umbrella/ada/{video_id}.mp4",
+        "raw/acme/ada/",
+        "",
+    ):
+        with pytest.raises(UnsafeNoteError):
+            upload_of(a_video(video_id=video_id, raw_key=other))
+
+
+@pytest.mark.parametrize("status", VideoStatus)
+def test_a_video_that_was_restored_is_in_use(status: VideoStatus) -> None:
+    note = a_note(run_id=None)
+    assert is_in_use(note, a_video(status=status)) is (status is not VideoStatus.DELETED)
+    assert not is_in_use(note, None)
 
 
 def test_what_viewers_see_or_will_see_is_in_use() -> None:

@@ -71,7 +71,7 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
                 Idempotency(dynamodb, table_name),
             ),
             tenants=tenants,
-            videos=AdminVideos(table, region=region),
+            videos=AdminVideos(table, region=region, restore_days=environment.restore_days),
             jobs=Jobs(
                 JobQueues(
                     sqs,

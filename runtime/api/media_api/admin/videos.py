@@ -6,7 +6,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-from media_api import cursors
+from media_api import cursors, decisions
 from media_api.admin.scope import Scope
 from media_api.audit import Cause
 from media_api.problems import Kind, Problem
@@ -14,7 +14,6 @@ from media_api.store import StaleVideoError, VideoList, VideoTable
 from media_platform.contract import table
 from media_platform.contract import video as contract
 from media_platform.contract.audit import AuditAction
-from media_platform.contract.events import EventType
 from media_platform.contract.ids import is_id
 from media_platform.contract.run import Run
 from media_platform.contract.video import Video, VideoStatus
@@ -55,11 +54,13 @@ class AdminVideos:
     Args:
         videos: The table.
         region: Region whose videos are written here.
+        restore_days: Days for which a deleted video may be restored.
     """
 
-    def __init__(self, videos: VideoTable, *, region: str) -> None:
+    def __init__(self, videos: VideoTable, *, region: str, restore_days: int) -> None:
         self._table = videos
         self._region = region
+        self._restore_days = restore_days
 
     async def list(
         self,
@@ -108,8 +109,8 @@ class AdminVideos:
         )
         videos = merged[:limit]
         more = len(merged) > limit or any(page.has_more for page in pages)
-        runs = await self._table.current_runs(videos)
-        found = [AnyVideo(video, _run_of(video, runs)) for video in videos]
+        runs = await self._table.runs(videos)
+        found = [AnyVideo(video, runs.get(video.current_run or "")) for video in videos]
         last = videos[-1].video_id if videos and more else None
         return AnyVideoPage(found, cursors.encode(name, last) if last else None)
 
@@ -135,7 +136,13 @@ class AdminVideos:
             if attempt:
                 await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
             video = await self._find(scope, video_id)
-            if video.status is VideoStatus.DELETED:
+            step = decisions.delete(
+                video,
+                user=cause.caller.user,
+                table_name=self._table.name,
+                restore_days=self._restore_days,
+            )
+            if step is None:
                 return
             if video.home_region != self._region:
                 raise Problem(
@@ -147,18 +154,15 @@ class AdminVideos:
                 self._table.name,
                 video,
                 region=self._region,
-                event_type=EventType.VIDEO_DELETED,
-                event_data={"deleted_by": cause.caller.user},
-                status=VideoStatus.DELETED,
-                deleted_at=contract.timestamp(),
-                deleted_by=cause.caller.user,
-                deleted_from=video.status,
+                event_type=step.event_type,
+                event_data=step.event_data,
+                **step.changes,
             )
             entry = cause.entry(
                 AuditAction.VIDEO_DELETED, tenant=video.tenant, video_id=video_id, subject="force"
             )
             try:
-                await self._table.write(change, entry)
+                await self._table.write(change, entry, *step.writes)
             except StaleVideoError:
                 continue
             return
@@ -193,8 +197,3 @@ def _lists(tenant: str, owner: str | None, status: VideoStatus | None) -> list[V
         table.tenant_hidden_status_videos(tenant, status),
     )
     return [VideoList(table.TENANT_STATUS_VIDEOS, key) for key in keys]
-
-
-def _run_of(video: Video, runs: dict[str, Run]) -> Run | None:
-    run = runs.get(video.video_id)
-    return run if run and run.run_id == video.current_run else None

@@ -26,13 +26,14 @@ from media_api.models import (
     NewVideo,
     PageBody,
     PublicVideoBody,
+    TranscodeRequest,
     VideoBody,
     video_body,
 )
 from media_api.openapi import IfMatch, VideoId, problems
 from media_api.problems import Kind
 from media_api.representation import Representation, is_known
-from media_api.videos import Videos
+from media_api.videos import Changed, Videos
 
 router = APIRouter(prefix="/api/videos", tags=["videos"], route_class=RuledRoute)
 
@@ -45,6 +46,16 @@ _CHANGING = (
     Kind.PRECONDITION_FAILED,
 )
 """Why a change may be refused."""
+
+_ACTING = (
+    Kind.FORBIDDEN,
+    Kind.VIDEO_NOT_FOUND,
+    Kind.OTHER_REGION,
+    Kind.CHANGED_MEANWHILE,
+    Kind.KEY_REUSED,
+    Kind.INVALID,
+)
+"""Why something may not be done with a video."""
 
 _REVALIDATED = {"Cache-Control": "private, no-cache"}
 
@@ -76,7 +87,8 @@ async def create_video(request: Request, new: NewVideo, keyed: Keyed) -> Respons
     created = await creation.create(cause_of(request), new, keyed)
     view = created.view
     body = CreatedBody(
-        video=video_body(view.video, view.run, with_rules=view.may_change), upload=created.upload
+        video=video_body(view.video, view.run, view.next_run, with_rules=view.may_change),
+        upload=created.upload,
     )
     return Response(
         body.model_dump_json(),
@@ -102,7 +114,8 @@ async def list_videos(request: Request, query: Annotated[ListQuery, Query()]) ->
     page = await videos.list(caller_of(request), query)
     body = PageBody(
         videos=[
-            video_body(view.video, view.run, with_rules=view.may_change) for view in page.views
+            video_body(view.video, view.run, view.next_run, with_rules=view.may_change)
+            for view in page.views
         ],
         next_cursor=page.next_cursor,
     )
@@ -182,9 +195,60 @@ async def delete_video(request: Request, video_id: VideoId) -> Response:
     return Response(status_code=204)
 
 
-def _answer(representation: Representation) -> Response:
+@router.post(
+    "/{video_id}/restore",
+    operation_id="restoreVideo",
+    response_model=VideoBody,
+    responses=problems(*_ACTING, Kind.NOT_RESTORABLE),
+)
+@allow(MEMBER)
+async def restore_video(request: Request, video_id: VideoId, keyed: Keyed) -> Response:
+    """Restore a deleted video; one that is not deleted stays as it is."""
+    videos: Videos = request.app.state.videos
+    return _answer_change(await videos.restore(cause_of(request), video_id, keyed))
+
+
+@router.post(
+    "/{video_id}/transcode",
+    operation_id="transcodeVideo",
+    status_code=202,
+    response_model=VideoBody,
+    responses=problems(*_ACTING, Kind.NOT_TRANSCODABLE, Kind.MALFORMED_REQUEST, Kind.TOO_LARGE),
+)
+@allow(EDITOR)
+async def transcode_video(
+    request: Request, video_id: VideoId, wanted: TranscodeRequest, keyed: Keyed
+) -> Response:
+    """Transcode a video again; viewers keep what they have until the new run is complete."""
+    videos: Videos = request.app.state.videos
+    changed = await videos.transcode(cause_of(request), video_id, wanted, keyed)
+    return _answer_change(changed, status=202)
+
+
+@router.post(
+    "/{video_id}/transcode/cancel",
+    operation_id="cancelTranscoding",
+    response_model=VideoBody,
+    responses=problems(*_ACTING, Kind.NOT_TRANSCODING),
+)
+@allow(EDITOR)
+async def cancel_transcoding(request: Request, video_id: VideoId, keyed: Keyed) -> Response:
+    """End the transcoding of a video: a READY one stays as it is, another becomes FAILED."""
+    videos: Videos = request.app.state.videos
+    return _answer_change(await videos.cancel(cause_of(request), video_id, keyed))
+
+
+def _answer_change(changed: Changed, *, status: int = 200) -> Response:
+    answer = _answer(changed.view.representation, status=status)
+    if changed.replayed:
+        answer.headers.update(REPLAYED)
+    return answer
+
+
+def _answer(representation: Representation, *, status: int = 200) -> Response:
     return Response(
         representation.content,
+        status_code=status,
         headers={**_REVALIDATED, "ETag": representation.entity_tag},
         media_type=_JSON,
     )
