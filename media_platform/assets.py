@@ -33,6 +33,7 @@ class Service(StrEnum):
     UPLOAD_INTAKE = "lambda_s3_sqs"
     CONTENT_SCAN = "lambda_scan"
     OUTBOX_RELAY = "lambda_outbox"
+    WEBHOOKS = "lambda_webhooks"
     RUN_PURGE = "lambda_purge"
     ACCESS_TOKEN = "lambda_token"  # noqa: S105  the name of a folder
     DEPLOY_RESOURCES = "lambda_deploy"

@@ -27,6 +27,7 @@ _LISTED_INDEXES = (
     table.OWNER_VIDEOS,
     table.OWNER_STATUS_VIDEOS,
     table.TAG_VIDEOS,
+    table.WEBHOOK_DELIVERIES,
 )
 
 

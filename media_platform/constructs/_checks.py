@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
+
 import aws_cdk as cdk
 from constructs import Construct
 
@@ -37,6 +40,27 @@ def check_range(
     minimum, maximum = allowed
     if not cdk.Token.is_unresolved(value) and not minimum <= value <= maximum:
         raise reject(scope, f"{name} is {value}, allowed are {minimum} to {maximum}; {remedy}")
+
+
+def check_networks(scope: Construct, name: str, networks: Sequence[str]) -> None:
+    """Check that networks are such.
+
+    Args:
+        scope: Whose argument they are.
+        name: Name of the argument.
+        networks: The networks.
+
+    Raises:
+        ValueError: If one of them is not.
+    """
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise reject(
+                scope,
+                f"{name} contains {network!r}, allowed are networks such as 10.0.0.0/8; correct it",
+            ) from None
 
 
 def check_stage(scope: Construct, stage: str) -> None:

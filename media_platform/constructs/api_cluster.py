@@ -17,6 +17,7 @@ from media_platform.constructs._api_service import ApiService
 from media_platform.constructs._checks import (
     DEFAULT_STAGE,
     DEFAULT_UPLOAD_MAX,
+    check_networks,
     check_range,
     check_stage,
     check_upload_max,
@@ -31,6 +32,7 @@ from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.environment import API_PORT, AdminEnvironment, ApiEnvironment
 from media_platform.contract.identity import NOBODY, TENANT_CHARACTERS
 from media_platform.contract.object_keys import is_key_segment
+from media_platform.contract.webhook_urls import join_networks
 
 API_PATHS = "/api/*"
 """Paths that belong to the API, at the load balancer as at the edge."""
@@ -76,6 +78,8 @@ class ApiCluster(Construct):
         quota_uploads: Most uploads of a tenant at a time. Default 1,000.
         regions: Regions whose views are counted together, this one among them. Default: this one.
         restore_days: Days for which a deleted video may be restored, 0 to 365. Default 30.
+        webhook_allowed_networks: Networks (CIDR) for which webhooks may be registered although they
+            are not public; the same as those of the pipeline. Default: none.
         signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
             changed without a deployment here.
         removal_policy: What happens to users. Default ``RETAIN``.
@@ -125,6 +129,7 @@ class ApiCluster(Construct):
         quota_uploads: int = 1000,
         regions: Sequence[str] | None = None,
         restore_days: int = 30,
+        webhook_allowed_networks: Sequence[str] = (),
         signing_slots: Sequence[str] = ("a", "b"),
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
@@ -148,6 +153,7 @@ class ApiCluster(Construct):
             "what is deleted costs storage until it is purged",
         )
         self._restore_days = restore_days
+        check_networks(self, "webhook_allowed_networks", webhook_allowed_networks)
         if certificate is not None and cloudfront_prefix_list_id is None:
             raise reject(
                 self,
@@ -201,6 +207,7 @@ class ApiCluster(Construct):
                 quota_uploads=quota_uploads,
                 regions=",".join(regions),
                 restore_days=restore_days,
+                webhook_allowed_networks=join_networks(webhook_allowed_networks),
             ),
             signing_slots=signing_slots,
             min_tasks=min_tasks,

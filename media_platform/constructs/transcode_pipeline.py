@@ -14,6 +14,7 @@ from constructs import Construct
 from media_platform.constructs._checks import (
     DEFAULT_STAGE,
     DEFAULT_UPLOAD_MAX,
+    check_networks,
     check_range,
     check_stage,
     check_upload_max,
@@ -27,6 +28,7 @@ from media_platform.constructs._scanning import Scanner, Scanning
 from media_platform.constructs._upload_intake import UploadIntake
 from media_platform.constructs._upload_sweep import UploadSweep
 from media_platform.constructs._video_store_base import VideoStoreBase
+from media_platform.constructs._webhook_dispatcher import WebhookDispatcher
 from media_platform.constructs._worker_service import WorkerService, backlog_metric
 from media_platform.contract.events import STARTING_EVENTS, EventType
 from media_platform.contract.run import SEGMENT_SECONDS
@@ -82,6 +84,10 @@ class TranscodePipeline(Construct):
             and codecs before a worker does. Default ``True``.
         idle: Time without a job after which workers go. Default 5 minutes.
         event_retention: Time that published events stay in the table, whole days. Default 30 days.
+        webhook_allowed_networks: Networks (CIDR) that webhooks may be sent to although they are not
+            public, also over plain HTTP. Default: none.
+        max_webhook_batches: Most batches of ten webhooks that are sent at a time, 2 to 1000.
+            Default 20.
         removal_policy: What happens to kept failures of the relay. Default ``RETAIN``.
 
     Raises:
@@ -97,6 +103,7 @@ class TranscodePipeline(Construct):
         relay: What publishes events.
         purge: What deletes runs that were replaced.
         topic: SNS topic of domain events.
+        webhooks: What sends them to the webhook endpoints of tenants.
     """
 
     def __init__(
@@ -128,6 +135,8 @@ class TranscodePipeline(Construct):
         scan_content: bool = True,
         idle: cdk.Duration | None = None,
         event_retention: cdk.Duration | None = None,
+        webhook_allowed_networks: Sequence[str] = (),
+        max_webhook_batches: int = 20,
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -150,6 +159,7 @@ class TranscodePipeline(Construct):
         self._check_purge(old_run_grace)
         self._check_interval("purge_interval", purge_interval)
         self._check_interval("sweep_interval", sweep_interval)
+        self._check_webhooks(webhook_allowed_networks, max_webhook_batches)
 
         self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="transcode jobs")
         # SQS has no priorities, hence a queue of its own for what viewers wait for.
@@ -214,6 +224,15 @@ class TranscodePipeline(Construct):
         self._scanning: Scanning | None = None
         if scan_content:
             self._scan().add_content_scanner()
+        self.webhooks = WebhookDispatcher(
+            self,
+            "Webhooks",
+            stage=stage,
+            store=store,
+            relay=self.relay,
+            allowed_networks=webhook_allowed_networks,
+            max_concurrency=max_webhook_batches,
+        )
         self.purge = RunPurge(self, "OldRuns", store=store, interval=purge_interval)
 
     def subscribe_queue(
@@ -280,6 +299,15 @@ class TranscodePipeline(Construct):
             "IteratorAge", statistic="Maximum", period=cdk.Duration.minutes(1)
         )
 
+    def metric_webhook_backlog(self) -> cloudwatch.IMetric:
+        """Return the webhooks that wait to be sent (count, largest within a minute).
+
+        Those that wait for a later attempt are not among them.
+        """
+        return self.webhooks.deliveries.metric_approximate_number_of_messages_visible(
+            statistic="Maximum", period=cdk.Duration.minutes(1)
+        )
+
     def _check_limits(
         self,
         visibility_timeout: cdk.Duration,
@@ -343,6 +371,16 @@ class TranscodePipeline(Construct):
             chunks_in_flight,
             (_FEWEST_CHUNKS, _MOST_CHUNKS),
             "with fewer, workers wait for each other; with more, one video fills the queue",
+        )
+
+    def _check_webhooks(self, allowed_networks: Sequence[str], max_batches: int) -> None:
+        check_networks(self, "webhook_allowed_networks", allowed_networks)
+        check_range(
+            self,
+            "max_webhook_batches",
+            max_batches,
+            (2, 1000),
+            "an event source mapping takes no other concurrency",
         )
 
     def _check_purge(self, old_run_grace: cdk.Duration) -> None:

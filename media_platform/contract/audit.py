@@ -46,6 +46,12 @@ class AuditAction(StrEnum):
     DEAD_LETTERS_READ = "dead_letters.read"
     DEAD_LETTER_REDRIVEN = "dead_letter.redriven"
     AUDIT_READ = "audit.read"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_UPDATED = "webhook.updated"
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105  the name of an action
+    WEBHOOK_TESTED = "webhook.tested"
+    WEBHOOK_REDELIVERED = "webhook.redelivered"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,8 @@ class ApiEnvironment(Environment):
         quota_uploads: Most uploads of a tenant at a time.
         regions: All regions of the stage, separated by commas; each counts views on its own.
         restore_days: Days for which a deleted video may be restored, from 0.
+        webhook_allowed_networks: Networks (CIDR, with commas) that webhooks may be sent to although
+            they are not public, or ``none``.
     """
 
     stage: str
@@ -105,6 +107,7 @@ class ApiEnvironment(Environment):
     quota_uploads: int
     regions: str
     restore_days: int
+    webhook_allowed_networks: str
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -285,3 +288,23 @@ class RunPurgeEnvironment(Environment):
     table_name: str
     media_bucket: str
     raw_bucket: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookEnvironment(Environment):
+    """The three functions that send webhooks (``runtime/lambda_webhooks``).
+
+    Attributes:
+        stage: Name of the stage.
+        home_region: Region whose events they deliver.
+        table_name: The table.
+        delivery_queue_url: Queue of the deliveries.
+        allowed_networks: Networks (CIDR, with commas) that may be sent to although they are not
+            public, or ``none``.
+    """
+
+    stage: str
+    home_region: str
+    table_name: str
+    delivery_queue_url: str
+    allowed_networks: str

@@ -68,3 +68,15 @@ PLAYBACK_GRANTS = "PlaybackGrants"
 
 EVENTS_WRITTEN = "EventsWritten"
 """Events that the API wrote to the outbox."""
+
+WEBHOOKS_DELIVERED = "WebhooksDelivered"
+"""Deliveries that an endpoint took."""
+
+WEBHOOK_ATTEMPTS_FAILED = "WebhookAttemptsFailed"
+"""Attempts that no 2xx answered."""
+
+WEBHOOKS_GIVEN_UP = "WebhooksGivenUp"
+"""Deliveries that failed for good."""
+
+WEBHOOK_DELAY_SECONDS = "WebhookDelaySeconds"
+"""From the event, or the request for another delivery, to the answer 2xx; once a delivery."""

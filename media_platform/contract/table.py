@@ -60,6 +60,9 @@ DUE = Index("due", "due_key", "due_at")
 DIRECTORY = Index("directory", "directory_key", "pk")
 """Items of which an administrator wants the whole list, such as tenants."""
 
+WEBHOOK_DELIVERIES = Index("webhook-deliveries", "delivery_status_key", "event_id")
+"""Deliveries of a webhook endpoint by their status, in the order of their events."""
+
 INDEXES: tuple[Index, ...] = (
     TENANT_VIDEOS,
     TENANT_STATUS_VIDEOS,
@@ -70,6 +73,7 @@ INDEXES: tuple[Index, ...] = (
     UNPUBLISHED,
     DUE,
     DIRECTORY,
+    WEBHOOK_DELIVERIES,
 )
 
 
@@ -197,9 +201,33 @@ def webhook_key(tenant: str, webhook_id: str) -> Key:
     return Key(f"TENANT#{tenant}", f"{WEBHOOK_PREFIX}{webhook_id}")
 
 
+def webhook_limit_key(tenant: str) -> Key:
+    """Return the key of the item by which two endpoints that are made at once see each other."""
+    return Key(f"TENANT#{tenant}", "WEBHOOKS")
+
+
+def webhook_partition(tenant: str, webhook_id: str) -> str:
+    """Return the partition of what happens to a webhook endpoint."""
+    return f"TENANT#{tenant}#{WEBHOOK_PREFIX}{webhook_id}"
+
+
+def webhook_health_key(tenant: str, webhook_id: str, region: str) -> Key:
+    """Return the key of how an endpoint does in the eyes of a region."""
+    return Key(webhook_partition(tenant, webhook_id), f"HEALTH#{region}")
+
+
+WEBHOOK_DELIVERY_PREFIX = "DELIVERY#"
+"""Start of the sort key of the deliveries to a webhook endpoint."""
+
+
 def webhook_delivery_key(tenant: str, webhook_id: str, event_id: str) -> Key:
     """Return the key of the delivery of an event to an endpoint; events sort by their time."""
-    return Key(f"TENANT#{tenant}#{WEBHOOK_PREFIX}{webhook_id}", f"DELIVERY#{event_id}")
+    return Key(webhook_partition(tenant, webhook_id), f"{WEBHOOK_DELIVERY_PREFIX}{event_id}")
+
+
+def webhook_deliveries(tenant: str, webhook_id: str, status: str) -> str:
+    """Return the key of :data:`WEBHOOK_DELIVERIES`."""
+    return f"{webhook_partition(tenant, webhook_id)}#STATUS#{status}"
 
 
 def view_counter_key(video_id: str, region: str, number: int) -> Key:

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     ValidationError,
     model_validator,
 )
@@ -180,6 +181,19 @@ class ScanningConfig(_Part):
     quarantine_roles: tuple[RoleArn, ...] = ()
 
 
+class WebhookConfig(_Part):
+    """What webhooks may reach.
+
+    Attributes:
+        allowed_networks: Networks (CIDR) that may be sent to although they are not public, also
+            over plain HTTP. Default: none.
+        max_batches: Most batches of ten that are sent at a time.
+    """
+
+    allowed_networks: tuple[IPvAnyNetwork, ...] = ()
+    max_batches: Annotated[int, Field(ge=2, le=1000)] = 20
+
+
 class StageConfig(_Part):
     """A stage.
 
@@ -201,6 +215,7 @@ class StageConfig(_Part):
             that nobody sees the users and videos of another tenant.
         worker: The transcode workers.
         scanning: What uploads must pass before.
+        webhooks: What webhooks may reach.
         joining: Regions that are deployed for the first time: they get their store and nothing is
             copied to them yet, since S3 refuses a replication rule whose destination does not
             exist and DynamoDB a replica whose key does not. Default: none. Once they are there,
@@ -223,6 +238,7 @@ class StageConfig(_Part):
     operator_tenant: TenantName | None = None
     worker: WorkerConfig = WorkerConfig()
     scanning: ScanningConfig = ScanningConfig()
+    webhooks: WebhookConfig = WebhookConfig()
     joining: Annotated[tuple[RegionName, ...], BeforeValidator(_listed)] = ()
 
     @property

@@ -47,6 +47,7 @@ class MediaStack(cdk.Stack):
         super().__init__(scope, construct_id, **kwargs)
         self._zones = list(region_config.availability_zones)
         upload_max = cdk.Size.mebibytes(config.api.upload_max_mebibytes)
+        networks = [str(network) for network in config.webhooks.allowed_networks]
         zone = hosted_zone(self, config.domain) if config.domain else None
         has_users = token_issuer is None
         self.api = ApiCluster(
@@ -83,6 +84,7 @@ class MediaStack(cdk.Stack):
             quota=cdk.Size.mebibytes(config.api.quota_mebibytes),
             quota_uploads=config.api.quota_uploads,
             restore_days=config.api.restore_days,
+            webhook_allowed_networks=networks,
             removal_policy=removal_policy(config),
         )
         self.pipeline = TranscodePipeline(
@@ -109,6 +111,8 @@ class MediaStack(cdk.Stack):
             upload_max=upload_max,
             scan_content=config.scanning.content,
             idle=cdk.Duration.seconds(config.worker.idle_seconds),
+            webhook_allowed_networks=networks,
+            max_webhook_batches=config.webhooks.max_batches,
             removal_policy=removal_policy(config),
         )
         if has_users:

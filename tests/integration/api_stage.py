@@ -45,6 +45,7 @@ DOCUMENTED_INDEXES = (
     table.OWNER_VIDEOS,
     table.OWNER_STATUS_VIDEOS,
     table.TAG_VIDEOS,
+    table.WEBHOOK_DELIVERIES,
 )
 
 

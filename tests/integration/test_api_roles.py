@@ -38,6 +38,8 @@ BODIES: dict[tuple[str, str], Callable[[], Any]] = {
         "parts": [{"number": 1, "sha256": "00" * 32}]
     },
     ("POST", "/api/videos/{video_id}/transcode"): lambda: {"profile": "720p"},
+    ("POST", "/api/webhooks"): lambda: {"url": "https://hooks.example.com/"},
+    ("PATCH", "/api/webhooks/{webhook_id}"): lambda: {"description": "A hook"},
     ("POST", "/api/admin/users"): lambda: {"email": f"{new_id()}@example.com", "invite": False},
     ("PUT", "/api/admin/users/{username}/groups"): lambda: {"groups": ["editor"]},
     ("POST", "/api/admin/tenants"): lambda: {"tenant": f"tenant-{new_id()}"},
@@ -114,6 +116,8 @@ def fill(stage: AdminStage, path: str) -> str:
         "{path:path}": lambda: "master.m3u8",
         "{username}": lambda: stage.account(TENANT, "viewer").username,
         "{tenant}": lambda: TENANT,
+        "{webhook_id}": lambda: a_webhook(stage),
+        "{event_id}": lambda: a_delivery(stage),
         "{message_id}": lambda: stage.dead_letter(a_job()),
     }
     for parameter, make in makers.items():
@@ -121,6 +125,22 @@ def fill(stage: AdminStage, path: str) -> str:
             path = path.replace(parameter, make())
     assert "{" not in path, f"say in this test what {path} is filled with"
     return path
+
+
+def a_webhook(stage: AdminStage) -> str:
+    """Return the oldest webhook of the tenant, which may have few."""
+    root = stage.stage.person("root", TENANT, "admin")
+    known = root.call("GET", "/api/webhooks").json["webhooks"]
+    if not known:
+        made = root.call("POST", "/api/webhooks", body={"url": "https://hooks.example.com/"})
+        known = [made.json["webhook"]]
+    return str(known[0]["webhook_id"])
+
+
+def a_delivery(stage: AdminStage) -> str:
+    """Return an event that is on its way to that webhook."""
+    root = stage.stage.person("root", TENANT, "admin")
+    return str(root.call("POST", f"/api/webhooks/{a_webhook(stage)}/test").json["event_id"])
 
 
 def a_job() -> str:

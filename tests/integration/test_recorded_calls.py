@@ -12,12 +12,16 @@ from journey import Person, sign_in
 from waiting import eventually
 
 from media_platform.contract import table
+from media_platform.contract.events import EventType
 from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import new_id
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import END, Part
 from media_platform.contract.video import timestamp
+from media_platform.contract.webhooks import TEST_EVENT
 from purge.decision import prefix_of
+from tests.unit.lambdas.test_lambdas_webhooks_document import by_python
+from tests.unit.lambdas.webhook_receiver import Received, Receiver, serving
 
 DEPLOYER = "cdk-"
 """Start of the names of the roles of the CDK bootstrap, which are not ours."""
@@ -34,6 +38,9 @@ ACTING_ROLES = (
     "ScanningVerdicts",
     "OutboxRelay",
     "LeftUploadsSweep",
+    "WebhooksFanOut",
+    "WebhooksDeliver",
+    "WebhooksTurn",
     "OldRunsPurge",
     "KeyMaker",
     "DeliveryWriter",
@@ -46,7 +53,8 @@ def test_every_recorded_call_is_allowed_by_its_roles_policies(
 ) -> None:
     old_run = replaced_run(plane, outputs)
     person = sign_in(platform, "grace", tenant="acme")
-    video_id = person.when(person.upload(film), "READY")["video_id"]
+    with serving() as receiver:
+        video_id = be_told_of_a_video(platform, receiver, person, film)
     person.client.playback(video_id)
     assert person.request("GET", "/api/videos").status == 200
     assert person.request("DELETE", f"/api/videos/{video_id}").status == 204
@@ -135,6 +143,39 @@ def administer(operator: Person, video_id: str) -> None:
     for method, path, body in calls:
         answer = operator.request(method, path, **({"json": body} if body else {}))
         assert answer.status == 200, (path, answer.data)
+
+
+def be_told_of_a_video(platform: Any, receiver: Receiver, person: Person, film: bytes) -> str:
+    """Upload a film, let a webhook be told that it is READY, and return its id."""
+    root = sign_in(platform, "root", tenant="acme", group=ADMIN_GROUP)
+    made = root.request(
+        "POST",
+        "/api/webhooks",
+        json={"url": receiver.url("/hook"), "event_types": [EventType.VIDEO_READY]},
+    )
+    assert made.status == 201, made.data
+    secret, path = made.json()["secret"], made.headers["Location"]
+    # Sent by the schedule, while others are sent as the events come.
+    assert root.request("POST", f"{path}/test").status == 202
+    video_id = str(person.when(person.upload(film), "READY")["video_id"])
+
+    def told() -> dict[str, Received] | None:
+        came = receiver.received("/hook")
+        found = {json.loads(one.body)["event_type"]: one for one in came}
+        return found if found.keys() == {EventType.VIDEO_READY, TEST_EVENT} else None
+
+    came = eventually(told, "the webhook is told of the test and of the video")
+    assert json.loads(came[EventType.VIDEO_READY].body)["video_id"] == video_id
+    for one in came.values():
+        assert by_python(secret, one.headers["Webhook-Signature"], one.body)
+
+    def delivered() -> bool:
+        listed = root.request("GET", f"{path}/deliveries?status=DELIVERED").json()["deliveries"]
+        return len(listed) == len(came)
+
+    eventually(delivered, "both are recorded")
+    assert root.request("DELETE", path).status == 204
+    return video_id
 
 
 def replaced_run(plane: Any, outputs: dict[str, str]) -> Purge:

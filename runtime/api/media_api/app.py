@@ -17,10 +17,11 @@ from media_api.metrics import Metrics
 from media_api.middleware import Envelope
 from media_api.playback import PlaybackService
 from media_api.quotas import Quotas
-from media_api.routes import health, playback, uploads, videos
+from media_api.routes import health, playback, uploads, videos, webhooks
 from media_api.tokens import TokenVerifier
 from media_api.upload_sessions import UploadSessions
 from media_api.videos import Videos
+from media_api.webhooks import Webhooks
 from media_platform import __version__
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Services(Guarded):
         uploads: The uploads of their files.
         quotas: What tenants use and may use.
         playback: Grants playback.
+        webhooks: The webhooks of tenants.
     """
 
     videos: Videos
@@ -63,6 +65,7 @@ class Services(Guarded):
     uploads: UploadSessions
     quotas: Quotas
     playback: PlaybackService
+    webhooks: Webhooks
 
 
 def create_app(services: Services, spans: TracerProvider | None = None) -> FastAPI:
@@ -79,7 +82,7 @@ def create_app(services: Services, spans: TracerProvider | None = None) -> FastA
         title="media-platform",
         description="Upload videos, follow their transcoding, and play them.",
         description_path=openapi.PATH,
-        routers=[health.router, videos.router, uploads.router, playback.router],
+        routers=[health.router, videos.router, uploads.router, playback.router, webhooks.router],
         services=services,
         spans=spans,
     )

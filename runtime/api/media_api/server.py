@@ -32,7 +32,10 @@ from media_api.upload_sessions import UploadSessions
 from media_api.uploads import RawBucket
 from media_api.videos import StoredVideo, Videos
 from media_api.views import Views
+from media_api.webhook_store import WebhookTable
+from media_api.webhooks import Webhooks
 from media_platform.contract.usage import Quota
+from media_platform.contract.webhook_urls import parse_networks
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -127,6 +130,12 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
                 clients.s3,
                 media_bucket=environment.media_bucket,
                 lifetime_seconds=environment.playback_expiry_seconds,
+            ),
+            webhooks=Webhooks(
+                WebhookTable(clients.dynamodb, environment.table_name),
+                Idempotency(clients.dynamodb, environment.table_name),
+                region=environment.home_region,
+                allowed_networks=parse_networks(environment.webhook_allowed_networks),
             ),
             lifecycle=lifecycle,
             metrics=metrics,

@@ -13,6 +13,7 @@ from media_platform.contract.environment import (
     InvalidEnvironmentError,
 )
 from media_platform.contract.upload import UPLOAD_MAX_BYTES
+from media_platform.contract.webhook_urls import parse_networks
 
 ALL_INTERFACES = "0.0.0.0"  # noqa: S104 - a task has one interface, behind its security group
 LONGEST_UPLOAD_EXPIRY_SECONDS = 7 * 24 * 3600
@@ -85,6 +86,13 @@ class Settings:
             )
             if not 1 <= (value := getattr(environment, name)) <= most
         ]
+        try:
+            parse_networks(environment.webhook_allowed_networks)
+        except ValueError as error:
+            problems.append(
+                f"WEBHOOK_ALLOWED_NETWORKS is {environment.webhook_allowed_networks!r}: {error}; "
+                "list networks with commas, or write none"
+            )
         listening = Listening()
         try:
             listening = Listening.from_variables(variables)

@@ -122,6 +122,7 @@ def api_environment(**changes: Any) -> ApiEnvironment:
         "quota_uploads": 1000,
         "regions": "eu-central-1,us-west-2",
         "restore_days": 30,
+        "webhook_allowed_networks": "none",
     }
     return ApiEnvironment(**{**values, **changes})
 

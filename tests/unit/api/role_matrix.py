@@ -41,6 +41,19 @@ API: dict[tuple[str, str], str] = {
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): (
         "                                                  403  403  403  403  403  403  403"
     ),
+    ("POST", "/api/webhooks"): "                           401  401  403  403  2xx  2xx  2xx",
+    ("GET", "/api/webhooks"): "                            401  401  403  403  2xx  2xx  2xx",
+    ("GET", "/api/webhooks/{webhook_id}"): "               401  401  403  403  2xx  404  404",
+    ("PATCH", "/api/webhooks/{webhook_id}"): "             401  401  403  403  2xx  404  404",
+    ("DELETE", "/api/webhooks/{webhook_id}"): "            401  401  403  403  2xx  404  404",
+    ("POST", "/api/webhooks/{webhook_id}/rotate-secret"): (
+        "                                                  401  401  403  403  2xx  404  404"
+    ),
+    ("POST", "/api/webhooks/{webhook_id}/test"): "         401  401  403  403  2xx  404  404",
+    ("GET", "/api/webhooks/{webhook_id}/deliveries"): "    401  401  403  403  2xx  404  404",
+    ("POST", "/api/webhooks/{webhook_id}/deliveries/{event_id}/redeliver"): (
+        "                                                  401  401  403  403  2xx  404  404"
+    ),
 }
 """Answers of the API. The video of the path is shared with its tenant and has no file yet."""
 

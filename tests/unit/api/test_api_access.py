@@ -48,6 +48,15 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/api/videos/{video_id}/playback"): MEMBER_OR_PUBLIC,
     ("GET", "/api/videos/{video_id}/views"): MEMBER,
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): SIGNED_RUN,
+    ("POST", "/api/webhooks"): ADMIN,
+    ("GET", "/api/webhooks"): ADMIN,
+    ("GET", "/api/webhooks/{webhook_id}"): ADMIN,
+    ("PATCH", "/api/webhooks/{webhook_id}"): ADMIN,
+    ("DELETE", "/api/webhooks/{webhook_id}"): ADMIN,
+    ("POST", "/api/webhooks/{webhook_id}/rotate-secret"): ADMIN,
+    ("POST", "/api/webhooks/{webhook_id}/test"): ADMIN,
+    ("GET", "/api/webhooks/{webhook_id}/deliveries"): ADMIN,
+    ("POST", "/api/webhooks/{webhook_id}/deliveries/{event_id}/redeliver"): ADMIN,
 }
 """What every route demands. Whoever adds a route writes down here who may call it."""
 

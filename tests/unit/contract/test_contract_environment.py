@@ -25,6 +25,7 @@ from media_platform.contract.environment import (
     ScanVerdictsEnvironment,
     UploadIntakeEnvironment,
     UploadSweepEnvironment,
+    WebhookEnvironment,
     WorkerEnvironment,
 )
 from media_platform.contract.logs import JsonFormatter, log_as_json
@@ -38,6 +39,7 @@ KINDS = [
     OutboxRelayEnvironment,
     RunPurgeEnvironment,
     ScanVerdictsEnvironment,
+    WebhookEnvironment,
 ]
 
 

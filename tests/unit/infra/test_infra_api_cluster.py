@@ -91,6 +91,7 @@ def test_everything_on(synth: Synth) -> None:
             quota=cdk.Size.mebibytes(2),
             quota_uploads=3,
             restore_days=0,
+            webhook_allowed_networks=["127.0.0.0/8"],
             signing_slots=["b"],
             removal_policy=cdk.RemovalPolicy.DESTROY,
             deletion_protection=True,
@@ -128,6 +129,7 @@ def test_everything_on(synth: Synth) -> None:
         "QUOTA_UPLOADS": "3",
         "UPLOAD_EXPIRY_SECONDS": "60",
         "PLAYBACK_EXPIRY_SECONDS": "120",
+        "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
         "DELIVERY_PARAMETER": "/media-platform/test/delivery",
     }
     assert expected.items() <= variables(made).items()
@@ -149,17 +151,16 @@ def test_grants_of_the_api(synth: Synth) -> None:
         table.OWNER_VIDEOS,
         table.OWNER_STATUS_VIDEOS,
         table.TAG_VIDEOS,
+        table.WEBHOOK_DELIVERIES,
     )
+    indexes = {f"<StoreTable.Arn>/index/{index.name}" for index in listed}
     assert synth(api).grants("ApiTaskTaskRole") == {
         "dynamodb:BatchGetItem": {"<StoreTable.Arn>"},
         "dynamodb:DeleteItem": {"<StoreTable.Arn>"},
         "dynamodb:GetItem": {"<StoreTable.Arn>"},
         "dynamodb:PutItem": {"<StoreTable.Arn>"},
         "dynamodb:UpdateItem": {"<StoreTable.Arn>"},
-        "dynamodb:Query": {
-            "<StoreTable.Arn>",
-            *(f"<StoreTable.Arn>/index/{index.name}" for index in listed),
-        },
+        "dynamodb:Query": {"<StoreTable.Arn>", *indexes},
         "s3:PutObject": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:AbortMultipartUpload": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:ListMultipartUploadParts": {"<StoreRawBucket.Arn>/raw/*"},

@@ -36,6 +36,7 @@ from media_platform.contract.environment import (
     ScanVerdictsEnvironment,
     UploadIntakeEnvironment,
     UploadSweepEnvironment,
+    WebhookEnvironment,
     WorkerEnvironment,
 )
 from media_platform.stacks.config import load_stage
@@ -51,6 +52,9 @@ FUNCTIONS: dict[str, type[Environment] | None] = {
     "upload_intake.verdicts.handle": ScanVerdictsEnvironment,
     "content_scan.handler.handle": None,
     "outbox_relay.handler.handle": OutboxRelayEnvironment,
+    "webhook_dispatch.handler.fan_out": WebhookEnvironment,
+    "webhook_dispatch.handler.deliver": WebhookEnvironment,
+    "webhook_dispatch.handler.turn": WebhookEnvironment,
     "purge.handler.handle": RunPurgeEnvironment,
     "access_token.handler.handle": None,
     "deploy_resources.signing_key.handle": None,

@@ -44,6 +44,18 @@ def schedule(made: Template, construct: str) -> dict[str, Any]:
     return dict(rule)
 
 
+def mappings(made: Template) -> dict[str, dict[str, Any]]:
+    """Return the event source mappings by their source."""
+    found = made.resources("AWS::Lambda::EventSourceMapping").values()
+    return {flat(m["Properties"]["EventSourceArn"]): m["Properties"] for m in found}
+
+
+def functions(made: Template) -> dict[str, dict[str, Any]]:
+    """Return the functions by their handler."""
+    found = made.resources("AWS::Lambda::Function").values()
+    return {f["Properties"]["Handler"]: f["Properties"] for f in found}
+
+
 def invocations(made: Template, construct: str) -> tuple[int, str]:
     """Return the retries of a function, and where it goes when they are used up."""
     (found,) = [
@@ -117,6 +129,8 @@ def test_everything_on(synth: Synth) -> None:
             upload_max=cdk.Size.mebibytes(1),
             idle=cdk.Duration.seconds(7),
             event_retention=cdk.Duration.days(2),
+            webhook_allowed_networks=["127.0.0.0/8", "fd00::/8"],
+            max_webhook_batches=2,
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
 
@@ -144,6 +158,11 @@ def test_everything_on(synth: Synth) -> None:
     environments = [f["Properties"].get("Environment", {}).get("Variables", {}) for f in functions]
     assert {e["UPLOAD_MAX_BYTES"] for e in environments if "UPLOAD_MAX_BYTES" in e} == {"1048576"}
     assert {e["RETENTION_DAYS"] for e in environments if "RETENTION_DAYS" in e} == {"2"}
+    assert {e["ALLOWED_NETWORKS"] for e in environments if "ALLOWED_NETWORKS" in e} == {
+        "127.0.0.0/8,fd00::/8"
+    }
+    deliveries = mappings(made)["<TranscodeWebhooksDeliveries.Arn>"]
+    assert deliveries["ScalingConfig"] == {"MaximumConcurrency": 2}
     assert schedule(made, "OldRuns")["ScheduleExpression"] == "rate(5 minutes)"
     assert schedule(made, "LeftUploads")["ScheduleExpression"] == "rate(3 minutes)"
     assert {e["INTERVAL_MINUTES"] for e in environments if "INTERVAL_MINUTES" in e} == {"3"}
@@ -539,6 +558,83 @@ def test_grants_of_the_relay(synth: Synth) -> None:
     }
 
 
+def test_webhooks_are_sent_outside_of_any_network(synth: Synth) -> None:
+    made = synth(pipeline)
+    found = functions(made)
+    for handler in ("fan_out", "deliver", "turn"):
+        function = found[f"webhook_dispatch.handler.{handler}"]
+        assert "VpcConfig" not in function
+        assert function["Timeout"] == 60
+        variables = function["Environment"]["Variables"]
+        assert flat(variables["DELIVERY_QUEUE_URL"]) == "<TranscodeWebhooksDeliveries>"
+        assert variables["ALLOWED_NETWORKS"] == "none"
+
+
+def test_events_and_deliveries_of_webhooks_are_kept_safe(synth: Synth) -> None:
+    made = synth(pipeline)
+    found = mappings(made)
+    for name, receives, letters in (
+        ("TranscodeWebhooksEvents", 50, "<TranscodeWebhooksDeadLetters.Arn>"),
+        ("TranscodeWebhooksDeliveries", 5, "<TranscodeWebhooksDeliveryDeadLetters.Arn>"),
+    ):
+        (queue,) = [
+            q["Properties"] for i, q in made.resources("AWS::SQS::Queue").items() if name in i
+        ]
+        assert queue["VisibilityTimeout"] == 6 * 60, "six times the timeout of the function"
+        assert queue["RedrivePolicy"]["maxReceiveCount"] == receives
+        assert flat(queue["RedrivePolicy"]["deadLetterTargetArn"]) == letters
+        mapping = found[f"<{name}.Arn>"]
+        assert mapping["BatchSize"] == 10
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert found["<TranscodeWebhooksDeliveries.Arn>"]["ScalingConfig"] == {"MaximumConcurrency": 20}
+    rule = schedule(made, "Webhooks")
+    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(1 minute)", "ENABLED")
+    assert flat(rule["Targets"][0]["Arn"]) == "<TranscodeWebhooksTurnFunction.Arn>"
+    assert invocations(made, "TranscodeWebhooks") == (
+        0,
+        "<TranscodeWebhooksDeliveryDeadLetters.Arn>",
+    )
+
+
+CONSUMED = {
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:GetQueueUrl",
+    "sqs:ReceiveMessage",
+}
+"""What Lambda does with the queue of a function, as the CDK grants it."""
+
+
+def test_grants_of_the_webhooks(synth: Synth) -> None:
+    made = synth(pipeline)
+    events, deliveries = "<TranscodeWebhooksEvents.Arn>", "<TranscodeWebhooksDeliveries.Arn>"
+    letters = "<TranscodeWebhooksDeliveryDeadLetters.Arn>"
+    assert made.grants("TranscodeWebhooksFanOutRole") == {
+        **{action: {"<TranscodeWebhooksFanOutLogs.Arn>"} for action in LOGS},
+        **{action: {events} for action in CONSUMED},
+        "dynamodb:PutItem": {TABLE},
+        "dynamodb:Query": {TABLE},
+        "sqs:SendMessage": {deliveries},
+    }
+    assert made.grants("TranscodeWebhooksDeliverRole") == {
+        **{action: {"<TranscodeWebhooksDeliverLogs.Arn>"} for action in LOGS},
+        **{action: {deliveries} for action in CONSUMED},
+        "dynamodb:GetItem": {TABLE},
+        "dynamodb:PutItem": {TABLE},
+        "dynamodb:UpdateItem": {TABLE},
+        "sqs:SendMessage": {deliveries},
+    }
+    assert made.grants("TranscodeWebhooksTurnRole") == {
+        **{action: {"<TranscodeWebhooksTurnLogs.Arn>"} for action in LOGS},
+        "dynamodb:Query": {f"{TABLE}/index/due"},
+        "dynamodb:UpdateItem": {TABLE},
+        "sqs:GetQueueAttributes": {letters},
+        "sqs:GetQueueUrl": {letters},
+        "sqs:SendMessage": {deliveries, letters},
+    }
+
+
 def test_waking_reaches_services_of_ecs_only(synth: Synth) -> None:
     made = synth(lambda stack: pipeline(stack).workers.grant_wake(some_role(stack)))
     conditions = [
@@ -571,7 +667,7 @@ def test_a_queue_subscribes_to_some_events(synth: Synth) -> None:
         for s in made.resources("AWS::SNS::Subscription").values()
         if s["Properties"]["Protocol"] == "sqs"
     }
-    assert set(subscriptions) == {"<All.Arn>", "<Ready.Arn>"}
+    assert set(subscriptions) == {"<All.Arn>", "<Ready.Arn>", "<TranscodeWebhooksEvents.Arn>"}
     assert "FilterPolicy" not in subscriptions["<All.Arn>"]
     assert subscriptions["<Ready.Arn>"]["FilterPolicy"] == {
         "event_type": ["VideoReady", "VideoFailed"]
@@ -585,6 +681,7 @@ def test_metrics(stack: cdk.Stack) -> None:
     made = pipeline(stack)
     for metric, name in (
         (made.metric_dead_letters(), "ApproximateNumberOfMessagesVisible"),
+        (made.metric_webhook_backlog(), "ApproximateNumberOfMessagesVisible"),
         (made.metric_relay_delay(), "IteratorAge"),
     ):
         config = metric.to_metric_config().metric_stat
@@ -614,12 +711,16 @@ def test_every_dead_letter_queue_has_its_alarm(synth: Synth) -> None:
         for alarm in made.resources("AWS::CloudWatch::Alarm").values()
         if "Dimensions" in alarm["Properties"]
     }
+    (webhooks,) = [name for name in watched if name.startswith("<TranscodeOutboxSubscription")]
     assert watched == {
+        webhooks,
         "<TranscodeDeadLetters.QueueName>",
         "<TranscodeLeftUploadsDeadLetters.QueueName>",
         "<TranscodeOldRunsDeadLetters.QueueName>",
         "<TranscodeScanningDeadLetters.QueueName>",
         "<TranscodeUploadsDeadLetters.QueueName>",
+        "<TranscodeWebhooksDeadLetters.QueueName>",
+        "<TranscodeWebhooksDeliveryDeadLetters.QueueName>",
     }
 
 
@@ -760,6 +861,20 @@ def test_deployed_steps_ask_for_one_number_of_workers(
             (
                 "sweep_interval in seconds is 90, allowed are multiples of 60; EventBridge counts "
                 "in minutes (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"webhook_allowed_networks": ["10.0.0.1/8"]},
+            (
+                "webhook_allowed_networks contains '10.0.0.1/8', allowed are networks such as "
+                "10.0.0.0/8; correct it (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"max_webhook_batches": 1},
+            (
+                "max_webhook_batches is 1, allowed are 2 to 1000; an event source mapping takes "
+                "no other concurrency (path: Test/Transcode)"
             ),
         ),
         (

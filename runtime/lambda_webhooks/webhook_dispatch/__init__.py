@@ -1,0 +1,1 @@
+"""Sends domain events to the webhook endpoints of tenants."""
