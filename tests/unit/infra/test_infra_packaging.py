@@ -109,7 +109,7 @@ def test_a_foreign_app_gets_equal_assets_from_the_wheel(wheel: Path, tmp_path: P
         template = json.loads((folder / "cdk.out" / "Video.template.json").read_text())
         kinds = [resource["Type"] for resource in template["Resources"].values()]
         assert kinds.count("AWS::ECS::Service") == 1
-        assert kinds.count("AWS::SNS::Subscription") == 2  # its own, and that of the intake
+        assert kinds.count("AWS::SNS::Subscription") == 3  # its own, the intake's, the webhooks'
     assert hashes["checkout"] == hashes["wheel"]
     assert len(hashes["wheel"]) >= 3
 
