@@ -116,6 +116,7 @@ class ApiService(Construct):
             indexes=_LISTED_INDEXES,
         )
         store.grant_upload(role)
+        store.grant_upload_pictures(role)
         store.grant_read_published(role)
         stack = cdk.Stack.of(self)
         parameter = stack.format_arn(
@@ -141,5 +142,6 @@ class ApiService(Construct):
             role,
             "It signs uploads and reads playlists of all videos, and decides itself for whom.",
             store.raw_objects_arn,
+            store.pictures_arn,
             store.media_objects_arn,
         )

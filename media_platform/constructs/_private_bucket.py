@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -25,6 +25,7 @@ def private_bucket(
     encryption_key: kms.IKey | None = None,
     bucket_name: str | None = None,
     expiry: cdk.Duration | None = None,
+    expiry_below: Mapping[str, cdk.Duration] | None = None,
     transitions: Sequence[s3.Transition] = (),
     cors: Sequence[s3.CorsRule] = (),
     replication_role: iam.IRole | None = None,
@@ -40,6 +41,7 @@ def private_bucket(
         encryption_key: Key of its objects. Default: a key that S3 manages.
         bucket_name: Physical name, which only cross-region replication needs. Default: generated.
         expiry: Age at which objects are deleted. Default: never.
+        expiry_below: The same for objects below a prefix. Default: there is none.
         transitions: Cheaper storage classes by age.
         cors: Rules for browsers. Default: none.
         replication_role: Role that S3 takes to replicate.
@@ -66,7 +68,13 @@ def private_bucket(
                 noncurrent_version_expiration=noncurrent_expiry,
                 expiration=expiry,
                 transitions=list(transitions) or None,
-            )
+            ),
+            *(
+                s3.LifecycleRule(
+                    id=f"Expire-{prefix.strip('/')}", prefix=prefix, expiration=expiration
+                )
+                for prefix, expiration in (expiry_below or {}).items()
+            ),
         ],
         replication_role=replication_role if replication_rules else None,
         replication_rules=list(replication_rules) or None,

@@ -11,7 +11,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.contract import table as table_contract
-from media_platform.contract.object_keys import MEDIA_PREFIX, RAW_PREFIX
+from media_platform.contract.object_keys import MEDIA_PREFIX, PICTURE_PREFIX, RAW_PREFIX
 
 _TABLE_KEY_ACTIONS = (
     "kms:Decrypt",
@@ -58,6 +58,17 @@ class VideoStoreBase(Construct):
             ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"],
             [self.raw_objects_arn],
         )
+
+    def grant_upload_pictures(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` create pictures for thumbnails, by URLs that it signs."""
+        self._grant_key(grantee, "kms:GenerateDataKey")
+        return _grant(grantee, ["s3:PutObject"], [self.pictures_arn])
+
+    def grant_read_pictures(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` read pictures for thumbnails, and learn that one is missing."""
+        self._grant_key(grantee, "kms:Decrypt")
+        _grant(grantee, ["s3:ListBucket"], [self.raw_bucket.bucket_arn])
+        return _grant(grantee, ["s3:GetObject"], [self.pictures_arn])
 
     def grant_read_uploads(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` read uploads by version, and learn that one is gone."""
@@ -135,6 +146,11 @@ class VideoStoreBase(Construct):
     def raw_objects_arn(self) -> str:
         """ARN of all uploads."""
         return self.raw_bucket.arn_for_objects(f"{RAW_PREFIX}*")
+
+    @property
+    def pictures_arn(self) -> str:
+        """ARN of all pictures that were uploaded for thumbnails."""
+        return self.raw_bucket.arn_for_objects(f"{PICTURE_PREFIX}*")
 
     @property
     def media_objects_arn(self) -> str:

@@ -273,6 +273,7 @@ class WorkerService(Construct):
             ],
         )
         store.grant_read_uploads(role)
+        store.grant_read_pictures(role)
         store.grant_publish(role)
         store.grant_read_published(role)
         _add(
@@ -288,6 +289,7 @@ class WorkerService(Construct):
             "A worker transcodes any video; ids of tasks and of scalable targets are not known "
             "before there is one.",
             store.raw_objects_arn,
+            store.pictures_arn,
             store.media_objects_arn,
             self._ecs_arn("task", "*"),
             self.scalable_targets_arn,

@@ -19,8 +19,11 @@ from media_platform.constructs._private_bucket import private_bucket
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table as table_contract
-from media_platform.contract.object_keys import MEDIA_PREFIX, RAW_PREFIX
+from media_platform.contract.object_keys import MEDIA_PREFIX, PICTURE_PREFIX, RAW_PREFIX
 from media_platform.contract.scanning import QUARANTINE_TAG, QUARANTINE_VALUE
+
+_PICTURE_EXPIRY = cdk.Duration.days(7)
+"""Age at which pictures that were uploaded for thumbnails go; what became of them is elsewhere."""
 
 
 class VideoStore(VideoStoreBase):
@@ -137,6 +140,7 @@ class VideoStore(VideoStoreBase):
                     transition_after=archive_after,
                 )
             ],
+            expiry_below={PICTURE_PREFIX: _PICTURE_EXPIRY},
             cors=[_upload_cors(["*"] if upload_origins is None else upload_origins)],
             replication_role=role,
             replication_rules=raw_rules,

@@ -52,6 +52,8 @@ class AuditAction(StrEnum):
     WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105  the name of an action
     WEBHOOK_TESTED = "webhook.tested"
     WEBHOOK_REDELIVERED = "webhook.redelivered"
+    THUMBNAIL_CHOSEN = "thumbnail.chosen"
+    THUMBNAIL_REMOVED = "thumbnail.removed"
 
 
 @dataclass(frozen=True, kw_only=True)

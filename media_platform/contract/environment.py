@@ -88,6 +88,8 @@ class ApiEnvironment(Environment):
         restore_days: Days for which a deleted video may be restored, from 0.
         webhook_allowed_networks: Networks (CIDR, with commas) that webhooks may be sent to although
             they are not public, or ``none``.
+        express_queue_url: Queue of jobs that start a run.
+        queue_url: Queue of all other jobs.
     """
 
     stage: str
@@ -108,6 +110,8 @@ class ApiEnvironment(Environment):
     regions: str
     restore_days: int
     webhook_allowed_networks: str
+    express_queue_url: str
+    queue_url: str
 
     @property
     def region_names(self) -> tuple[str, ...]:

@@ -2,7 +2,10 @@
 
 Raw: ``raw/<tenant>/<user>/<video>.<extension>``.
 Media: ``media/<home region>/<tenant>/<video>/<run>/...``, below which everything of one run lies,
-so that one signature with a wildcard covers a whole playback.
+so that one signature with a wildcard covers a whole playback; and beside the runs
+``.../<video>/thumbnails/<id>.jpg``.
+Pictures for thumbnails: ``thumbnails/<tenant>/<video>/<id>`` in the raw bucket, apart from the
+uploads that the intake is told of.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from media_platform.contract.media_types import CONTENT_TYPES
 
 RAW_PREFIX = "raw/"
 MEDIA_PREFIX = "media/"
+PICTURE_PREFIX = "thumbnails/"
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 """What a tenant or user may be called, so that keys need no escaping anywhere."""
@@ -142,6 +146,16 @@ class RunKeys:
             name: File name, e.g. ``000001.m4s``.
         """
         return f"{self.prefix}{track}/{attempt}/{name}"
+
+
+def picture_key(tenant: str, video_id: str, upload_id: str) -> str:
+    """Return the key, in the raw bucket, of a picture that is uploaded for a thumbnail."""
+    return f"{PICTURE_PREFIX}{tenant}/{video_id}/{upload_id}"
+
+
+def thumbnail_key(region: str, tenant: str, video_id: str, thumbnail_id: str) -> str:
+    """Return the key, in the media bucket, of a chosen thumbnail; it is written once, a JPEG."""
+    return f"{MEDIA_PREFIX}{region}/{tenant}/{video_id}/thumbnails/{thumbnail_id}.jpg"
 
 
 REPLICATE_TAG = "replicate"

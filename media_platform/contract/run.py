@@ -36,6 +36,11 @@ def download_part(height: int) -> str:
     return f"download#{height}"
 
 
+def thumbnail_part(thumbnail_id: str) -> str:
+    """Return the name of the part that makes a thumbnail; it is no part of any run."""
+    return f"thumbnail#{thumbnail_id}"
+
+
 class RunStatus(StrEnum):
     """Where a run stands."""
 

@@ -104,6 +104,11 @@ def video_key(video_id: str) -> Key:
     return Key(video_partition(video_id), "META")
 
 
+def thumbnail_key(video_id: str) -> Key:
+    """Return the key of the last request for a thumbnail of a video."""
+    return Key(video_partition(video_id), "THUMBNAIL")
+
+
 def run_key(video_id: str, run_id: str) -> Key:
     """Return the key of a run; what belongs to the run sorts behind it."""
     return Key(video_partition(video_id), f"RUN#{run_id}#STATE")

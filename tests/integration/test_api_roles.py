@@ -40,6 +40,11 @@ BODIES: dict[tuple[str, str], Callable[[], Any]] = {
     ("POST", "/api/videos/{video_id}/transcode"): lambda: {"profile": "720p"},
     ("POST", "/api/webhooks"): lambda: {"url": "https://hooks.example.com/"},
     ("PATCH", "/api/webhooks/{webhook_id}"): lambda: {"description": "A hook"},
+    ("PUT", "/api/videos/{video_id}/thumbnail"): lambda: {"at_seconds": 1},
+    ("POST", "/api/videos/{video_id}/thumbnail/upload"): lambda: {
+        "content_type": "image/png",
+        "size_bytes": 17,
+    },
     ("POST", "/api/admin/users"): lambda: {"email": f"{new_id()}@example.com", "invite": False},
     ("PUT", "/api/admin/users/{username}/groups"): lambda: {"groups": ["editor"]},
     ("POST", "/api/admin/tenants"): lambda: {"tenant": f"tenant-{new_id()}"},

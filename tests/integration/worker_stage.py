@@ -33,6 +33,7 @@ from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
 from media_platform.contract.object_keys import RawKey, RunKeys
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import Part, Run, RunStatus
+from media_platform.contract.thumbnails import Thumbnail
 from media_platform.contract.video import Video, VideoStatus
 from media_worker import ffmpeg
 
@@ -184,8 +185,8 @@ class Stage:
         )
         return Video.from_item(answer["Item"])
 
-    def put(self, item: Run | Part) -> None:
-        """Write a run or a part as it is given."""
+    def put(self, item: Run | Part | Thumbnail) -> None:
+        """Write a run, a part or a request as it is given."""
         self.emulator.client("dynamodb").put_item(TableName=TABLE, Item=item.to_item())
 
     def hold(self, job: TranscodeJob, name: str, *, lease_seconds: int) -> Part:
@@ -427,11 +428,14 @@ def make_stage(
                 table_arn,
             ),
             allow(["s3:GetObjectVersion"], f"arn:aws:s3:::{RAW}/raw/*"),
+            allow(["s3:GetObject"], f"arn:aws:s3:::{RAW}/thumbnails/*"),
             allow(
                 ["s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"],
                 *(f"arn:aws:s3:::{bucket}/media/*" for bucket in media_buckets),
             ),
-            allow(["s3:ListBucket"], *(f"arn:aws:s3:::{bucket}" for bucket in media_buckets)),
+            allow(
+                ["s3:ListBucket"], *(f"arn:aws:s3:::{bucket}" for bucket in (RAW, *media_buckets))
+            ),
             allow(
                 ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"],
                 *(f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}*" for name in (QUEUE, EXPRESS_QUEUE)),

@@ -17,7 +17,8 @@ from media_api.metrics import Metrics
 from media_api.middleware import Envelope
 from media_api.playback import PlaybackService
 from media_api.quotas import Quotas
-from media_api.routes import health, playback, uploads, videos, webhooks
+from media_api.routes import health, playback, thumbnails, uploads, videos, webhooks
+from media_api.thumbnails import Thumbnails
 from media_api.tokens import TokenVerifier
 from media_api.upload_sessions import UploadSessions
 from media_api.videos import Videos
@@ -58,6 +59,7 @@ class Services(Guarded):
         quotas: What tenants use and may use.
         playback: Grants playback.
         webhooks: The webhooks of tenants.
+        thumbnails: The thumbnails.
     """
 
     videos: Videos
@@ -66,6 +68,7 @@ class Services(Guarded):
     quotas: Quotas
     playback: PlaybackService
     webhooks: Webhooks
+    thumbnails: Thumbnails
 
 
 def create_app(services: Services, spans: TracerProvider | None = None) -> FastAPI:
@@ -82,7 +85,14 @@ def create_app(services: Services, spans: TracerProvider | None = None) -> FastA
         title="media-platform",
         description="Upload videos, follow their transcoding, and play them.",
         description_path=openapi.PATH,
-        routers=[health.router, videos.router, uploads.router, playback.router, webhooks.router],
+        routers=[
+            health.router,
+            videos.router,
+            uploads.router,
+            playback.router,
+            thumbnails.router,
+            webhooks.router,
+        ],
         services=services,
         spans=spans,
     )

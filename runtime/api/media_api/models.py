@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from media_api.edits import Description, Title
 from media_api.rules import RulesBody
@@ -13,6 +13,7 @@ from media_api.upload_models import Sha256, UploadBody
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.media_types import EXTENSIONS, allowed_types
 from media_platform.contract.run import Run
+from media_platform.contract.thumbnails import MAX_PICTURE_BYTES, ThumbnailStatus
 from media_platform.contract.video import Duplicates, Video, VideoStatus, Visibility
 
 FILE_NAME_MAX_CHARACTERS = 255
@@ -240,6 +241,86 @@ class PageBody(BaseModel):
 
     videos: list[VideoBody]
     next_cursor: str | None
+
+
+class NewThumbnail(BaseModel):
+    """What is to be the thumbnail: a frame, or a picture that was uploaded.
+
+    Attributes:
+        at_seconds: Second of the video whose frame it is.
+        upload_id: Id of the picture.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    at_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, examples=[12.5])] | None = None
+    upload_id: Annotated[str, Field(max_length=64)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.at_seconds is None) == (self.upload_id is None):
+            raise ValueError("exactly one of at_seconds and upload_id is needed")
+        return self
+
+
+class NewPicture(BaseModel):
+    """What a client says of a picture that it wants to upload.
+
+    Attributes:
+        content_type: Content type of the picture.
+        size_bytes: Size of the picture.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    content_type: Literal["image/jpeg", "image/png", "image/webp"]
+    size_bytes: Annotated[int, Field(strict=True, ge=1, le=MAX_PICTURE_BYTES)]
+
+
+class ThumbnailBody(BaseModel):
+    """Where the last request for a thumbnail stands, and the picture that is shown at present.
+
+    Attributes:
+        video_id: The video.
+        thumbnail_id: Id of the request.
+        status: Where it stands. NONE: nothing was asked for, or the poster.
+        at_seconds: Second of the video whose frame was asked for.
+        upload_id: Id of the picture that was asked for.
+        requested_at: Time of the request.
+        failure: Why it was given up, if it was.
+        chosen: Whether a thumbnail is shown, and not the poster.
+        url: The picture that is shown, signed for itself alone, if there is one yet.
+        expires_at: Time after which the URL is not accepted.
+    """
+
+    video_id: str
+    thumbnail_id: str | None
+    status: ThumbnailStatus
+    at_seconds: float | None
+    upload_id: str | None
+    requested_at: str | None
+    failure: FailureBody | None
+    chosen: bool
+    url: str | None
+    expires_at: str | None
+
+
+class PictureUploadBody(BaseModel):
+    """How to upload a picture, and how to name it then.
+
+    Attributes:
+        upload_id: Id by which it is chosen.
+        method: HTTP method.
+        url: Where to send it.
+        headers: Headers to send exactly so.
+        expires_at: Time after which the URL is refused.
+    """
+
+    upload_id: str
+    method: Literal["PUT"]
+    url: str
+    headers: dict[str, str]
+    expires_at: str
 
 
 class PlaybackBody(BaseModel):

@@ -42,10 +42,25 @@ class Playback:
     Attributes:
         video: The video.
         grant: The signed permission.
+        poster_url: The chosen thumbnail, or the poster of the run; signed.
     """
 
     video: Video
     grant: Grant
+    poster_url: str
+
+
+@dataclass(frozen=True)
+class SignedUrl:
+    """The signed URL of one object.
+
+    Attributes:
+        url: The URL.
+        expires_at: Unix seconds at which it ends.
+    """
+
+    url: str
+    expires_at: int
 
 
 @dataclass(frozen=True)
@@ -126,7 +141,11 @@ class PlaybackService:
         expires_at = expiry(self._clock(), self._lifetime_seconds, longest_seconds)
         grant = signer.grant(keys, expires_at, source_range)
         self._views.count(video_id)
-        return Playback(video, grant)
+        poster_url = grant.url(keys.poster)
+        if video.thumbnail is not None:
+            # A thumbnail lies beside the runs, and has a signature of its own.
+            poster_url = signer.url(video.thumbnail, expires_at, source_range)
+        return Playback(video, grant, poster_url)
 
     async def views(self, caller: Caller, video_id: str) -> int:
         """Return how often playback of a video was granted.
@@ -136,6 +155,16 @@ class PlaybackService:
         """
         await self._videos.get(caller, video_id)
         return await self._views.total(video_id)
+
+    async def sign(self, key: str) -> SignedUrl:
+        """Return the URL of one published object, signed for it alone.
+
+        Raises:
+            DeliveryUnavailableError: If the distribution is not known yet.
+        """
+        signer = await self._delivery.signer()
+        expires_at = expiry(self._clock(), self._lifetime_seconds)
+        return SignedUrl(signer.url(key, expires_at), expires_at)
 
     async def playlist(
         self,

@@ -19,6 +19,7 @@ from media_api.calls import Calls
 from media_api.creation import Creation
 from media_api.delivery import Delivery
 from media_api.idempotency import Idempotency
+from media_api.jobs import JobSender
 from media_api.lifecycle import Lifecycle
 from media_api.load import Load
 from media_api.logs import log
@@ -27,6 +28,7 @@ from media_api.playback import PlaybackService
 from media_api.quotas import Quotas
 from media_api.settings import Listening, Settings
 from media_api.store import VideoTable
+from media_api.thumbnails import Thumbnails
 from media_api.tokens import KeySet, TokenVerifier, fetch_with
 from media_api.upload_sessions import UploadSessions
 from media_api.uploads import RawBucket
@@ -113,6 +115,14 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             region=environment.home_region,
             regions=environment.region_names,
         )
+        playback = PlaybackService(
+            videos,
+            Delivery(clients.ssm, clients.secrets, parameter=environment.delivery_parameter),
+            views,
+            clients.s3,
+            media_bucket=environment.media_bucket,
+            lifetime_seconds=environment.playback_expiry_seconds,
+        )
         services = Services(
             tokens=TokenVerifier(
                 KeySet(fetch_with(http, environment.token_jwks_url)),
@@ -123,13 +133,20 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             creation=creation,
             uploads=uploads,
             quotas=quotas,
-            playback=PlaybackService(
+            playback=playback,
+            thumbnails=Thumbnails(
                 videos,
-                Delivery(clients.ssm, clients.secrets, parameter=environment.delivery_parameter),
-                views,
-                clients.s3,
-                media_bucket=environment.media_bucket,
-                lifetime_seconds=environment.playback_expiry_seconds,
+                table,
+                playback,
+                raw,
+                JobSender(
+                    clients.sqs,
+                    express_queue_url=environment.express_queue_url,
+                    queue_url=environment.queue_url,
+                ),
+                region=region,
+                raw_bucket=environment.raw_bucket,
+                url_seconds=url_seconds,
             ),
             webhooks=Webhooks(
                 WebhookTable(clients.dynamodb, environment.table_name),

@@ -65,7 +65,7 @@ class Grant:
     @property
     def query(self) -> str:
         """The query string of URLs; every value is in an alphabet that needs no escaping."""
-        return "&".join(f"{name}={value}" for name, value in self._parts(playback.QUERY).items())
+        return _query(self._parts(playback.QUERY))
 
     @property
     def cookies(self) -> dict[str, str]:
@@ -77,12 +77,22 @@ class Grant:
         return f"{self.base_url}/{key}?{self.query}"
 
     def _parts(self, names: playback.PartNames) -> dict[str, str]:
-        return {
-            names.policy: self.policy,
-            names.signature: self.signature,
-            names.key_pair_id: self.key_pair_id,
-            names.hash_algorithm: playback.HASH_ALGORITHM,
-        }
+        return _parts(names, self.policy, self.signature, self.key_pair_id)
+
+
+def _parts(
+    names: playback.PartNames, policy: str, signature: str, key_pair_id: str
+) -> dict[str, str]:
+    return {
+        names.policy: policy,
+        names.signature: signature,
+        names.key_pair_id: key_pair_id,
+        names.hash_algorithm: playback.HASH_ALGORITHM,
+    }
+
+
+def _query(parts: Mapping[str, str]) -> str:
+    return "&".join(f"{name}={value}" for name, value in parts.items())
 
 
 def expiry(now: float, lifetime_seconds: int, longest_seconds: int | None = None) -> int:
@@ -120,6 +130,7 @@ class PlaybackSigner:
         self._public = self._private.public_key()
         # Memories per signer, so that they go with their key.
         self._sign_once = lru_cache(_KEPT_SIGNATURES)(self._sign)
+        self._sign_url_once = lru_cache(_KEPT_SIGNATURES)(self._sign_url)
         self._verify_once = lru_cache(_KEPT_SIGNATURES)(self._verify)
 
     def grant(self, keys: RunKeys, expires_at: int, source_range: str | None = None) -> Grant:
@@ -132,19 +143,33 @@ class PlaybackSigner:
         """
         return self._sign_once(keys, expires_at, source_range)
 
+    def url(self, key: str, expires_at: int, source_range: str | None = None) -> str:
+        """Return the URL of one object, signed for it alone.
+
+        Args:
+            key: Key of the object.
+            expires_at: Unix seconds at which it ends.
+            source_range: IPv4 range of the addresses that may read. Default: any address.
+        """
+        return self._sign_url_once(key, expires_at, source_range)
+
     def _sign(self, keys: RunKeys, expires_at: int, source_range: str | None) -> Grant:
         resource = f"{self.base_url}/{keys.prefix}*"
+        policy, signature = self._signed(resource, expires_at, source_range)
+        return Grant(
+            keys, self.base_url, expires_at, policy, signature, self.key_pair_id, source_range
+        )
+
+    def _sign_url(self, key: str, expires_at: int, source_range: str | None) -> str:
+        url = f"{self.base_url}/{key}"
+        policy, signature = self._signed(url, expires_at, source_range)
+        return f"{url}?{_query(_parts(playback.QUERY, policy, signature, self.key_pair_id))}"
+
+    def _signed(self, resource: str, expires_at: int, source_range: str | None) -> tuple[str, str]:
+        """Return policy and signature of a resource, encoded."""
         policy = playback.policy_text(resource, expires_at, source_range).encode()
         signature = self._private.sign(policy, ec.ECDSA(SHA256(), deterministic_signing=True))
-        return Grant(
-            keys,
-            self.base_url,
-            expires_at,
-            playback.encode(policy),
-            playback.encode(signature),
-            self.key_pair_id,
-            source_range,
-        )
+        return playback.encode(policy), playback.encode(signature)
 
     def verify(
         self, policy: str, signature: str, *, now: float, address: str | None = None

@@ -16,6 +16,7 @@ from media_platform.contract import duplicates, table
 from media_platform.contract.audit import AuditEntry, audit_write
 from media_platform.contract.items import TransactItem, WireItem
 from media_platform.contract.run import Run
+from media_platform.contract.thumbnails import Thumbnail
 from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Change, Video
 
@@ -210,6 +211,33 @@ class VideoTable:
         found = {video.video_id: video for video in map(Video.from_item, items)}
         return [found[video_id] for video_id in video_ids if video_id in found]
 
+    async def thumbnail(self, video_id: str) -> Thumbnail | None:
+        """Return the last request for a thumbnail of a video."""
+        answer = await self._client.get_item(
+            TableName=self.name, Key=table.thumbnail_key(video_id).to_wire(), ConsistentRead=True
+        )
+        item = answer.get("Item")
+        return Thumbnail.from_item(item) if item else None
+
+    def thumbnail_put(self, request: Thumbnail) -> TransactItem:
+        """Return the write of a request for a thumbnail, unless there is a later one."""
+        return {
+            "Put": {
+                "TableName": self.name,
+                "Item": request.to_item(),
+                "ConditionExpression": "attribute_not_exists(pk) OR thumbnail_id <= :this",
+                "ExpressionAttributeValues": {":this": {"S": request.thumbnail_id}},
+            }
+        }
+
+    async def put_thumbnail(self, request: Thumbnail, entry: AuditEntry) -> None:
+        """Write a request for a thumbnail.
+
+        Raises:
+            StaleVideoError: If there is a later one.
+        """
+        await self._transact(request.video_id, [self.thumbnail_put(request)], entry)
+
     async def write(self, change: Change, entry: AuditEntry, *more: TransactItem) -> None:
         """Write a change, its event, its audit entry and what else belongs to it, all or nothing.
 
@@ -222,9 +250,12 @@ class VideoTable:
         Raises:
             StaleVideoError: If the video, or what else is written, was changed since it was read.
         """
+        await self._transact(change.video.video_id, [*change.writes, *more], entry)
+
+    async def _transact(self, video_id: str, writes: list[TransactItem], entry: AuditEntry) -> None:
         try:
             await self._client.transact_write_items(
-                TransactItems=[*change.writes, audit_write(self.name, entry), *more]
+                TransactItems=[*writes, audit_write(self.name, entry)]
             )
         except ClientError as error:
             reasons = error.response.get("CancellationReasons", [])
@@ -233,7 +264,7 @@ class VideoTable:
                 "ConditionalCheckFailed",
                 "TransactionConflict",
             }:
-                raise StaleVideoError(change.video.video_id) from error
+                raise StaleVideoError(video_id) from error
             raise
         log_entry(entry)
 

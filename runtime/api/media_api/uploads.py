@@ -86,11 +86,31 @@ class RawBucket:
     async def sign_put(self, video: Video, *, sha256: str | None, seconds: int) -> SignedPut:
         """Return the PUT of the whole file of ``video``.
 
+        Args:
+            video: The video.
+            sha256: SHA-256 of the file in base64, which S3 then verifies and records.
+            seconds: Lifetime of the URL.
+        """
+        return await self.sign_object(
+            video.raw_key,
+            content_type=video.content_type,
+            size_bytes=video.size_bytes,
+            sha256=sha256,
+            seconds=seconds,
+        )
+
+    async def sign_object(
+        self, key: str, *, content_type: str, size_bytes: int, sha256: str | None, seconds: int
+    ) -> SignedPut:
+        """Return the PUT of an object.
+
         ``If-None-Match: *`` makes S3 refuse a second PUT, so that what was taken in is never
         replaced.
 
         Args:
-            video: The video.
+            key: Its key.
+            content_type: Its content type.
+            size_bytes: Its size.
             sha256: SHA-256 of the file in base64, which S3 then verifies and records.
             seconds: Lifetime of the URL.
         """
@@ -99,9 +119,9 @@ class RawBucket:
             "put_object",
             Params={
                 "Bucket": self._bucket,
-                "Key": video.raw_key,
-                "ContentType": video.content_type,
-                "ContentLength": video.size_bytes,
+                "Key": key,
+                "ContentType": content_type,
+                "ContentLength": size_bytes,
                 "IfNoneMatch": "*",
                 **checksum,
             },
@@ -109,8 +129,8 @@ class RawBucket:
             HttpMethod="PUT",
         )
         headers = {
-            "Content-Type": video.content_type,
-            "Content-Length": str(video.size_bytes),
+            "Content-Type": content_type,
+            "Content-Length": str(size_bytes),
             "If-None-Match": "*",
         }
         if sha256:

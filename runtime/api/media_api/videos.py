@@ -136,6 +136,21 @@ class Videos:
             raise _not_found()
         return stored.shown_to(viewer)
 
+    async def of_tenant(self, caller: Caller, video_id: str) -> VideoView:
+        """Return a video of the caller's tenant that he may see, as the last write left it.
+
+        Raises:
+            Problem: If there is none.
+        """
+        video = await self._find(caller, video_id)
+        if video.status is VideoStatus.DELETED:
+            raise _not_found()
+        return await self._view(caller, video)
+
+    async def to_change(self, caller: Caller, video_id: str) -> VideoView:
+        """Return a video that the caller may change here (:meth:`changeable`), with its run."""
+        return await self._view(caller, await self.changeable(caller, video_id))
+
     async def _stored(self, video_id: str) -> StoredVideo | None:
         video = await self._table.video(video_id)
         return None if video is None else await self._with_runs(video)

@@ -16,6 +16,7 @@ from functools import cached_property
 from structlog.contextvars import bound_contextvars
 
 from media_platform.contract import metrics
+from media_platform.contract.ids import is_id
 from media_platform.contract.jobs import START, TranscodeJob
 from media_platform.contract.run import END, SOUND, Part, download_part, video_part
 from media_platform.contract.tracing import TraceContext
@@ -24,14 +25,16 @@ from media_worker.cancellation import Cancellation
 from media_worker.claims import Busy, Done, Settled
 from media_worker.download import make_download
 from media_worker.ending import Ending
-from media_worker.faults import StoppedError, StopReason, TransientError
-from media_worker.held import HeldPart
+from media_worker.faults import BadInputError, StoppedError, StopReason, TransientError
+from media_worker.held import Held, HeldPart
 from media_worker.making import Maker, plan_run
 from media_worker.metrics import seconds_since
 from media_worker.planning import Plan
 from media_worker.publisher import Publisher
 from media_worker.tenants import RETRY_SECONDS, Slot
 from media_worker.threads import start_thread
+from media_worker.thumbnails import claim as claim_thumbnail
+from media_worker.thumbnails import make_thumbnail
 from media_worker.workplace import Services, Workplace
 
 _PART = re.compile(r"(?P<kind>video|download)#(?P<number>[0-9]{1,9})")
@@ -39,6 +42,9 @@ _PART = re.compile(r"(?P<kind>video|download)#(?P<number>[0-9]{1,9})")
 
 _SHOWN = 80
 """How much of an unknown name stands in the log."""
+
+THUMBNAIL = "thumbnail"
+"""Kind of the part that makes a thumbnail (``run.thumbnail_part``)."""
 
 
 class BusyError(Exception):
@@ -99,7 +105,7 @@ class Assignment:
         trace: TraceContext | None = None,
     ) -> None:
         self.job = job
-        self.failing: HeldPart | None = None
+        self.failing: Held | None = None
         self._place = Workplace(job, services, cancellation)
         self._light = light
         self._forgive = forgive
@@ -107,14 +113,19 @@ class Assignment:
         self._trace = trace
         self._first_chunk_done = threading.Event()
         self._lock = threading.Lock()
-        self._held: dict[str, HeldPart] = {}
+        self._held: dict[str, Held] = {}
         self._slot: Slot | None = None
         self._plan: Plan | None = None
         self._was_done = False
         self._sound_busy: BusyError | None = None
 
     @property
-    def held(self) -> list[HeldPart]:
+    def _kind(self) -> str:
+        """The kind of part that the message names."""
+        return self.job.part.partition("#")[0]
+
+    @property
+    def held(self) -> list[Held]:
         """The parts that are held at the moment."""
         with self._lock:
             return list(self._held.values())
@@ -129,7 +140,8 @@ class Assignment:
             held.renew()
         if self._slot is not None:
             self._place.services.slots.renew(self._slot)
-        self.check()
+        if self._kind != THUMBNAIL:
+            self.check()
 
     def check(self) -> None:
         """Look whether what is done is still wanted.
@@ -137,7 +149,11 @@ class Assignment:
         Raises:
             StoppedError: If it is not.
         """
-        self._place.services.ledger.check(self.job)
+        if self._kind == THUMBNAIL:
+            for held in self.held:
+                held.renew()
+        else:
+            self._place.services.ledger.check(self.job)
 
     def run(self) -> None:
         """Do it.
@@ -167,6 +183,9 @@ class Assignment:
                 raise
 
     def _run(self) -> None:
+        if self._kind == THUMBNAIL and is_id(self.job.part.removeprefix(f"{THUMBNAIL}#")):
+            self._thumbnail(self.job.part.removeprefix(f"{THUMBNAIL}#"))
+            return
         part = _PART.fullmatch(self.job.part)
         if part is not None and part["kind"] == "download":
             self._download(int(part["number"]))
@@ -295,6 +314,25 @@ class Assignment:
             self._place.wrote(size)
         self._place.log.info("download made", height=height, bytes=size)
 
+    def _thumbnail(self, thumbnail_id: str) -> None:
+        """Make a thumbnail that somebody chose; what is wrong with it is told to him alone."""
+        ledger = self._place.services.ledger
+        held = claim_thumbnail(ledger, self.job, thumbnail_id, forgive=self._forgive is not None)
+        match held:
+            case Settled():
+                raise NothingToDoError(held.why)
+            case Busy():
+                raise BusyError(held.seconds)
+        with self._doing("thumbnail", held):
+            try:
+                size = make_thumbnail(held, ledger, self._place)
+            except BadInputError as error:
+                held.fail(error.failure)
+                self._place.log.info("no thumbnail", code=error.failure.code)
+                return
+            held.complete()
+        self._place.log.info("thumbnail made", bytes=size)
+
     def _advance(self) -> None:
         """Publish what follows from a part that is complete; end the run if it was the last.
 
@@ -384,26 +422,26 @@ class Assignment:
             self._place.emit(waited)
 
     @contextmanager
-    def _doing(self, name: str, held: HeldPart) -> Iterator[None]:
+    def _doing(self, name: str, held: Held) -> Iterator[None]:
         """Hold a part while the block makes it, as a span of its own."""
         with (
             self._holding(held),
-            self._place.span(name, media__part=held.part.name, media__attempt=held.attempt),
+            self._place.span(name, media__part=held.name, media__attempt=held.attempt),
         ):
             yield
 
     @contextmanager
-    def _holding(self, held: HeldPart) -> Iterator[None]:
+    def _holding(self, held: Held) -> Iterator[None]:
         """Renew the lease of a part while the block runs; remember it if an error arises there.
 
         Errors of uploads and records arise in threads of their own and stop the block: they count
         for the part whose block notices first.
         """
         with self._lock:
-            self._held[held.part.name] = held
+            self._held[held.name] = held
         try:
             self._place.cancellation.check()
-            with bound_contextvars(part=held.part.name, attempt=held.attempt):
+            with bound_contextvars(part=held.name, attempt=held.attempt):
                 yield
         except BaseException as error:
             ours = not isinstance(error, StoppedError) or error.reason is StopReason.SIBLING_FAILED
@@ -411,7 +449,7 @@ class Assignment:
                 self.failing = held
             raise
         with self._lock:
-            del self._held[held.part.name]
+            del self._held[held.name]
 
     def _take_slot(self) -> None:
         """Hold one of the slots of the tenant, if these are limited.

@@ -29,6 +29,9 @@ _LONG_PRE_ROLL = Fraction(10)
 _PRE_ROLL_TRIES = 4
 
 
+_IMAGE_LIMITS = Limits(wall_seconds=120, cpu_seconds=120, memory_bytes=child_memory())
+
+
 class TrackSink(Protocol):
     """Takes what a track consists of; may block while earlier segments are still on their way."""
 
@@ -375,3 +378,54 @@ def make_poster(plan: Plan, bench: Workbench) -> bytes:
         if image:
             return image
     raise TransientError(f"no poster could be made: {log[-500:]}")
+
+
+def make_frame(plan: Plan, number: int, bench: Workbench) -> bytes | None:
+    """Return one frame as a JPEG, or ``None`` if there is no such frame.
+
+    Raises:
+        TransientError: If the source could not be read.
+        StoppedError: If the job was stopped.
+    """
+    pre_roll = _LONG_PRE_ROLL if plan.source.format_name == "mpegts" else _PRE_ROLL
+    for _ in range(_PRE_ROLL_TRIES):
+        image, _ = _image(
+            ffmpeg.frame(
+                plan, number, bench.source.url, pre_roll=pre_roll, max_pixels=bench.max_pixels
+            ),
+            bench,
+        )
+        if image:
+            return image
+        pre_roll = pre_roll * 4 + 2
+    return None
+
+
+def make_picture(kind: str, bench: Workbench) -> bytes:
+    """Return an uploaded picture as a JPEG.
+
+    Args:
+        kind: What it is, one of :data:`ffmpeg.PICTURES`.
+        bench: What children are given; its source is the picture.
+
+    Raises:
+        BadInputError: If it cannot be decoded.
+        TransientError: If it could not be read.
+        StoppedError: If the job was stopped.
+    """
+    argv = ffmpeg.picture(kind, bench.source.url, max_pixels=bench.max_pixels)
+    image, code = _image(argv, bench)
+    if code or not image:
+        raise BadInputError(
+            "damaged_picture", "The picture is damaged or too large, and cannot be shown."
+        )
+    return image
+
+
+def _image(argv: list[str], bench: Workbench) -> tuple[bytes, int]:
+    """Return what a child writes to standard output, and its exit code."""
+    with bench.child(argv, _IMAGE_LIMITS) as child:
+        image = child.output.read()
+        code = child.wait()
+    bench.check_source()
+    return image, code

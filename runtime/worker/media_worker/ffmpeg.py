@@ -69,6 +69,22 @@ def _head(level: str = "error", *, restarts: bool = False) -> list[str]:
     return start if restarts else [*start, "-copyts"]
 
 
+PICTURES: dict[str, bytes] = {
+    "jpeg_pipe": b"\xff\xd8\xff",
+    "png_pipe": b"\x89PNG\r\n\x1a\n",
+    "webp_pipe": b"RIFF....WEBP",
+}
+"""Demuxers of single pictures, and what these begin with; a dot stands for any byte."""
+
+THUMBNAIL_WIDTH = 1280
+THUMBNAIL_HEIGHT = 2560
+"""Largest thumbnail in pixels."""
+
+_JPEG = ("-frames:v", "1", "-c:v", "mjpeg", "-q:v", "3", "-f", "image2pipe", "pipe:1")
+_JFIF = "out_color_matrix=smpte170m:out_range=pc"
+"""The colours that readers of JPEG files expect (JFIF 1.02)."""
+
+
 def _input(url: str, max_pixels: int) -> list[str]:
     """Open the source, and nothing else.
 
@@ -193,24 +209,15 @@ def filters(plan: Plan, frames: FrameRange) -> str:
     minute of pause in a large picture takes more memory than a worker has.
     """
     source = plan.source
-    chain = [f"setpts=PTS-({source.first_pts})"]
-    if source.interlaced:
-        chain.append("bwdif=mode=send_frame")
-    if source.fast:
-        chain.append(_every_other(plan.frame_rate))
-    start_time = ":start_time=0" if frames.start == 0 else ""
-    end = "" if frames.end is None else f":end_pts={frames.end}"
-    cadence = f"fps=fps={plan.frame_rate}:round=near{start_time},trim=start_pts={frames.start}{end}"
+    chain, cadence = _frames(plan), _cadence(plan, frames)
     names = "".join(f"[split{number}]" for number in range(len(plan.rungs)))
     converted = _colours(source, plan.rungs[0].width, plan.rungs[0].height)
     branches = [
-        f"[0:{source.video_index}]{','.join(chain)},split=2[decoded][picture]",
+        f"[0:{source.video_index}]{chain},split=2[decoded][picture]",
         f"[decoded]{cadence}[count]",
         f"[picture]{converted}split={len(plan.rungs)}{names}",
     ]
-    hd = has_hd_colours(source) or is_hdr(source) or is_wide(source)
-    matrix = "bt709" if hd else "smpte170m"
-    read_as = "auto" if source.matrix != UNSPECIFIED or converted else matrix
+    matrix, read_as = _matrices(source, converted)
     for number, rung in enumerate(plan.rungs):
         branches.append(
             f"[split{number}]scale={rung.width}:{rung.height}:flags=bicubic"
@@ -219,6 +226,30 @@ def filters(plan: Plan, frames: FrameRange) -> str:
             f":colorspace={matrix}:field_mode=prog,{cadence}[rung{number}]"
         )
     return ";".join(branches)
+
+
+def _frames(plan: Plan) -> str:
+    """Return the filters that bring decoded frames to the zero of the result, as whole pictures."""
+    chain = [f"setpts=PTS-({plan.source.first_pts})"]
+    if plan.source.interlaced:
+        chain.append("bwdif=mode=send_frame")
+    if plan.source.fast:
+        chain.append(_every_other(plan.frame_rate))
+    return ",".join(chain)
+
+
+def _cadence(plan: Plan, frames: FrameRange) -> str:
+    """Return the filters that bring frames to the grid, and keep those of a range."""
+    start_time = ":start_time=0" if frames.start == 0 else ""
+    end = "" if frames.end is None else f":end_pts={frames.end}"
+    return f"fps=fps={plan.frame_rate}:round=near{start_time},trim=start_pts={frames.start}{end}"
+
+
+def _matrices(source: Source, converted: str) -> tuple[str, str]:
+    """Return the matrix of the result, and as what that of the picture is read."""
+    hd = has_hd_colours(source) or is_hdr(source) or is_wide(source)
+    matrix = "bt709" if hd else "smpte170m"
+    return matrix, "auto" if source.matrix != UNSPECIFIED or converted else matrix
 
 
 def _every_other(rate: Fraction) -> str:
@@ -415,4 +446,54 @@ def poster(plan: Plan, url: str, max_pixels: int, *, at: Fraction) -> list[str]:
         *("-map", f"0:{plan.source.video_index}", "-an", *_CLEAN, "-vf", chain),
         *("-frames:v", "1", "-c:v", "mjpeg", "-q:v", "3", "-pix_fmt", "yuvj420p"),
         *("-f", "image2pipe", "pipe:1"),
+    ]
+
+
+def frame(plan: Plan, number: int, url: str, *, pre_roll: Fraction, max_pixels: int) -> list[str]:
+    """Write one frame to standard output, as a JPEG: the very one that the renditions show.
+
+    Args:
+        plan: The plan.
+        number: The frame.
+        url: The source.
+        pre_roll: Seconds before the frame from which reading starts.
+        max_pixels: Largest picture that is decoded.
+    """
+    source = plan.source
+    width, height = source.displayed_size
+    scale = min(Fraction(1), Fraction(THUMBNAIL_WIDTH, width), Fraction(THUMBNAIL_HEIGHT, height))
+    width, height = (max(2, round(side * scale / 2) * 2) for side in (width, height))
+    converted = _colours(source, width, height)
+    _, read_as = _matrices(source, converted)
+    graph = (
+        f"[0:{source.video_index}]{_frames(plan)},{_cadence(plan, FrameRange(number, number + 1))},"
+        f"{converted}scale={width}:{height}:flags=bicubic:in_color_matrix={read_as}:{_JFIF},setsar=1,"
+        "format=yuvj420p[frame]"
+    )
+    argv = [*_head(restarts=source.restarts), *_seek(plan, number, pre_roll)]
+    argv += [*_input(url, max_pixels), "-filter_complex", graph, "-map", "[frame]", "-an", *_CLEAN]
+    argv += _JPEG
+    return [*argv, *_SAME_CLOCK] if source.restarts else argv
+
+
+def picture(kind: str, url: str, *, max_pixels: int) -> list[str]:
+    """Write an uploaded picture to standard output, as a JPEG no larger than thumbnails are.
+
+    What is transparent becomes white.
+
+    Args:
+        kind: The demuxer, one of :data:`PICTURES`.
+        url: The picture.
+        max_pixels: Largest picture that is decoded.
+    """
+    size = f"w='min({THUMBNAIL_WIDTH},iw)':h='min({THUMBNAIL_HEIGHT},ih)'"
+    chain = (
+        f"scale={size}:force_original_aspect_ratio=decrease:force_divisible_by=2:flags=bicubic,"
+        "format=rgba,split[over][under];[under]drawbox=color=white:thickness=fill:replace=1[white];"
+        f"[white][over]overlay=format=rgb,scale={_JFIF},setsar=1,format=yuvj420p"
+    )
+    return [
+        *(*_head(), "-xerror", "-err_detect", "explode", "-protocol_whitelist", PROTOCOLS),
+        *("-format_whitelist", ",".join(PICTURES), "-max_pixels", str(max_pixels)),
+        *("-f", kind, "-i", url, "-map", "0:v:0", "-an", *_CLEAN, "-vf", chain, *_JPEG),
     ]

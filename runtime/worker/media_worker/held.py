@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from media_platform.contract.events import EventType
 from media_platform.contract.items import TransactItem
@@ -38,6 +38,36 @@ _CONFLICT_TRIES = 20
 """Times that a change is decided again when somebody else changed the video meanwhile."""
 
 
+class Held(Protocol):
+    """What a worker has in hand, as far as it matters to whoever settles a message."""
+
+    job: TranscodeJob
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def attempt(self) -> int:
+        """The number of this try."""
+
+    @property
+    def failures(self) -> int:
+        """Transient failures so far."""
+
+    def renew(self) -> None:
+        """Keep it, if it is still ours."""
+
+    def release(self) -> None:
+        """Let the next worker have it at once."""
+
+    def count_failure(self) -> int:
+        """Count a transient failure and let go of it; return how many there were."""
+
+    def fail(self, failure: Failure) -> object:
+        """Give it up for good."""
+
+
 class HeldPart:
     """A part that this worker holds, for as long as nobody else takes it.
 
@@ -56,6 +86,16 @@ class HeldPart:
         self._spent = {"cpu_seconds": 0.0, "bytes_in": 0, "bytes_out": 0}
         self.job = job
         self.part = part
+
+    @property
+    def name(self) -> str:
+        """Which part it is."""
+        return self.part.name
+
+    @property
+    def failures(self) -> int:
+        """Transient failures so far."""
+        return self.part.failures
 
     @property
     def attempt(self) -> int:

@@ -196,14 +196,14 @@ class S3RangeReader:
         client: Client for the region of the bucket.
         bucket: Bucket of the source.
         key: Key of the source.
-        version_id: The version.
+        version_id: The version. ``None``: the present one, of an object that is written once.
     """
 
-    def __init__(self, client: S3Client, bucket: str, key: str, version_id: str) -> None:
+    def __init__(self, client: S3Client, bucket: str, key: str, version_id: str | None) -> None:
         self._client = client
-        self._bucket = bucket
-        self._key = key
-        self._version_id = version_id
+        self._object: Any = {"Bucket": bucket, "Key": key}
+        if version_id is not None:
+            self._object["VersionId"] = version_id
 
     def size(self) -> int:
         """Return the size of the source in bytes.
@@ -212,14 +212,12 @@ class S3RangeReader:
             FileNotFoundError: If the version is gone.
         """
         try:
-            answer = self._client.head_object(
-                Bucket=self._bucket, Key=self._key, VersionId=self._version_id
-            )
+            answer = self._client.head_object(**self._object)
         except ClientError as error:
             if error.response["Error"]["Code"] in _MISSING_CODES:
-                raise FileNotFoundError(self._key) from error
+                raise FileNotFoundError(self._object["Key"]) from error
             raise
-        return answer["ContentLength"]
+        return int(answer["ContentLength"])
 
     @stamina.retry(on=(BotoCoreError, OSError), attempts=_READ_ATTEMPTS)
     def read(self, start: int, end: int) -> bytes:
@@ -230,12 +228,7 @@ class S3RangeReader:
         Raises:
             OSError: If fewer arrive.
         """
-        answer = self._client.get_object(
-            Bucket=self._bucket,
-            Key=self._key,
-            VersionId=self._version_id,
-            Range=f"bytes={start}-{end - 1}",
-        )
+        answer = self._client.get_object(**self._object, Range=f"bytes={start}-{end - 1}")
         return _whole(answer["Body"].read(), start, end)
 
 

@@ -79,17 +79,17 @@ class RunLedger:
 
     def video(self, video_id: str) -> Video | None:
         """Return a video as it is now."""
-        item = self._get(table.video_key(video_id))
+        item = self.item(table.video_key(video_id))
         return Video.from_item(item) if item else None
 
     def run(self, job: TranscodeJob) -> Run | None:
         """Return the run of a job as it is now."""
-        item = self._get(table.run_key(job.video_id, job.run_id))
+        item = self.item(table.run_key(job.video_id, job.run_id))
         return Run.from_item(item) if item else None
 
     def part(self, job: TranscodeJob, name: str) -> Part | None:
         """Return a part of the run as it is now."""
-        item = self._get(table.part_key(job.video_id, job.run_id, name))
+        item = self.item(table.part_key(job.video_id, job.run_id, name))
         return Part.from_item(item) if item else None
 
     def chunks(self, job: TranscodeJob, start: int, end: int) -> list[Part]:
@@ -365,7 +365,8 @@ class RunLedger:
             raise
         return True
 
-    def _get(self, key: table.Key) -> dict[str, Any] | None:
+    def item(self, key: table.Key) -> dict[str, Any] | None:
+        """Return an item as it is now."""
         answer = self.client.get_item(
             TableName=self.table_name, Key=key.to_wire(), ConsistentRead=True
         )

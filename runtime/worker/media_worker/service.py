@@ -83,6 +83,7 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None, tracer: T
             ),
             store=S3ObjectStore(s3, environment.media_bucket),
             open_source=lambda job: S3RangeReader(s3, job.bucket, job.key, job.version_id),
+            open_picture=lambda job, key: S3RangeReader(s3, job.bucket, key, None),
             settings=JobSettings(
                 max_pixels=environment.max_pixels,
                 max_duration_seconds=environment.max_duration_seconds,

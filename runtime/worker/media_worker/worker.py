@@ -20,7 +20,7 @@ from media_worker.assignment import Assignment, BusyError, NothingToDoError, Pos
 from media_worker.cancellation import Cancellation
 from media_worker.ecs_service import Resting, TaskProtection
 from media_worker.faults import BadInputError, StoppedError, StopReason
-from media_worker.held import HeldPart
+from media_worker.held import Held
 from media_worker.job_queue import (
     POLL_SECONDS,
     Heartbeat,
@@ -329,7 +329,7 @@ class Worker:
                 source.delete(message)
             case StoppedError(reason=StopReason.INTERRUPTED):
                 log.info("interrupted, the job goes back")
-                _each(assignment.held, HeldPart.release)
+                _each(assignment.held, _release)
                 source.hide(message, 0)
             case StoppedError(reason=StopReason.DELETED | StopReason.CANCELLED as why):
                 log.info("the run is not wanted any more", why=why)
@@ -354,8 +354,8 @@ class Worker:
         message, source, log = received.message, received.source, self._log
         reason = f"{type(error).__name__}: {error}"
         failing = assignment.failing
-        _each([held for held in assignment.held if held is not failing], HeldPart.release)
-        failures = failing.part.failures + 1 if failing else 1
+        _each([held for held in assignment.held if held is not failing], _release)
+        failures = failing.failures + 1 if failing else 1
         if failing is not None and failures >= self._settings.max_failures:
             try:
                 assignment.check()
@@ -381,7 +381,7 @@ class Worker:
         )
         source.hide(message, round(pause))
 
-    def _fail(self, held: HeldPart, failure: Failure) -> None:
+    def _fail(self, held: Held, failure: Failure) -> None:
         """End the run; the parts of one that is complete already may fail without a consequence."""
         try:
             held.fail(failure)
@@ -425,7 +425,11 @@ def _tell(span: Span, verdict: Exception | None) -> None:
     span.note(media__outcome=outcome)
 
 
-def _each(parts: list[HeldPart], what: Callable[[HeldPart], None]) -> None:
+def _release(held: Held) -> None:
+    held.release()
+
+
+def _each(parts: list[Held], what: Callable[[Held], None]) -> None:
     """Do something with every part that is still ours."""
     for held in parts:
         try:

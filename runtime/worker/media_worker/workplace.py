@@ -76,6 +76,7 @@ class Services:
         slots: What bounds how much is done for one tenant at a time.
         store: Where runs are published.
         open_source: Opens the source of a job.
+        open_picture: Opens a picture, of a key beside the source of a job.
         settings: How jobs are done.
         emit: Takes metrics and what they are about.
         tracer: Makes spans. Default: they are not sent anywhere.
@@ -86,6 +87,7 @@ class Services:
     slots: TenantSlots
     store: ObjectStore
     open_source: Callable[[TranscodeJob], RangeReader]
+    open_picture: Callable[[TranscodeJob, str], RangeReader]
     settings: JobSettings
     emit: Callable[..., None]
     tracer: Tracer = field(default_factory=Tracer)
@@ -183,6 +185,15 @@ class Workplace:
             max_duration_seconds=settings.max_duration_seconds,
             threads=settings.threads,
         )
+
+    def of_picture(self, key: str) -> Workplace:
+        """Return a place for the same job whose source is a picture; it closes with this one."""
+
+        def open_picture(job: TranscodeJob) -> RangeReader:
+            return self.services.open_picture(job, key)
+
+        services = replace(self.services, open_source=open_picture)
+        return self.stack.enter_context(Workplace(self.job, services, self.cancellation))
 
     def publisher(self, plan: Plan) -> Publisher:
         """Return what publishes the playlists of the run."""

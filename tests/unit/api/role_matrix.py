@@ -36,6 +36,10 @@ API: dict[tuple[str, str], str] = {
     ("POST", "/api/videos/{video_id}/restore"): "          401  401  403  2xx  2xx  404  404",
     ("POST", "/api/videos/{video_id}/transcode"): "        401  401  403  409  409  404  404",
     ("POST", "/api/videos/{video_id}/transcode/cancel"): " 401  401  403  409  409  404  404",
+    ("GET", "/api/videos/{video_id}/thumbnail"): "         401  401  2xx  2xx  2xx  404  404",
+    ("PUT", "/api/videos/{video_id}/thumbnail"): "         401  401  403  409  409  404  404",
+    ("DELETE", "/api/videos/{video_id}/thumbnail"): "      401  401  403  2xx  2xx  404  404",
+    ("POST", "/api/videos/{video_id}/thumbnail/upload"): " 401  401  403  2xx  2xx  404  404",
     ("GET", "/api/videos/{video_id}/playback"): "          404  401  409  409  409  404  404",
     ("GET", "/api/videos/{video_id}/views"): "             401  401  2xx  2xx  2xx  404  404",
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): (

@@ -45,6 +45,10 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/videos/{video_id}/restore"): MEMBER,
     ("POST", "/api/videos/{video_id}/transcode"): EDITOR,
     ("POST", "/api/videos/{video_id}/transcode/cancel"): EDITOR,
+    ("GET", "/api/videos/{video_id}/thumbnail"): MEMBER,
+    ("PUT", "/api/videos/{video_id}/thumbnail"): MEMBER,
+    ("DELETE", "/api/videos/{video_id}/thumbnail"): MEMBER,
+    ("POST", "/api/videos/{video_id}/thumbnail/upload"): MEMBER,
     ("GET", "/api/videos/{video_id}/playback"): MEMBER_OR_PUBLIC,
     ("GET", "/api/videos/{video_id}/views"): MEMBER,
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): SIGNED_RUN,
@@ -91,6 +95,15 @@ ADMIN_RULES: dict[tuple[str, str], Rule] = {
 def app() -> FastAPI:
     nothing: Any = None
     return create_app(Services(**{part.name: nothing for part in fields(Services)}))
+    return create_app(
+        Services(
+            tokens=nothing,
+            videos=nothing,
+            playback=nothing,
+            thumbnails=nothing,
+            lifecycle=nothing,
+        )
+    )
 
 
 @pytest.fixture

@@ -336,7 +336,10 @@ def test_grants_of_the_worker(stages: Stages) -> None:
         "dynamodb:UpdateItem": {"<StoreTable.Arn>"},
         "s3:ListBucket": {"<StoreRawBucket.Arn>", "<StoreMediaBucket.Arn>"},
         "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
-        "s3:GetObject": {"<StoreMediaBucket.Arn>/media/*"},
+        "s3:GetObject": {
+            "<StoreMediaBucket.Arn>/media/*",
+            "<StoreRawBucket.Arn>/thumbnails/*",
+        },
         "s3:AbortMultipartUpload": {"<StoreMediaBucket.Arn>/media/*"},
         "s3:PutObject": {"<StoreMediaBucket.Arn>/media/*"},
         "s3:PutObjectTagging": {"<StoreMediaBucket.Arn>/media/*"},

@@ -30,7 +30,7 @@ def test_minimal(synth: Synth) -> None:
         assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
         (default,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
         assert default["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
-        (rule,) = properties["LifecycleConfiguration"]["Rules"]
+        rule = properties["LifecycleConfiguration"]["Rules"][0]
         assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
         assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
         assert "BucketName" not in properties
@@ -53,8 +53,9 @@ def test_uploads_reach_event_bridge_without_a_custom_resource(synth: Synth) -> N
     assert raw["NotificationConfiguration"] == {
         "EventBridgeConfiguration": {"EventBridgeEnabled": True}
     }
-    (rule,) = raw["LifecycleConfiguration"]["Rules"]
+    rule, pictures = raw["LifecycleConfiguration"]["Rules"]
     assert rule["Transitions"] == [{"StorageClass": "GLACIER_IR", "TransitionInDays": 30}]
+    assert (pictures["Prefix"], pictures["ExpirationInDays"]) == ("thumbnails/", 7)
     (cors,) = raw["CorsConfiguration"]["CorsRules"]
     assert cors["AllowedMethods"] == ["PUT"]
     assert {"ETag", "x-amz-checksum-sha256"} <= set(cors["ExposedHeaders"])
@@ -88,7 +89,7 @@ def test_everything_on(synth: Synth) -> None:
     assert properties["CorsConfiguration"]["CorsRules"][0]["AllowedOrigins"] == [
         "https://example.com"
     ]
-    (lifecycle,) = properties["LifecycleConfiguration"]["Rules"]
+    lifecycle, _ = properties["LifecycleConfiguration"]["Rules"]
     assert lifecycle["Transitions"][0]["TransitionInDays"] == 0
     assert lifecycle["NoncurrentVersionExpiration"] == {"NoncurrentDays": 3}
     (encryption,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
@@ -170,6 +171,14 @@ def test_an_imported_table_is_used_and_not_made(synth: Synth) -> None:
                 "s3:ListBucketVersions": {"<StoreRawBucket.Arn>"},
                 "s3:AbortMultipartUpload": {"<StoreRawBucket.Arn>/raw/*"},
                 "s3:DeleteObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
+            },
+        ),
+        ("grant_upload_pictures", {"s3:PutObject": {"<StoreRawBucket.Arn>/thumbnails/*"}}),
+        (
+            "grant_read_pictures",
+            {
+                "s3:ListBucket": {"<StoreRawBucket.Arn>"},
+                "s3:GetObject": {"<StoreRawBucket.Arn>/thumbnails/*"},
             },
         ),
         (

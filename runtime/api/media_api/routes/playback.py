@@ -62,14 +62,16 @@ async def get_playback(request: Request, video_id: VideoId) -> Response:
         request_id=request.scope["request_id"],
         trace_id=request.scope["trace"].trace_id,
     )
-    content, cookies = _written(playback.grant, playback.video.status)
+    content, cookies = _written(playback.grant, playback.video.status, playback.poster_url)
     answer = Response(content, media_type="application/json")
     answer.raw_headers.extend(cookies)
     return answer
 
 
 @lru_cache(_KEPT_ANSWERS)
-def _written(grant: Grant, status: VideoStatus) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+def _written(
+    grant: Grant, status: VideoStatus, poster_url: str
+) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
     """Return the body of a grant and the headers that set its cookies; equal ones are kept."""
     keys = grant.keys
     expires = datetime.fromtimestamp(grant.expires_at, UTC).isoformat().replace("+00:00", "Z")
@@ -80,7 +82,7 @@ def _written(grant: Grant, status: VideoStatus) -> tuple[bytes, tuple[tuple[byte
         playlist_url=f"{grant.base_url}/{keys.master_playlist}",
         cookies=grant.cookies,
         signed_playlist_url=signed_playlist_url(grant),
-        poster_url=grant.url(keys.poster),
+        poster_url=poster_url,
         expires_at=expires,
     )
     # Session cookies without Domain: only this origin gets them, and they end with the browser.

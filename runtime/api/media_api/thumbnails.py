@@ -1,0 +1,252 @@
+"""What may be done with the thumbnail of a video."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from media_api.audit import Cause
+from media_api.delivery import DeliveryUnavailableError
+from media_api.jobs import JobSender
+from media_api.models import NewPicture, NewThumbnail, is_playable
+from media_api.playback import PlaybackService, SignedUrl
+from media_api.problems import Kind, Problem, invalid
+from media_api.representation import VideoView
+from media_api.store import StaleVideoError, VideoTable
+from media_api.tokens import Caller
+from media_api.uploads import RawBucket, SignedPut, expiry
+from media_api.videos import Videos
+from media_platform.contract import video as contract
+from media_platform.contract.audit import AuditAction
+from media_platform.contract.events import EventType
+from media_platform.contract.ids import is_id, new_id
+from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.object_keys import RunKeys, picture_key
+from media_platform.contract.run import thumbnail_part
+from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
+from media_platform.contract.video import Video, timestamp
+
+_WRITE_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class ThumbnailView:
+    """What viewers see of a video before it plays, and what was asked for.
+
+    Attributes:
+        video: The video.
+        request: The last request for a thumbnail, if there was one.
+        url: The picture that is shown at present, if there is one.
+    """
+
+    video: Video
+    request: Thumbnail | None
+    url: SignedUrl | None
+
+
+@dataclass(frozen=True)
+class PictureUpload:
+    """A picture that is to be uploaded.
+
+    Attributes:
+        upload_id: Names it.
+        upload: How it is uploaded.
+        expires_at: Time at which the URL ends (RFC 3339, UTC).
+    """
+
+    upload_id: str
+    upload: SignedPut
+    expires_at: str
+
+
+class Thumbnails:
+    """The thumbnails of videos.
+
+    Args:
+        videos: The videos.
+        table: The table.
+        playback: Signs what is shown.
+        raw: Signs uploads.
+        jobs: The workers.
+        region: Region of this service.
+        raw_bucket: Name of the bucket that clients upload to.
+        url_seconds: Lifetime of the URLs that it signs.
+    """
+
+    def __init__(
+        self,
+        videos: Videos,
+        table: VideoTable,
+        playback: PlaybackService,
+        raw: RawBucket,
+        jobs: JobSender,
+        *,
+        region: str,
+        raw_bucket: str,
+        url_seconds: int,
+    ) -> None:
+        self._videos = videos
+        self._table = table
+        self._playback = playback
+        self._raw = raw
+        self._url_seconds = url_seconds
+        self._jobs = jobs
+        self._region = region
+        self._raw_bucket = raw_bucket
+
+    async def get(self, caller: Caller, video_id: str) -> ThumbnailView:
+        """Return what is shown of a video, and what was asked for.
+
+        Raises:
+            Problem: If there is no such video of the tenant.
+        """
+        # In this order, so that who sees a request as READY sees its picture.
+        request = await self._table.thumbnail(video_id)
+        return await self._view(await self._videos.of_tenant(caller, video_id), request)
+
+    async def choose(self, cause: Cause, video_id: str, new: NewThumbnail) -> ThumbnailView:
+        """Ask for a thumbnail; a later request wins over an earlier one.
+
+        The job is sent first. If this process dies before the request is written, the job comes to
+        nothing, as the answer that nobody got; a request that is written always has a job.
+
+        Raises:
+            Problem: If the caller may not, the video cannot be played yet, or has no such second.
+        """
+        view = await self._videos.to_change(cause.caller, video_id)
+        video = view.video
+        if not is_playable(video, view.run) or not (video.current_run and video.raw_version_id):
+            raise Problem(
+                Kind.NOT_PLAYABLE,
+                f"video {video_id} is {video.status} and has no frames to choose from; wait until "
+                "it can be played, and ask again",
+                video_status=video.status.value,
+            )
+        _check(new, video)
+        request = Thumbnail(
+            video_id=video_id,
+            thumbnail_id=new_id(),
+            status=ThumbnailStatus.PENDING,
+            requested_by=cause.caller.user,
+            requested_at=timestamp(),
+            at_seconds=new.at_seconds,
+            upload_id=new.upload_id,
+        )
+        job = TranscodeJob(
+            video_id=video_id,
+            run_id=video.current_run,
+            tenant=video.tenant,
+            bucket=self._raw_bucket,
+            key=video.raw_key,
+            version_id=video.raw_version_id,
+            size_bytes=video.size_bytes,
+            queued_at=request.requested_at,
+            part=thumbnail_part(request.thumbnail_id),
+        )
+        await self._jobs.send(job, cause.trace)
+        entry = cause.entry(
+            AuditAction.THUMBNAIL_CHOSEN, video_id=video_id, subject=request.thumbnail_id
+        )
+        try:
+            await self._table.put_thumbnail(request, entry)
+        except StaleVideoError:
+            raise Problem(
+                Kind.CHANGED_MEANWHILE,
+                f"another thumbnail of video {video_id} was chosen at the same time; look at it, "
+                "and try again",
+            ) from None
+        return await self._view(view, request)
+
+    async def upload(self, caller: Caller, video_id: str, new: NewPicture) -> PictureUpload:
+        """Sign the upload of a picture, which can then be chosen.
+
+        Raises:
+            Problem: If the caller may not change the video.
+        """
+        video = (await self._videos.to_change(caller, video_id)).video
+        upload_id = new_id()
+        key = picture_key(video.tenant, video_id, upload_id)
+        upload = await self._raw.sign_object(
+            key,
+            content_type=new.content_type,
+            size_bytes=new.size_bytes,
+            sha256=None,
+            seconds=self._url_seconds,
+        )
+        return PictureUpload(upload_id, upload, expiry(datetime.now(UTC), self._url_seconds))
+
+    async def remove(self, cause: Cause, video_id: str) -> None:
+        """Go back to the poster, also from a thumbnail that is still to be made.
+
+        Raises:
+            Problem: If the caller may not change the video, or it keeps changing.
+        """
+        for attempt in range(_WRITE_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
+            video = (await self._videos.to_change(cause.caller, video_id)).video
+            stored = await self._table.thumbnail(video_id)
+            pending = stored is not None and stored.status is ThumbnailStatus.PENDING
+            if video.thumbnail is None and not pending:
+                return
+            change = contract.change(
+                self._table.name,
+                video,
+                region=self._region,
+                event_type=EventType.VIDEO_UPDATED,
+                event_data={
+                    "updated_by": cause.caller.user,
+                    "changed": {"thumbnail": None},
+                },
+                thumbnail=None,
+            )
+            request = Thumbnail(
+                video_id=video_id,
+                thumbnail_id=new_id(),
+                status=ThumbnailStatus.NONE,
+                requested_by=cause.caller.user,
+                requested_at=timestamp(),
+            )
+            entry = cause.entry(AuditAction.THUMBNAIL_REMOVED, video_id=video_id)
+            try:
+                await self._table.write(change, entry, self._table.thumbnail_put(request))
+            except StaleVideoError:
+                continue
+            return
+        raise Problem(
+            Kind.CHANGED_MEANWHILE,
+            f"video {video_id} was changed by others {_WRITE_ATTEMPTS} times in a row; try again",
+        )
+
+    async def _view(self, view: VideoView, request: Thumbnail | None) -> ThumbnailView:
+        video = view.video
+        url = None
+        if is_playable(video, view.run) and video.current_run:
+            keys = RunKeys(video.home_region, video.tenant, video.video_id, video.current_run)
+            try:
+                url = await self._playback.sign(video.thumbnail or keys.poster)
+            except DeliveryUnavailableError:
+                url = None
+        return ThumbnailView(video, request, url)
+
+
+def _check(new: NewThumbnail, video: Video) -> None:
+    """Refuse what can be seen to be wrong; the rest is told in the request.
+
+    Raises:
+        Problem: If it is.
+    """
+    if new.upload_id is not None and not is_id(new.upload_id):
+        raise invalid(
+            "body.upload_id",
+            "this is no id of an upload; send the upload_id that …/thumbnail/upload returned",
+        )
+    length = video.duration_seconds
+    if new.at_seconds is not None and length is not None and new.at_seconds >= length:
+        raise invalid(
+            "body.at_seconds",
+            f"the video ends at {length} seconds; choose a second before that",
+        )
