@@ -19,9 +19,18 @@ from media_platform.contract.delivery import SigningKeyPair, signing_secret_name
 from mediactl.local.sample import ffmpeg
 
 
-@pytest.mark.parametrize("path", ["", "/{id}", "/{id}/playback"])
-@pytest.mark.parametrize("token", [None, "Bearer nonsense", "Basic YTpi"])
-def test_without_a_token_nothing_opens(
+@pytest.mark.parametrize(
+    ("path", "token"),
+    [
+        ("", None),
+        *(
+            (p, t)
+            for p in ("", "/{id}", "/{id}/playback")
+            for t in ("Bearer nonsense", "Basic YTpi")
+        ),
+    ],
+)
+def test_without_a_valid_token_nothing_opens(
     ada: Person, mine: str, path: str, token: str | None
 ) -> None:
     url = ada.base_url + "/api/videos" + path.format(id=mine)
@@ -29,6 +38,18 @@ def test_without_a_token_nothing_opens(
     assert answer.status == 401
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert "WWW-Authenticate" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["", "/playback"])
+def test_to_strangers_a_video_that_is_not_public_does_not_exist(
+    ada: Person, mine: str, path: str
+) -> None:
+    answers = [
+        send("GET", f"{ada.base_url}/api/videos/{video_id}{path}", headers={})
+        for video_id in (mine, "01900000-0000-7000-8000-000000000000")
+    ]
+    assert [answer.status for answer in answers] == [404, 404]
+    assert without_ids(answers[0].data) == without_ids(answers[1].data)
 
 
 def test_another_tenant_sees_no_video(eve: Person, mine: str) -> None:
