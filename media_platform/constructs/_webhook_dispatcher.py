@@ -62,8 +62,8 @@ class WebhookDispatcher(Construct):
         deliver: The function that sends requests.
         turn: The function that looks after deliveries that are due, every minute.
         rule: The EventBridge rule that calls it.
-        dead_letter_queue: Events that could not be read or delivered to the queue of deliveries.
-        turn_dead_letter_queue: Messages of deliveries, and turns, that failed; the table keeps
+        dead_letter_queue: Events of which no deliveries could be made.
+        delivery_dead_letter_queue: Messages of deliveries, and turns, that failed; the table keeps
             what they are about, and later turns go on with it.
     """
 
@@ -80,7 +80,7 @@ class WebhookDispatcher(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="events for webhooks")
-        self.turn_dead_letter_queue = dead_letter_queue(
+        self.delivery_dead_letter_queue = dead_letter_queue(
             self, "DeliveryDeadLetters", what="deliveries of webhooks"
         )
         self.events = job_queue(
@@ -94,7 +94,7 @@ class WebhookDispatcher(Construct):
             self,
             "Deliveries",
             visibility_timeout=_VISIBILITY,
-            dead_letter_queue=self.turn_dead_letter_queue,
+            dead_letter_queue=self.delivery_dead_letter_queue,
             max_receive_count=_DELIVERY_RECEIVES,
         )
         relay.subscribe_queue(self.events)
@@ -157,7 +157,7 @@ class WebhookDispatcher(Construct):
             function=self.turn,
             retry_attempts=0,
             max_event_age=_MAX_TURN_AGE,
-            on_failure=destinations.SqsDestination(self.turn_dead_letter_queue),
+            on_failure=destinations.SqsDestination(self.delivery_dead_letter_queue),
         )
         return events.Rule(
             self,
@@ -167,7 +167,7 @@ class WebhookDispatcher(Construct):
             targets=[
                 targets.LambdaFunction(
                     self.turn,
-                    dead_letter_queue=self.turn_dead_letter_queue,
+                    dead_letter_queue=self.delivery_dead_letter_queue,
                     max_event_age=_MAX_TURN_AGE,
                 )
             ],
