@@ -3,15 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
 from media_platform.contract.delivery import SigningKeyPair
 from tests.unit.api.api_issuer import Issuer, serving_issuer
 from tests.unit.api.api_keys import new_pair
 from tests.unit.api.api_process import Api, api_environment, free_port, running_api
-
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 
 @pytest.fixture

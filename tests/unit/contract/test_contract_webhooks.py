@@ -6,7 +6,7 @@ import ipaddress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from media_platform.contract import webhooks
@@ -179,7 +179,6 @@ def test_addresses_that_are_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
-@settings(deadline=None)
 @given(st.ip_addresses())
 def test_what_python_does_not_call_global_is_never_public(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from content_scan import reader as limits
@@ -372,7 +372,6 @@ def test_what_takes_too_much_is_left_to_the_worker() -> None:
     assert (sniffed.family, sniffed.whole) == (Family.ISO, False)
 
 
-@settings(deadline=None)  # how long one takes is for the machine to say, not for the test
 @given(
     st.sampled_from([ACCEPTED[name][0] for name in ACCEPTED]),
     st.integers(0, 200),

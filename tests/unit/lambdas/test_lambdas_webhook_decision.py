@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from media_platform.contract.ids import new_id
@@ -70,7 +70,6 @@ def life(delivery: Delivery, *, chance: float) -> list[tuple[datetime, Delivery]
     return steps
 
 
-@settings(deadline=None)
 @given(chance=st.floats(0, 1))
 def test_a_delivery_is_tried_for_a_day_and_then_given_up(chance: float) -> None:
     steps = life(DELIVERY, chance=chance)
