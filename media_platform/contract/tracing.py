@@ -9,8 +9,8 @@ Source: W3C Trace Context, https://www.w3.org/TR/trace-context/
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
@@ -120,6 +120,6 @@ def is_exported(variables: Mapping[str, str]) -> bool:
 
 def _random_id(size: int) -> str:
     """Return ``size`` random bytes in hexadecimal digits that are not all zero."""
-    while not (found := secrets.token_hex(size)).strip("0"):
+    while not (found := os.urandom(size).hex()).strip("0"):
         continue
     return found

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
 
 from media_api.problems import Kind, Problem, unavailable
 from media_api.tokens import (
@@ -68,6 +70,9 @@ ADMIN = Rule("admin", groups=frozenset({ADMIN_GROUP}))
 OPERATOR = Rule("operator", groups=frozenset({ADMIN_GROUP}), operators=True)
 """Administrators of the tenant that operates the stage."""
 
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+"""Answers a request."""
+
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 _RULE = "__access_rule__"
 
@@ -100,10 +105,15 @@ class RuledRoute(APIRoute):
             raise TypeError(f"the handler of {path} has no access rule; put @allow(...) on it")
         self.rule = rule
         super().__init__(path, endpoint, **options)
+        if self._is_plain():
+            self.app = self._answer
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         """Return the handler behind the rule."""
-        rule, handler = self.rule, super().get_route_handler()
+        return self._guarded(super().get_route_handler())
+
+    def _guarded(self, handler: Handler) -> Handler:
+        rule = self.rule
         if not rule.takes_token:
             return handler
 
@@ -113,6 +123,48 @@ class RuledRoute(APIRoute):
             return await handler(request)
 
         return guarded
+
+    def _is_plain(self) -> bool:
+        """Tell whether the handler takes the request and names from the path as they are.
+
+        Most do, and what the framework does before it calls one has nothing to do for them; it
+        would take longer than they do.
+        """
+        needs = self.dependant
+        others = (
+            *needs.query_params,
+            *needs.header_params,
+            *needs.cookie_params,
+            *needs.body_params,
+            *needs.dependencies,
+            *filter(
+                None,
+                (
+                    needs.http_connection_param_name,
+                    needs.response_param_name,
+                    needs.background_tasks_param_name,
+                ),
+            ),
+        )
+        return not others and all(
+            parameter.field_info.annotation is str and not parameter.field_info.metadata
+            for parameter in needs.path_params
+        )
+
+    @cached_property
+    def _plain(self) -> Handler:
+        endpoint, name = self.endpoint, self.dependant.request_param_name
+
+        async def handle(request: Request) -> Response:
+            given = {name: request} if name else {}
+            answer: Response = await endpoint(**given, **request.path_params)
+            return answer
+
+        return self._guarded(handle)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._plain(Request(scope, receive, send))
+        await answer(scope, receive, send)
 
 
 def caller_of(request: Request) -> Caller:

@@ -1,8 +1,8 @@
 """What every request and answer has: an id, safe headers, one log line, an answer at any cost.
 
-A request that is more than the process takes on is refused here, before anything of it is looked
-at; one that is taken is answered within :data:`REQUEST_SECONDS`. Reading ends when nobody waits for
-it any more; writing does not, so that who writes need not ask what became of it.
+A request that is more than the process takes on waits and is refused here, before anything of it is
+looked at; one that is taken is answered within :data:`REQUEST_SECONDS`. Reading ends when nobody
+waits for it any more; writing does not, so that who writes need not ask what became of it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -89,7 +88,11 @@ class Envelope:
             return
         headers = dict(scope["headers"])
         scope["request_id"] = _request_id(headers)
-        if scope["path"] not in QUIET_PATHS and not self._lifecycle.load.takes_one_more():
+        is_quiet = scope["path"] in QUIET_PATHS
+        load = self._lifecycle.load
+        if is_quiet or not (load.is_full or load.is_late()):
+            self._lifecycle.begin()
+        elif load.is_late() or not await load.wait():
             await self._refuse(scope, receive, send)
             return
         started = time.perf_counter()
@@ -102,13 +105,12 @@ class Envelope:
                 status = message["status"]
             await send(message)
 
-        self._lifecycle.begin()
         try:
             await self._answer(scope, receive, send_counted, headers)
         finally:
             self._lifecycle.end()
             seconds = time.perf_counter() - started
-            if scope["path"] not in QUIET_PATHS:
+            if not is_quiet:
                 _log_access(scope, status, seconds)
                 if self._metrics is not None:
                     path = getattr(scope.get("route"), "path", None)
@@ -142,12 +144,17 @@ class Envelope:
             announced = headers.get(b"content-length", b"0")
             if announced.isdigit() and int(announced) > self._max_body_bytes:
                 raise problems.too_large(self._max_body_bytes)  # noqa: TRY301 - before any reading
-            async with asyncio.timeout(REQUEST_SECONDS):
-                if scope["method"] in _READING:
-                    with _ended_with(receive):
-                        await self._app(scope, receive_limited, send_held)
-                else:
-                    await self._app(scope, receive_limited, send_held)
+            # Most requests end before anyone gets impatient, and need no more than a timer.
+            watch = _Watch(receive if scope["method"] in _READING else None)
+            try:
+                await self._app(scope, receive_limited, send_held)
+            except asyncio.CancelledError:
+                if not watch.is_over:
+                    raise
+                watch.forget()
+                raise TimeoutError(f"no answer within {REQUEST_SECONDS} s") from None
+            finally:
+                watch.end()
         except Exception as error:
             if is_answered:
                 raise
@@ -157,6 +164,7 @@ class Envelope:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request; of many at a time one log line tells."""
+        self._lifecycle.load.refused += 1
         now = time.monotonic()
         if now - self._told_of_overload_at > _OVERLOAD_LOG_SECONDS:
             self._told_of_overload_at = now
@@ -178,30 +186,52 @@ class Envelope:
         return [*headers, *more]
 
 
-@contextmanager
-def _ended_with(receive: Receive) -> Iterator[None]:
-    """End the block when the client goes away while it takes long; the client sent all it had."""
-    loop = asyncio.get_running_loop()
-    working = asyncio.current_task()
-    watching: asyncio.Task[None] | None = None
+class _Watch:
+    """Ends the work of the present task when its time is over, or when its client goes away.
 
-    async def watch() -> None:
+    Attributes:
+        is_over: Whether its time is over.
+
+    Args:
+        receive: Tells that the client goes away, if that is to end the work; the client sent all
+            that it had.
+    """
+
+    def __init__(self, receive: Receive | None) -> None:
+        self.is_over = False
+        self._receive = receive
+        self._loop = asyncio.get_running_loop()
+        self._working = asyncio.current_task()
+        self._listening: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(_IMPATIENT_AFTER_SECONDS, self._look)
+
+    def end(self) -> None:
+        """Watch no more: the work is done."""
+        self._timer.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
+
+    def forget(self) -> None:
+        """Take back that the work was ended, so that the task may still answer."""
+        if self._working is not None:
+            self._working.uncancel()
+
+    def _look(self) -> None:
+        left = max(0, REQUEST_SECONDS - _IMPATIENT_AFTER_SECONDS)
+        self._timer = self._loop.call_later(left, self._end_work)
+        if self._receive is not None:
+            self._listening = self._loop.create_task(self._listen(self._receive))
+
+    async def _listen(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             continue
-        if working is not None:
-            working.cancel()
+        if self._working is not None:
+            self._working.cancel()
 
-    def look() -> None:
-        nonlocal watching
-        watching = loop.create_task(watch())
-
-    timer = loop.call_later(_IMPATIENT_AFTER_SECONDS, look)
-    try:
-        yield
-    finally:
-        timer.cancel()
-        if watching is not None:
-            watching.cancel()
+    def _end_work(self) -> None:
+        self.is_over = True
+        if self._working is not None:
+            self._working.cancel()
 
 
 def _request_id(given: Mapping[bytes, bytes]) -> str:
@@ -245,9 +275,8 @@ _SERVER_ERROR = 500
 def _log_access(scope: Scope, status: int, seconds: float) -> None:
     caller = scope.get("caller")
     route = scope.get("route")
-    write = access_log.error if status >= _SERVER_ERROR else access_log.info
-    write(
-        "request",
+    access_log.write(
+        "ERROR" if status >= _SERVER_ERROR else "INFO",
         request_id=scope["request_id"],
         trace_id=scope["trace"].trace_id,
         method=scope["method"],

@@ -14,9 +14,14 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from starlette.responses import Response
+
 from media_api.models import PublicVideoBody, VideoBody, public_video_body, video_body
 from media_platform.contract.run import Run
 from media_platform.contract.video import Video
+
+REVALIDATED = "private, no-cache"
+"""``Cache-Control`` of what belongs to a caller and may change."""
 
 _STRONG_TAG = re.compile(r'(?<![^\s,])"(\d{1,18})(?:-[0-9a-f]+)?"')
 
@@ -32,6 +37,31 @@ class Representation:
 
     content: bytes
     entity_tag: str
+
+    @cached_property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of the answer that carries it: who keeps it asks again."""
+        return [
+            (b"content-length", str(len(self.content)).encode()),
+            (b"content-type", b"application/json"),
+            (b"cache-control", REVALIDATED.encode()),
+            (b"etag", self.entity_tag.encode()),
+        ]
+
+
+class Represented(Response):
+    """The answer that carries a video; the same video has the same one, but for its id.
+
+    Args:
+        representation: The video.
+    """
+
+    def __init__(self, representation: Representation) -> None:
+        # All that the base does was done when the representation was made.
+        self.status_code = 200
+        self.background = None
+        self.body = representation.content
+        self.raw_headers = representation.headers
 
 
 @dataclass(frozen=True, kw_only=True)

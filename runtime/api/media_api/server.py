@@ -22,7 +22,7 @@ from media_api.idempotency import Idempotency
 from media_api.jobs import JobSender
 from media_api.lifecycle import Lifecycle
 from media_api.load import Load
-from media_api.logs import log
+from media_api.logs import access_log, log
 from media_api.metrics import Metrics
 from media_api.playback import PlaybackService
 from media_api.quotas import Quotas
@@ -162,7 +162,7 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
 
 
 async def run(app: FastAPI, services: Guarded, listening: Listening) -> None:
-    """Serve an application until SIGTERM or SIGINT, then finish the requests in flight.
+    """Serve an application, and write its metrics, until it is told to stop.
 
     Args:
         app: The application.
@@ -173,14 +173,22 @@ async def run(app: FastAPI, services: Guarded, listening: Listening) -> None:
     if services.metrics is not None:
         flushing = asyncio.create_task(services.metrics.flush_regularly())
     try:
-        await _serve_until_told(app, services.lifecycle, listening)
+        await serve_until_told(app, services.lifecycle, listening)
     finally:
         if flushing is not None:
             flushing.cancel()
             await asyncio.wait({flushing})
+        access_log.flush()
 
 
-async def _serve_until_told(app: FastAPI, lifecycle: Lifecycle, listening: Listening) -> None:
+async def serve_until_told(app: FastAPI, lifecycle: Lifecycle, listening: Listening) -> None:
+    """Serve an application until SIGTERM or SIGINT, then finish the requests in flight.
+
+    Args:
+        app: The application.
+        lifecycle: Its requests in flight.
+        listening: Where to listen.
+    """
     server = Server(
         app,
         address=listening.host,

@@ -243,6 +243,7 @@ async def test_a_request_that_takes_too_long_is_answered(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(middleware, "REQUEST_SECONDS", 0.01)
+    monkeypatch.setattr(middleware, "_IMPATIENT_AFTER_SECONDS", 0)
     app, lifecycle = enveloped(hanging)
     client = Client(method)
     await app(client.scope, client.receive, client.send)
@@ -275,23 +276,85 @@ async def test_reading_ends_with_its_client_and_writing_does_not(
     assert lifecycle.load.in_flight == 0
 
 
+class LateLoop:
+    """Time of the event loop as a test wants it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = loop.time()
+        monkeypatch.setattr(loop, "time", lambda: self.now)
+        # Beats are made by hand: the loop would wait for its own time.
+        monkeypatch.setattr(loop, "call_at", lambda *_: None)
+
+
 @pytest.mark.anyio
-async def test_requests_are_refused_while_the_loop_is_late(
+async def test_requests_are_refused_while_the_loop_stays_late(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loop = asyncio.get_running_loop()
-    load = Load()
-    assert load.takes_one_more()
-    now = loop.time()
-    with monkeypatch.context() as late:
-        late.setattr(loop, "time", lambda: now + MOST_LATE_SECONDS + 1)
-        assert not load.takes_one_more()
-    assert load.take_counts() == (0, 1)
-    # The beat comes as soon as the loop gets round to it, and all is well again.
-    assert load._next_beat is not None
-    load._beat()
-    assert load.takes_one_more()
-    assert load.take_counts() == (0, 0)
+    with monkeypatch.context() as patched:
+        loop, load = LateLoop(patched), Load()
+        seen = []
+        for _ in range(3):
+            assert not load.is_late()
+            loop.now += MOST_LATE_SECONDS + 1
+            # The first time, it may have stood still for a moment only.
+            seen.append(load.is_late())
+            load._beat()
+        assert seen == [False, True, True]
+        # On time once, and all is well again.
+        assert not load.is_late()
+        load._beat()
+        loop.now += MOST_LATE_SECONDS + 1
+        assert not load.is_late()
+
+
+@pytest.mark.anyio
+async def test_those_in_line_take_the_places_of_others_in_their_order() -> None:
+    load = Load(limit=2, wait_seconds=60)
+    load.begin()
+    load.begin()
+    assert load.is_full
+    order: list[str] = []
+
+    async def wait(name: str) -> None:
+        assert await load.wait()
+        order.append(name)
+
+    waiting = [asyncio.create_task(wait(name)) for name in "abc"]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    await asyncio.wait({waiting[1]})
+    load.end()
+    load.end()
+    await asyncio.gather(waiting[0], waiting[2])
+    assert order == ["a", "c"]
+    assert load.in_flight == 2
+    load.end()
+    load.end()
+    assert load.in_flight == 0
+
+
+@pytest.mark.anyio
+async def test_who_stood_in_line_too_long_is_not_counted_in() -> None:
+    load = Load(limit=1, wait_seconds=0)
+    load.begin()
+    assert not await load.wait()
+    load.end()
+    assert load.in_flight == 0
+
+
+@pytest.mark.anyio
+async def test_a_place_that_was_given_to_who_is_gone_is_given_on() -> None:
+    load = Load(limit=1, wait_seconds=60)
+    load.begin()
+    first, second = (asyncio.create_task(load.wait()) for _ in range(2))
+    await asyncio.sleep(0)
+    load.end()
+    first.cancel()
+    await asyncio.wait({first})
+    assert first.cancelled()
+    assert await second
+    assert load.in_flight == 1
 
 
 def test_the_most_in_flight_is_kept_from_one_minute_to_the_next() -> None:
