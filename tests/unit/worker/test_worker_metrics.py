@@ -35,6 +35,10 @@ UNITS = {
     names.CACHE_HIT_RATIO: "None",
     names.PLAYBACK_GRANTS: "Count",
     names.EVENTS_WRITTEN: "Count",
+    names.WEBHOOK_ATTEMPTS_FAILED: "Count",
+    names.WEBHOOK_DELAY_SECONDS: "Seconds",
+    names.WEBHOOKS_DELIVERED: "Count",
+    names.WEBHOOKS_GIVEN_UP: "Count",
 }
 ALL = {name: number + 0.5 for number, name in enumerate(UNITS)}
 
