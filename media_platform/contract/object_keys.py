@@ -20,8 +20,10 @@ RAW_PREFIX = "raw/"
 MEDIA_PREFIX = "media/"
 PICTURE_PREFIX = "thumbnails/"
 
-_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+KEY_SEGMENT = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 """What a tenant or user may be called, so that keys need no escaping anywhere."""
+
+_SEGMENT = re.compile(KEY_SEGMENT)
 
 
 def is_key_segment(value: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -243,6 +243,10 @@ class PageBody(BaseModel):
     next_cursor: str | None
 
 
+def _either(name: str, kind: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"type": kind}}}
+
+
 class NewThumbnail(BaseModel):
     """What is to be the thumbnail: a frame, or a picture that was uploaded.
 
@@ -251,7 +255,12 @@ class NewThumbnail(BaseModel):
         upload_id: Id of the picture.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "oneOf": [_either("at_seconds", "number"), _either("upload_id", "string")]
+        },
+    )
 
     at_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False, examples=[12.5])] | None = None
     upload_id: Annotated[str, Field(max_length=64)] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Path
@@ -18,6 +19,7 @@ PATH = "/api/openapi.json"
 """Where the description is published."""
 
 _BEARER = "accessToken"
+_JSON = "application/json"
 
 VideoId = Annotated[str, Path(description="Id of the video")]
 RunId = Annotated[str, Path(description="Id of the run")]
@@ -103,12 +105,71 @@ def describe(app: FastAPI, routes: list[RuledRoute]) -> dict[str, Any]:
                 if status >= "400":
                     answer["content"] = problem
             operation["responses"] = dict(sorted(answers.items()))
+    _add_links(document)
     return document
 
 
+def _add_links(document: dict[str, Any]) -> None:
+    """Link every answer that tells an id to all operations whose path takes it.
+
+    What the path of an operation names itself, its answer does not tell.
+    """
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    taken = {operation["operationId"]: _path_names(operation) for operation in operations}
+    for operation in operations:
+        given = taken[operation["operationId"]]
+        for status, answer in operation["responses"].items():
+            content = answer.get("content", {}).get(_JSON)
+            if content is None or status >= "300":
+                continue
+            told = _told(content["schema"], document["components"]["schemas"])
+            known = {
+                **{name: f"$response.body#{pointer}" for name, pointer in told.items()},
+                **{name: f"$request.path.{name}" for name in given},
+            }
+            links = {
+                target: {
+                    "operationId": target,
+                    "parameters": {name: known[name] for name in sorted(names)},
+                }
+                for target, names in taken.items()
+                if names & (told.keys() - given) and names <= known.keys()
+            }
+            if links:
+                answer["links"] = links
+
+
+def _path_names(operation: dict[str, Any]) -> set[str]:
+    parameters = operation.get("parameters", ())
+    return {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+
+
+def _told(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, str]:
+    """Return the JSON pointers of the texts that a body always has, the outermost of each name.
+
+    Of a list it is the first entry.
+    """
+    told: dict[str, str] = {}
+    waiting = deque([("", schema)])
+    while waiting:
+        pointer, schema = waiting.popleft()
+        if "$ref" in schema:
+            schema = schemas[schema["$ref"].rpartition("/")[2]]
+        if schema.get("type") == "array":
+            waiting.append((f"{pointer}/0", schema["items"]))
+        for name in schema.get("required", ()):
+            value = schema["properties"][name]
+            if value.get("type") == "string":
+                told.setdefault(name, f"{pointer}/{name}")
+            else:
+                waiting.append((f"{pointer}/{name}", value))
+    return told
+
+
 def _takes_values(dependant: Dependant) -> bool:
-    """Tell whether a request may have values that are refused, beside its path and its body."""
-    return bool(dependant.query_params or dependant.header_params) or any(
+    """Tell whether a request may have values that are refused, beside its body."""
+    limited = any(parameter.field_info.metadata for parameter in dependant.path_params)
+    return bool(limited or dependant.query_params or dependant.header_params) or any(
         _takes_values(inner) for inner in dependant.dependencies
     )
 

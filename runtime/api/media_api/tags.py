@@ -39,7 +39,11 @@ def _each_once(tags: list[str]) -> list[str]:
     return sorted(set(tags))
 
 
-Tag: TypeAlias = Annotated[str, AfterValidator(normalise)]
+Tag: TypeAlias = Annotated[
+    str,
+    Field(json_schema_extra={"minLength": 1, "pattern": "^[^#]*$"}),
+    AfterValidator(normalise),
+]
 """A tag as clients send it."""
 
 Tags: TypeAlias = Annotated[

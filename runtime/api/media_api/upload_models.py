@@ -38,6 +38,7 @@ Sha256 = Annotated[
         max_length=64,
         description="SHA-256: 64 hexadecimal digits, or base64",
         examples=["2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"],
+        json_schema_extra={"pattern": "^([0-9A-Fa-f]{64}|[0-9A-Za-z+/]{43}=)$"},
     ),
     AfterValidator(_digest),
 ]

@@ -23,7 +23,10 @@ def _each_once(types: list[EventType]) -> list[EventType]:
 Url = Annotated[
     str,
     Field(
-        min_length=1, max_length=URL_MAX_CHARACTERS, examples=["https://hooks.example.com/videos"]
+        min_length=1,
+        max_length=URL_MAX_CHARACTERS,
+        examples=["https://hooks.example.com/videos"],
+        json_schema_extra={"pattern": "^https?://[!-~]+$"},
     ),
 ]
 EventTypes = Annotated[
@@ -48,6 +51,12 @@ class NewWebhook(BaseModel):
     description: Description = ""
 
 
+def _no_defaults(schema: dict[str, Any]) -> None:
+    """Take the defaults out of a schema: what is left out stays as it is."""
+    for field in schema["properties"].values():
+        field.pop("default")
+
+
 class WebhookChanges(BaseModel):
     """What is to be changed of an endpoint; what is left out stays.
 
@@ -58,7 +67,7 @@ class WebhookChanges(BaseModel):
         enabled: Whether anything is sent.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_no_defaults)
 
     url: Url = ""
     event_types: EventTypes = []

@@ -24,6 +24,7 @@ from media_api.admin.app import AdminServices
 from media_api.admin.app import create_app as create_admin_app
 from media_api.app import Services, create_app
 from media_api.openapi import ruled_routes
+from media_api.problems import Kind
 from media_platform.contract.identity import ADMIN_GROUP, EDITOR_GROUP
 from tests.unit.api import role_matrix
 
@@ -95,15 +96,6 @@ ADMIN_RULES: dict[tuple[str, str], Rule] = {
 def app() -> FastAPI:
     nothing: Any = None
     return create_app(Services(**{part.name: nothing for part in fields(Services)}))
-    return create_app(
-        Services(
-            tokens=nothing,
-            videos=nothing,
-            playback=nothing,
-            thumbnails=nothing,
-            lifecycle=nothing,
-        )
-    )
 
 
 @pytest.fixture
@@ -198,3 +190,36 @@ def test_the_description_tells_which_routes_need_a_token(app: FastAPI) -> None:
             assert status < "400" or list(answer["content"]) == ["application/problem+json"]
     assert "ProblemBody" in document["components"]["schemas"]
     assert "HTTPValidationError" not in json.dumps(document)
+
+
+def test_what_a_path_may_not_be_is_described(app: FastAPI, admin_app: FastAPI) -> None:
+    get_user = openapi.describe(admin_app, ruled_routes(admin_app))["paths"][
+        "/api/admin/users/{username}"
+    ]["get"]
+    assert get_user["responses"]["422"]["description"] == Kind.INVALID.title
+    get_video = openapi.describe(app, ruled_routes(app))["paths"]["/api/videos/{video_id}"]["get"]
+    assert "422" not in get_video["responses"]
+
+
+def test_what_an_answer_tells_is_linked_to_all_that_takes_it(app: FastAPI) -> None:
+    paths = openapi.describe(app, ruled_routes(app))["paths"]
+    created = paths["/api/videos"]["post"]["responses"]["201"]["links"]
+    by_video = {
+        operation["operationId"]
+        for path, operations in paths.items()
+        if "{video_id}" in path and "{run_id}" not in path
+        for operation in operations.values()
+    }
+    assert created.keys() == by_video
+    assert created["signParts"] == {
+        "operationId": "signParts",
+        "parameters": {"video_id": "$response.body#/video/video_id"},
+    }
+    listed = paths["/api/videos"]["get"]["responses"]["200"]["links"]
+    assert listed["getVideo"]["parameters"] == {"video_id": "$response.body#/videos/0/video_id"}
+    tested = paths["/api/webhooks/{webhook_id}/test"]["post"]["responses"]["202"]["links"]
+    assert tested["redeliverWebhookEvent"]["parameters"] == {
+        "event_id": "$response.body#/event_id",
+        "webhook_id": "$request.path.webhook_id",
+    }
+    assert "links" not in paths["/api/videos/{video_id}"]["get"]["responses"]["200"]

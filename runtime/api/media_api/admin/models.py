@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from media_api.admin.jobs import PEEK_MAX_LETTERS
 from media_api.admin.user_pool import PAGE_MAX_USERS
 from media_api.models import PAGE_DEFAULT_VIDEOS, PAGE_MAX_VIDEOS, VideoBody
 from media_platform.contract.audit import AuditAction
 from media_platform.contract.identity import TENANT_CHARACTERS
-from media_platform.contract.object_keys import is_key_segment
+from media_platform.contract.object_keys import KEY_SEGMENT, is_key_segment
 from media_platform.contract.video import VideoStatus
 
 _CURSOR_CHARACTERS = 4096
 _MOST = 2**53 - 1
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _tenant(name: str) -> str:
@@ -30,9 +39,24 @@ def _tenant(name: str) -> str:
 
 TenantName = Annotated[
     str,
-    Field(min_length=1, max_length=TENANT_CHARACTERS, examples=["acme"]),
+    Field(
+        min_length=1,
+        max_length=TENANT_CHARACTERS,
+        examples=["acme"],
+        json_schema_extra={"pattern": KEY_SEGMENT},
+    ),
     AfterValidator(_tenant),
 ]
+
+
+def _day(text: object) -> object:
+    """Refuse what else is taken for a date: seconds since 1970, times."""
+    if isinstance(text, str) and not _DAY.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is no day; write one as 2026-11-25")
+    return text
+
+
+Day = Annotated[date, BeforeValidator(_day)]
 Cursor = Annotated[str, Field(max_length=_CURSOR_CHARACTERS)]
 Group = Literal["admin", "editor", "viewer"]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -389,7 +413,7 @@ class AuditQuery(_Given):
         cursor: ``next_cursor`` of the page before. Default: the first page.
     """
 
-    day: date
+    day: Day
     tenant: TenantName | None = None
     actor: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     video: Annotated[str, Field(min_length=1, max_length=36)] | None = None

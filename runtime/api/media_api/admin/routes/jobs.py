@@ -63,7 +63,7 @@ async def list_dead_letters(
     "/dead-letters/{message_id}/redrive",
     operation_id="redriveDeadLetter",
     response_model=DeadLetterBody,
-    responses=problems(Kind.DEAD_LETTER_NOT_FOUND, Kind.NOT_REDRIVABLE),
+    responses=problems(Kind.DEAD_LETTER_NOT_FOUND, Kind.NOT_REDRIVABLE, Kind.INVALID),
 )
 @allow(OPERATOR)
 async def redrive_dead_letter(request: Request, message_id: MessageId) -> Response:

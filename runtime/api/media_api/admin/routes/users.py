@@ -91,7 +91,7 @@ async def create_user(request: Request, new: NewUser, keyed: Keyed) -> Response:
     "/{username}",
     operation_id="getUser",
     response_model=UserBody,
-    responses=problems(Kind.USER_NOT_FOUND),
+    responses=problems(Kind.USER_NOT_FOUND, Kind.INVALID),
 )
 @allow(ADMIN)
 async def get_user(request: Request, username: Username) -> Response:
@@ -127,7 +127,11 @@ async def put_user_groups(request: Request, username: Username, given: Groups) -
     operation_id="disableUser",
     response_model=UserBody,
     responses=problems(
-        Kind.USER_NOT_FOUND, Kind.OWN_ACCOUNT, Kind.LAST_ADMIN, Kind.ADMINS_CHANGING
+        Kind.USER_NOT_FOUND,
+        Kind.OWN_ACCOUNT,
+        Kind.LAST_ADMIN,
+        Kind.ADMINS_CHANGING,
+        Kind.INVALID,
     ),
 )
 @allow(ADMIN)
@@ -143,7 +147,7 @@ async def disable_user(request: Request, username: Username) -> Response:
     "/{username}/enable",
     operation_id="enableUser",
     response_model=UserBody,
-    responses=problems(Kind.USER_NOT_FOUND),
+    responses=problems(Kind.USER_NOT_FOUND, Kind.INVALID),
 )
 @allow(ADMIN)
 async def enable_user(request: Request, username: Username) -> Response:
@@ -158,7 +162,7 @@ async def enable_user(request: Request, username: Username) -> Response:
     "/{username}/sign-out",
     operation_id="signOutUser",
     response_model=UserBody,
-    responses=problems(Kind.USER_NOT_FOUND),
+    responses=problems(Kind.USER_NOT_FOUND, Kind.INVALID),
 )
 @allow(ADMIN)
 async def sign_out_user(request: Request, username: Username) -> Response:
