@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from media_platform.assets import Service
-from media_platform.constructs._checks import reject
-from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs._http_service import HttpService
 from media_platform.constructs._user_directory import UserDirectory
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs.transcode_pipeline import TranscodePipeline
 from media_platform.contract import table
-from media_platform.contract.environment import API_PORT, AdminEnvironment
+from media_platform.contract.environment import AdminEnvironment
 
-_STOP_TIMEOUT = cdk.Duration.seconds(30)
-_CPU_TARGET_PERCENT = 60
 _LISTED_INDEXES = (
     table.TENANT_VIDEOS,
     table.TENANT_STATUS_VIDEOS,
@@ -41,7 +36,7 @@ _USER_ACTIONS = (
 )
 
 
-class AdminService(Construct):
+class AdminService(HttpService):
     """The service behind ``/api/admin/*``.
 
     It alone may change users, see every tenant and look into the queues; the API, which takes what
@@ -80,39 +75,18 @@ class AdminService(Construct):
         cpu_units: int,
         memory_mebibytes: int,
     ) -> None:
-        super().__init__(scope, construct_id)
-        if not 1 <= min_tasks <= max_tasks:
-            raise reject(
-                self,
-                f"min_tasks is {min_tasks} and max_tasks {max_tasks}, allowed is "
-                "1 <= min_tasks <= max_tasks; leave the service out to have none",
-            )
-        self.task = fargate_task(
-            self,
-            "Task",
-            service=Service.API,
+        super().__init__(
+            scope,
+            construct_id,
+            cluster=cluster,
             name="admin",
             command=["python", "-m", "media_api.admin"],
             environment=environment.to_variables(),
+            min_tasks=min_tasks,
+            max_tasks=max_tasks,
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
-            port=API_PORT,
-            stop_timeout=_STOP_TIMEOUT,
         )
-        self.service = ecs.FargateService(
-            self,
-            "Service",
-            cluster=cluster,
-            task_definition=self.task,
-            desired_count=min_tasks,
-            min_healthy_percent=100,
-            max_healthy_percent=200,
-            health_check_grace_period=cdk.Duration.seconds(30),
-            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
-            propagate_tags=ecs.PropagatedTagSource.SERVICE,
-        )
-        scaling = self.service.auto_scale_task_count(min_capacity=min_tasks, max_capacity=max_tasks)
-        scaling.scale_on_cpu_utilization("Cpu", target_utilization_percent=_CPU_TARGET_PERCENT)
         self._grant(store, users, pipeline)
 
     def _grant(

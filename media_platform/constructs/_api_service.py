@@ -1,4 +1,4 @@
-"""The video API: its task, its service, what it may do, and how it scales."""
+"""The service of the video API, and what it may do."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from media_platform.assets import Service
-from media_platform.constructs._checks import reject
-from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs._http_service import HttpService
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.delivery import signing_secret_name
-from media_platform.contract.environment import API_PORT, ApiEnvironment
+from media_platform.contract.environment import ApiEnvironment
 
-_STOP_TIMEOUT = cdk.Duration.seconds(30)
-_CPU_TARGET_PERCENT = 60
 _SECRET_SUFFIX = "-??????"  # noqa: S105  what Secrets Manager adds to a name in an ARN
 _LISTED_INDEXES = (
     table.TENANT_VIDEOS,
@@ -31,7 +28,7 @@ _LISTED_INDEXES = (
 )
 
 
-class ApiService(Construct):
+class ApiService(HttpService):
     """The service of the video API.
 
     Args:
@@ -65,38 +62,18 @@ class ApiService(Construct):
         cpu_units: int,
         memory_mebibytes: int,
     ) -> None:
-        super().__init__(scope, construct_id)
-        if not 1 <= min_tasks <= max_tasks:
-            raise reject(
-                self,
-                f"min_tasks is {min_tasks} and max_tasks {max_tasks}, allowed is "
-                "1 <= min_tasks <= max_tasks; an API at zero answers nobody",
-            )
-        self.task = fargate_task(
-            self,
-            "Task",
-            service=Service.API,
+        super().__init__(
+            scope,
+            construct_id,
+            cluster=cluster,
+            name=Service.API.value,
             command=["python", "-m", "media_api"],
             environment=environment.to_variables(),
+            min_tasks=min_tasks,
+            max_tasks=max_tasks,
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
-            port=API_PORT,
-            stop_timeout=_STOP_TIMEOUT,
         )
-        self.service = ecs.FargateService(
-            self,
-            "Service",
-            cluster=cluster,
-            task_definition=self.task,
-            desired_count=min_tasks,
-            min_healthy_percent=100,
-            max_healthy_percent=200,
-            health_check_grace_period=cdk.Duration.seconds(30),
-            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
-            propagate_tags=ecs.PropagatedTagSource.SERVICE,
-        )
-        scaling = self.service.auto_scale_task_count(min_capacity=min_tasks, max_capacity=max_tasks)
-        scaling.scale_on_cpu_utilization("Cpu", target_utilization_percent=_CPU_TARGET_PERCENT)
         self._grant(store, environment, signing_slots)
 
     def _grant(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_destinations as destinations
 from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
+from media_platform.constructs._schedule import call_on_schedule
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.environment import RunPurgeEnvironment
@@ -65,14 +62,6 @@ class RunPurge(Construct):
             timeout=_TIMEOUT,
             environment=environment.to_variables(),
         )
-        lambda_.EventInvokeConfig(
-            self,
-            "Retries",
-            function=self.function,
-            retry_attempts=_RETRIES,
-            max_event_age=_MAX_EVENT_AGE,
-            on_failure=destinations.SqsDestination(self.dead_letter_queue),
-        )
         store.grant_use_table(
             self.function,
             actions=[
@@ -91,16 +80,12 @@ class RunPurge(Construct):
             store.media_objects_arn,
             store.raw_objects_arn,
         )
-        self.rule = events.Rule(
+        self.rule = call_on_schedule(
             self,
-            "Schedule",
+            self.function,
+            interval=interval,
             description="Looks for runs that were replaced and videos that were deleted",
-            schedule=events.Schedule.rate(interval),
-            targets=[
-                targets.LambdaFunction(
-                    self.function,
-                    dead_letter_queue=self.dead_letter_queue,
-                    max_event_age=_MAX_EVENT_AGE,
-                )
-            ],
+            dead_letter_queue=self.dead_letter_queue,
+            max_event_age=_MAX_EVENT_AGE,
+            retries=_RETRIES,
         )

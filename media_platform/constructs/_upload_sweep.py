@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_destinations as destinations
 from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
+from media_platform.constructs._schedule import call_on_schedule
 from media_platform.constructs._upload_intake import UploadIntake
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.environment import UploadSweepEnvironment
 
 _TIMEOUT = cdk.Duration.minutes(5)
-_RETRIES = 0
-"""The next turn is the retry."""
-
 _MAX_EVENT_AGE = cdk.Duration.hours(1)
 
 
@@ -67,14 +61,6 @@ class UploadSweep(Construct):
             timeout=_TIMEOUT,
             environment=environment.to_variables(),
         )
-        lambda_.EventInvokeConfig(
-            self,
-            "Retries",
-            function=self.function,
-            retry_attempts=_RETRIES,
-            max_event_age=_MAX_EVENT_AGE,
-            on_failure=destinations.SqsDestination(self.dead_letter_queue),
-        )
         intake.grant_take_in(self.function, indexes=[table.DUE, table.IN_FLIGHT])
         store.grant_clear_uploads(self.function)
         accept_wildcards(
@@ -83,16 +69,11 @@ class UploadSweep(Construct):
             store.raw_objects_arn,
             intake.workers.scalable_targets_arn,
         )
-        self.rule = events.Rule(
+        self.rule = call_on_schedule(
             self,
-            "Schedule",
+            self.function,
+            interval=interval,
             description="Looks for uploads and jobs that were left",
-            schedule=events.Schedule.rate(interval),
-            targets=[
-                targets.LambdaFunction(
-                    self.function,
-                    dead_letter_queue=self.dead_letter_queue,
-                    max_event_age=_MAX_EVENT_AGE,
-                )
-            ],
+            dead_letter_queue=self.dead_letter_queue,
+            max_event_age=_MAX_EVENT_AGE,
         )

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import aws_cdk as cdk
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_destinations as destinations
 from aws_cdk import aws_lambda_event_sources as event_sources
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
@@ -18,6 +15,7 @@ from media_platform.assets import Service
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue, job_queue
+from media_platform.constructs._schedule import call_on_schedule
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.environment import WebhookEnvironment
@@ -116,7 +114,14 @@ class WebhookDispatcher(Construct):
         store.grant_use_table(self.turn, actions=["dynamodb:UpdateItem"], indexes=[table.DUE])
         self._consume(self.fan_out, self.events, max_concurrency=None)
         self._consume(self.deliver, self.deliveries, max_concurrency=max_concurrency)
-        self.rule = self._schedule()
+        self.rule = call_on_schedule(
+            self,
+            self.turn,
+            interval=_TURN,
+            description="Looks after deliveries of webhooks that are due",
+            dead_letter_queue=self.delivery_dead_letter_queue,
+            max_event_age=_MAX_TURN_AGE,
+        )
 
     def _function(
         self, construct_id: str, handler: str, description: str, environment: WebhookEnvironment
@@ -147,28 +152,4 @@ class WebhookDispatcher(Construct):
                 report_batch_item_failures=True,
                 max_concurrency=max_concurrency,
             )
-        )
-
-    def _schedule(self) -> events.Rule:
-        """Let the turn be called every minute; one that fails is left to the next."""
-        lambda_.EventInvokeConfig(
-            self,
-            "Retries",
-            function=self.turn,
-            retry_attempts=0,
-            max_event_age=_MAX_TURN_AGE,
-            on_failure=destinations.SqsDestination(self.delivery_dead_letter_queue),
-        )
-        return events.Rule(
-            self,
-            "Schedule",
-            description="Looks after deliveries of webhooks that are due",
-            schedule=events.Schedule.rate(_TURN),
-            targets=[
-                targets.LambdaFunction(
-                    self.turn,
-                    dead_letter_queue=self.delivery_dead_letter_queue,
-                    max_event_age=_MAX_TURN_AGE,
-                )
-            ],
         )

@@ -280,15 +280,15 @@ def test_metrics(stack: cdk.Stack) -> None:
         (
             {"min_tasks": 0},
             (
-                "min_tasks is 0 and max_tasks 10, allowed is 1 <= min_tasks <= max_tasks; an API "
-                "at zero answers nobody (path: Test/Api/Api)"
+                "min_tasks is 0 and max_tasks 10, allowed is 1 <= min_tasks <= max_tasks; a "
+                "service at zero answers nobody (path: Test/Api/Api)"
             ),
         ),
         (
             {"min_tasks": 3, "max_tasks": 2},
             (
-                "min_tasks is 3 and max_tasks 2, allowed is 1 <= min_tasks <= max_tasks; an API "
-                "at zero answers nobody (path: Test/Api/Api)"
+                "min_tasks is 3 and max_tasks 2, allowed is 1 <= min_tasks <= max_tasks; a "
+                "service at zero answers nobody (path: Test/Api/Api)"
             ),
         ),
     ],
@@ -446,8 +446,8 @@ def test_the_admin_service_is_where_the_users_are(stack: cdk.Stack) -> None:
         (
             {"min_tasks": 0},
             (
-                "min_tasks is 0 and max_tasks 3, allowed is 1 <= min_tasks <= max_tasks; leave the "
-                "service out to have none (path: Test/Api/Admin)"
+                "min_tasks is 0 and max_tasks 3, allowed is 1 <= min_tasks <= max_tasks; a "
+                "service at zero answers nobody (path: Test/Api/Admin)"
             ),
         ),
     ],
