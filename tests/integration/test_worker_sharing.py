@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,9 @@ from worker_outcome import assert_complete, stored_run
 from worker_stage import Stage, WorkerProcess, make_clip, moving_picture
 from worker_wire import Wire, wire_to
 
+from media_platform.contract import table
 from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.run import Part, RunStatus, video_part
+from media_platform.contract.run import SOUND, Part, RunStatus, video_part
 from media_platform.contract.video import VideoStatus
 
 SECONDS = 41
@@ -215,3 +216,23 @@ def test_parts_of_other_runs_are_left_alone(stage: Stage, clip: bytes) -> None:
         stage.send(again)
         assert_complete(stage, again, frames=FRAMES)
     assert stage.parts(job) == before
+
+
+def test_a_start_that_comes_twice_finds_the_plan_of_the_other(stage: Stage, tmp_path: Path) -> None:
+    """Between its looks at the run and at the first chunk, another one made both."""
+    job = stage.upload(make_clip(tmp_path / "clip.mp4", *moving_picture(2, "160x90")).read_bytes())
+    stage.send(job)
+    with stage.worker():
+        stage.finished(job)
+    again = stage.transcode_again(job)
+    with wire_to(stage.emulator.endpoint) as wire, stage.worker(wire=wire) as worker:
+        first = table.part_key(again.video_id, again.run_id, video_part(0))
+        trap = wire.before(lambda call: call.operation == "GetItem" and first.sk in call.text)
+        stage.send(again)
+        trap.wait()
+        stage.put(replace(stored_run(stage, again), plan=stored_run(stage, job).plan))
+        stage.put(replace(stage.parts(job)[video_part(0)], run_id=again.run_id))
+        trap.let_go()
+        taken = worker.wait_for("part taken")
+    assert taken["part"] == SOUND
+    assert worker.said("failed, will be tried again") is None

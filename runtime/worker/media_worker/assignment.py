@@ -193,13 +193,8 @@ class Assignment:
         if part is None and self.job.part != START:
             raise NothingToDoError(f"{self.job.part[:_SHOWN]!r} is not a part that is known")
         self._take_slot()
-        redriven = self._forgive is not None
-        run = self._place.services.ledger.open(self.job, forgive=redriven)
-        if isinstance(run, Settled):
-            raise NothingToDoError(run.why)
-        if run.plan is not None:
-            self._plan = plans.from_text(run.plan)
-        if redriven:
+        self._open()
+        if self._forgive is not None:
             # Each time that it comes: whoever opened the run again may have died before this.
             self._send_unfinished()
         if part is None:
@@ -207,9 +202,20 @@ class Assignment:
         else:
             self._chunk(int(part["number"]))
 
+    def _open(self) -> None:
+        """Read the run, and its plan if it has one."""
+        run = self._place.services.ledger.open(self.job, forgive=self._forgive is not None)
+        if isinstance(run, Settled):
+            raise NothingToDoError(run.why)
+        if run.plan is not None:
+            self._plan = plans.from_text(run.plan)
+
     def _start(self) -> None:
         """Plan the run; encode its first chunk, and its sound beside it."""
         held = self._claim(video_part(0))
+        if held is None and self._plan is None:
+            # Since the run was read, another worker planned it and did this chunk.
+            self._open()
         if held is not None:
             self._tell_wait(held, {metrics.QUEUE_WAIT_SECONDS: seconds_since(self.job.queued_at)})
             with self._holding(held):
