@@ -272,8 +272,6 @@ def running_bench(server_core: int, load_core: int) -> Iterator[Bench]:
                 regions=REGION,
                 restore_days=30,
                 webhook_allowed_networks="none",
-                express_queue_url=f"{url}/express-jobs",
-                queue_url=f"{url}/jobs",
             )
             variables = {**environment, **api.to_variables(), "AWS_ENDPOINT_URL": url}
             yield replace(bench, variables=variables)

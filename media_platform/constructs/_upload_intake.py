@@ -37,6 +37,7 @@ class UploadIntake(Construct):
         construct_id: Id in it.
         store: Store whose raw bucket it listens to.
         express_queue: Where the jobs go that start a run.
+        job_queue: Where all others go.
         workers: Service that it wakes.
         upload_max_bytes: Largest object that is accepted.
 
@@ -55,6 +56,7 @@ class UploadIntake(Construct):
         *,
         store: VideoStoreBase,
         express_queue: sqs.IQueue,
+        job_queue: sqs.IQueue,
         workers: WorkerService,
         upload_max_bytes: int,
     ) -> None:
@@ -65,6 +67,7 @@ class UploadIntake(Construct):
             home_region=cdk.Stack.of(self).region,
             table_name=store.table.table_name,
             express_queue_url=express_queue.queue_url,
+            queue_url=job_queue.queue_url,
             upload_max_bytes=upload_max_bytes,
             worker_cluster=workers.cluster.cluster_name,
             worker_service=workers.service_name,
@@ -90,6 +93,11 @@ class UploadIntake(Construct):
             on_failure=destinations.SqsDestination(self.dead_letter_queue),
         )
         self.grant_take_in(self.function)
+        iam.Grant.add_to_principal(
+            grantee=self.function,
+            actions=["sqs:SendMessage"],
+            resource_arns=[job_queue.queue_arn],
+        )
         accept_wildcards(
             self,
             "It takes any upload in; the id of the scalable target is not known to CloudFormation.",

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import aws_cdk as cdk
-import jsii
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
-from aws_cdk import aws_iam as iam
-from aws_cdk import aws_sqs as sqs
-from constructs import Construct, IValidation
+from constructs import Construct
 
 from media_platform.constructs._admin_service import AdminService
 from media_platform.constructs._api_service import ApiService
@@ -104,9 +101,6 @@ class ApiCluster(Construct):
         api: The service.
         delivery_parameter: Name of the SSM parameter that tells it where and how to sign.
 
-    It sends jobs to workers: tell it where by :meth:`send_jobs_to`, without which it cannot be
-    deployed.
-
     Source: CloudFront Developer Guide, "Restrict access with VPC origins".
     """
 
@@ -180,8 +174,6 @@ class ApiCluster(Construct):
         )
         self.cluster = media_cluster(self, "Cluster", vpc=self.vpc)
         self.delivery_parameter = delivery_parameter_name(stage)
-        self._queues: dict[str, sqs.IQueue] = {}
-        self.node.add_validation(_Connected(self))
         self.users: UserDirectory | None = None
         if token_issuer is None:
             self.users = UserDirectory(
@@ -216,8 +208,6 @@ class ApiCluster(Construct):
                 regions=",".join(regions),
                 restore_days=restore_days,
                 webhook_allowed_networks=join_networks(webhook_allowed_networks),
-                express_queue_url=cdk.Lazy.string(_QueueUrl(self, "express")),
-                queue_url=cdk.Lazy.string(_QueueUrl(self, "jobs")),
             ),
             signing_slots=signing_slots,
             min_tasks=min_tasks,
@@ -319,30 +309,6 @@ class ApiCluster(Construct):
         self._route("Admin", ADMIN_PATHS, 5, self.admin.service)
         return self.admin
 
-    def send_jobs_to(self, *, express_queue: sqs.IQueue, job_queue: sqs.IQueue) -> iam.Grant:
-        """Let the API send jobs to workers.
-
-        Args:
-            express_queue: Queue of jobs that start a run (``TranscodePipeline.express_queue``).
-            job_queue: Queue of all other jobs (``TranscodePipeline.job_queue``).
-
-        Raises:
-            ValueError: If it was told before.
-        """
-        if self._queues:
-            raise reject(self, "send_jobs_to was called before; an API serves one pipeline")
-        self._queues = {"express": express_queue, "jobs": job_queue}
-        return iam.Grant.add_to_principal(
-            grantee=self.api.task.task_role,
-            actions=["sqs:SendMessage"],
-            resource_arns=[express_queue.queue_arn, job_queue.queue_arn],
-        )
-
-    def queue_url(self, name: str) -> str | None:
-        """Return the URL of a queue that it was told, ``express`` or ``jobs``."""
-        queue = self._queues.get(name)
-        return queue.queue_url if queue else None
-
     def metric_latency(self) -> cloudwatch.IMetric:
         """Return the time the API takes to answer (seconds, 99th percentile of five minutes)."""
         return self.target_group.metrics.target_response_time(statistic="p99")
@@ -426,34 +392,3 @@ class ApiCluster(Construct):
             check_range(
                 self, name, value, (1, _MOST), "a tenant that may have nothing needs no platform"
             )
-
-
-@jsii.implements(cdk.IStableStringProducer)
-class _QueueUrl:
-    """The URL of a queue, which is known once the pipeline is there; it needs the cluster."""
-
-    def __init__(self, api: ApiCluster, name: str) -> None:
-        self._api = api
-        self._name = name
-
-    def produce(self) -> str | None:
-        """Return it."""
-        return self._api.queue_url(self._name)
-
-
-@jsii.implements(IValidation)
-class _Connected:
-    """Refuses an API that sends its jobs nowhere."""
-
-    def __init__(self, api: ApiCluster) -> None:
-        self._api = api
-
-    def validate(self) -> list[str]:
-        """Return what is wrong."""
-        if self._api.queue_url("jobs") is not None:
-            return []
-        problem = (
-            "send_jobs_to was not called, so the API sends its jobs nowhere; call it with "
-            "express_queue and job_queue of the TranscodePipeline of this region"
-        )
-        return [problem]

@@ -206,6 +206,7 @@ class TranscodePipeline(Construct):
             "Uploads",
             store=store,
             express_queue=self.express_queue,
+            job_queue=self.job_queue,
             workers=self.workers,
             upload_max_bytes=int(upload_max.to_bytes()),
         )

@@ -88,8 +88,6 @@ class ApiEnvironment(Environment):
         restore_days: Days for which a deleted video may be restored, from 0.
         webhook_allowed_networks: Networks (CIDR, with commas) that webhooks may be sent to although
             they are not public, or ``none``.
-        express_queue_url: Queue of jobs that start a run.
-        queue_url: Queue of all other jobs.
     """
 
     stage: str
@@ -110,8 +108,6 @@ class ApiEnvironment(Environment):
     regions: str
     restore_days: int
     webhook_allowed_networks: str
-    express_queue_url: str
-    queue_url: str
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -209,6 +205,7 @@ class UploadIntakeEnvironment(Environment):
         home_region: Region it runs in; uploads of other home regions are ignored.
         table_name: The table.
         express_queue_url: Queue of jobs that start a run.
+        queue_url: Queue of all other jobs.
         upload_max_bytes: Largest object that is accepted.
         worker_cluster: ECS cluster of the worker service.
         worker_service: Name of the worker service, woken when it stands at zero.
@@ -219,6 +216,7 @@ class UploadIntakeEnvironment(Environment):
     home_region: str
     table_name: str
     express_queue_url: str
+    queue_url: str
     upload_max_bytes: int
     worker_cluster: str
     worker_service: str

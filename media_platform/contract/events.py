@@ -32,7 +32,8 @@ class EventType(StrEnum):
 
 
 STARTING_EVENTS = (EventType.VIDEO_RESTORED, EventType.VIDEO_UPDATED)
-"""What may ask for a run, beside an upload: a video that is restored or transcoded again."""
+"""What may ask workers for something, beside an upload: a video that is restored or transcoded
+again, or a part of one that is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

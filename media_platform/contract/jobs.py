@@ -32,6 +32,9 @@ class Quality(StrEnum):
 START = "start"
 """Plan the run, encode its first chunk, its sound and its poster."""
 
+REQUESTED_PART = "part"
+"""Field of the data of a ``VideoUpdated`` event: a part of the video that somebody asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TranscodeJob:

@@ -1,9 +1,8 @@
 """Thumbnails that people choose: a frame of the video, or a picture that they upload.
 
 A video has one item that tells of the last request; whoever asks later wins, also over a request
-that a worker finishes late. The job that makes the thumbnail is sent *before* the item is written:
-a job without an item comes to nothing, and nobody was promised anything, while an item always has a
-job in the queue, which is repeated until it is done or given up.
+that a worker finishes late. It is written together with the event that asks workers for the
+picture, so that a request always has a job, which is repeated until it is done or given up.
 """
 
 from __future__ import annotations
@@ -22,12 +21,6 @@ MAX_PICTURE_BYTES = 10 * 1024**2
 
 PICTURE_TYPES: tuple[str, ...] = ("image/jpeg", "image/png", "image/webp")
 """Content types of pictures that may be uploaded; what a file is, its bytes tell."""
-
-RECORD_SECONDS = 120
-"""Age from which on a job without an item is one of a request that failed.
-
-More than all attempts of the API at writing the item take together.
-"""
 
 
 class ThumbnailStatus(StrEnum):

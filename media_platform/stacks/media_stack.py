@@ -121,9 +121,6 @@ class MediaStack(cdk.Stack):
                 operator_tenant=config.operator_tenant,
                 **config.admin.model_dump(),
             )
-        self.api.send_jobs_to(
-            express_queue=self.pipeline.express_queue, job_queue=self.pipeline.job_queue
-        )
         if config.domain and zone:
             self._name_load_balancer(config.domain, zone)
         self._output()

@@ -76,13 +76,6 @@ def documented_permissions(environment: ApiEnvironment) -> list[Statement]:
         allow(["s3:ListBucket"], f"arn:aws:s3:::{environment.media_bucket}"),
         allow(["s3:PutObject"], f"arn:aws:s3:::{environment.raw_bucket}/thumbnails/*"),
         allow(
-            ["sqs:SendMessage"],
-            *(
-                f"arn:aws:sqs:{account}:{url.rpartition('/')[2]}"
-                for url in (environment.express_queue_url, environment.queue_url)
-            ),
-        ),
-        allow(
             ["ssm:GetParameter"], f"arn:aws:ssm:{account}:parameter{environment.delivery_parameter}"
         ),
         allow(
@@ -266,16 +259,7 @@ def running_stage(folder: Path, **changes: Any) -> Iterator[Stage]:
         **changes: Other values of the environment of the API.
     """
     with running_emulator(folder) as emulator, serving_issuer() as issuer:
-        express, jobs = (
-            emulator.client("sqs").create_queue(QueueName=name)["QueueUrl"]
-            for name in ("express-jobs", "jobs")
-        )
-        values = {
-            "upload_max_bytes": UPLOAD_MAX_BYTES,
-            "express_queue_url": express,
-            "queue_url": jobs,
-            **changes,
-        }
+        values = {"upload_max_bytes": UPLOAD_MAX_BYTES, **changes}
         environment = api_environment(home_region=REGION, token_jwks_url=issuer.url, **values)
         emulator.table(environment.table_name)
         for bucket in (environment.raw_bucket, environment.media_bucket):

@@ -28,9 +28,8 @@ from media_platform.contract.object_keys import RawKey
 from media_platform.contract.scanning import ScannerQueues, scanners_to_json
 from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Video
-from upload_intake.aws import LeftWork, Uploads
+from upload_intake.aws import LeftWork
 from upload_intake.intake import Intake
-from upload_intake.onward import Onward
 from upload_intake.sweeper import Sweeper
 
 FUNCTION = "intake"
@@ -38,6 +37,7 @@ SWEEP = "sweep"
 BUCKET = "raw-uploads"
 TABLE = "videos"
 QUEUE = "express-jobs"
+JOB_QUEUE = "jobs"
 CLUSTER = "workers"
 SERVICE = "worker"
 MAX_BYTES = 1000
@@ -204,8 +204,15 @@ class Stage:
         return sorted(found, key=lambda event: event.sequence)
 
     def jobs(self, video_id: str) -> list[TranscodeJob]:
-        """Take the jobs of a video out of the queue."""
-        found = [TranscodeJob.from_json(m["Body"]) for m in self.emulator.messages(self.queue_url)]
+        """Take the jobs of a video out of the express queue."""
+        return self._jobs(video_id, self.queue_url)
+
+    def further_jobs(self, video_id: str) -> list[TranscodeJob]:
+        """Take the jobs of a video out of the queue of those that start no run."""
+        return self._jobs(video_id, job_queue_url(self.queue_url))
+
+    def _jobs(self, video_id: str, queue_url: str) -> list[TranscodeJob]:
+        found = [TranscodeJob.from_json(m["Body"]) for m in self.emulator.messages(queue_url)]
         return [job for job in found if job.video_id == video_id]
 
     @property
@@ -239,6 +246,11 @@ class Stage:
         )
 
 
+def job_queue_url(express_queue_url: str) -> str:
+    """Return the URL of the queue of jobs that start no run."""
+    return f"{express_queue_url.rpartition('/')[0]}/{JOB_QUEUE}"
+
+
 def requests_queue(scanner: str) -> str:
     """Return the name of the queue that a scanner reads."""
     return f"{scanner}-requests"
@@ -266,12 +278,9 @@ def local_sweeper(
         "AWS_SECRET_ACCESS_KEY": "test",
     }.items():
         monkeypatch.setenv(name, value)
-    onward = Onward.connect(environment)
     return Sweeper(
         environment=environment,
-        intake=Intake(
-            environment=environment, videos=onward.videos, uploads=Uploads(), onward=onward
-        ),
+        intake=Intake.connect(environment),
         left=LeftWork(environment.table_name),
     )
 
@@ -284,6 +293,7 @@ def intake_environment(
         home_region=REGION,
         table_name=TABLE,
         express_queue_url=queue_url,
+        queue_url=job_queue_url(queue_url),
         upload_max_bytes=MAX_BYTES,
         worker_cluster=CLUSTER,
         worker_service=SERVICE,
@@ -312,7 +322,7 @@ def running_stage(folder: Path, *, scanners: Sequence[str] = ()) -> Iterator[Sta
     """
     with running_emulator(folder) as emulator:
         sqs = emulator.client("sqs")
-        queue_url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+        queue_url, _ = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in (QUEUE, JOB_QUEUE))
         found = Stage(
             emulator,
             queue_url,
@@ -367,7 +377,7 @@ def _intake_permissions(table_arn: str, scanners: Sequence[str]) -> Sequence[Sta
             ["sqs:SendMessage"],
             *(
                 f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
-                for name in (QUEUE, *(requests_queue(scanner) for scanner in scanners))
+                for name in (QUEUE, JOB_QUEUE, *(requests_queue(scanner) for scanner in scanners))
             ),
         ),
         allow(

@@ -16,15 +16,12 @@ from waiting import eventually
 from media_platform.contract import playback, table
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
-from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.jobs import REQUESTED_PART
 from media_platform.contract.object_keys import picture_key, thumbnail_key
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import MAX_PICTURE_BYTES, Thumbnail, ThumbnailStatus
 from media_platform.contract.video import VideoStatus, Visibility
 from tests.unit.api.api_keys import new_pair
-
-GONE = "-gone"
-"""Ends the name of a queue that is not there."""
 
 PLAYABLE = "2026-01-01T00:00:00.000Z"
 
@@ -34,8 +31,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with running_stage(tmp_path_factory.mktemp("api-thumbnails")) as stage:
         stage.deliver(new_pair())
         yield stage
-        denied = stage.emulator.denied()
-        assert [call for call in denied if not call["resource"].endswith(GONE)] == []
+        assert stage.emulator.denied() == []
 
 
 @pytest.fixture
@@ -67,13 +63,17 @@ def stored(stage: Stage, video_id: str) -> Thumbnail | None:
     return Thumbnail.from_item(item["Item"]) if "Item" in item else None
 
 
-def jobs(stage: Stage) -> list[TranscodeJob]:
-    """Take the jobs that were sent."""
-    messages = stage.emulator.messages(stage.environment.queue_url)
-    return [TranscodeJob.from_json(message["Body"]) for message in messages]
+def asked_of_workers(stage: Stage, video_id: str) -> list[str]:
+    """Return the parts that events ask workers for."""
+    return [
+        event.data[REQUESTED_PART]
+        for event in stage.events(video_id)
+        if REQUESTED_PART in event.data
+    ]
 
 
 def test_chosen_frame_is_asked_of_the_workers(stage: Stage, ada: Person, film: str) -> None:
+    before = stage.video(film)
     answer = ada.call("PUT", path(film), body={"at_seconds": 2.5})
     assert answer.status == 202
     body = answer.json
@@ -82,20 +82,11 @@ def test_chosen_frame_is_asked_of_the_workers(stage: Stage, ada: Person, film: s
     assert request is not None
     assert request.thumbnail_id == body["thumbnail_id"]
     assert (request.status, request.requested_by) == (ThumbnailStatus.PENDING, "ada")
-    video = stage.video(film)
-    (job,) = jobs(stage)
-    assert job == TranscodeJob(
-        video_id=film,
-        run_id=str(video.current_run),
-        tenant=ada.tenant,
-        bucket=stage.environment.raw_bucket,
-        key=video.raw_key,
-        version_id="v1",
-        size_bytes=video.size_bytes,
-        queued_at=request.requested_at,
-        part=thumbnail_part(request.thumbnail_id),
-    )
-    # Until it is made, the poster is shown, and the video is as it was.
+    event = stage.events(film)[-1]
+    assert (event.event_type, event.sequence) == (EventType.VIDEO_UPDATED, before.version + 1)
+    part = thumbnail_part(request.thumbnail_id)
+    assert event.data == {"updated_by": "ada", "changed": {}, REQUESTED_PART: part}
+    # Until it is made, the poster is shown.
     assert not body["chosen"]
     assert "/poster.jpg?" in body["url"]
     assert ada.call("GET", path(film)).json == body
@@ -117,6 +108,8 @@ def test_later_request_is_the_one_that_is_told(stage: Stage, ada: Person, film: 
     answer = ada.call("PUT", path(film), body={"at_seconds": 3})
     assert (answer.status, answer.json["type"].rpartition(":")[2]) == (409, "changed-meanwhile")
     assert stored(stage, film) == later
+    # Who was refused asked nobody for anything.
+    assert asked_of_workers(stage, film) == [thumbnail_part(one) for one in ids]
 
 
 def made(stage: Stage, video_id: str, tenant: str) -> str:
@@ -268,13 +261,3 @@ def test_upload_of_what_is_no_picture_is_refused(
     ada: Person, film: str, body: dict[str, Any]
 ) -> None:
     assert ada.call("POST", path(film, "/upload"), body=body).status == 422
-
-
-def test_request_whose_job_cannot_be_sent_leaves_nothing(
-    stage: Stage, ada: Person, film: str
-) -> None:
-    gone = replace(stage.environment, queue_url=stage.environment.queue_url + GONE)
-    with replace(stage, environment=gone).other_process() as other:
-        answer = replace(ada, api=other.api).call("PUT", path(film), body={"at_seconds": 1})
-    assert answer.status >= 500
-    assert stored(stage, film) is None

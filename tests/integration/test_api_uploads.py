@@ -153,6 +153,7 @@ def sweep_locally(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> dict[str, in
         home_region=REGION,
         table_name=stage.environment.table_name,
         express_queue_url=f"{stage.emulator.endpoint}/000000000000/none",
+        queue_url=f"{stage.emulator.endpoint}/000000000000/none",
         upload_max_bytes=stage.environment.upload_max_bytes,
         worker_cluster=CLUSTER,
         worker_service=SERVICE,

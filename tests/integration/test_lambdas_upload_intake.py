@@ -24,7 +24,8 @@ from waiting import eventually
 from media_platform.contract import video as videos
 from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import is_id, new_id
-from media_platform.contract.jobs import START, TranscodeJob
+from media_platform.contract.jobs import REQUESTED_PART, START, TranscodeJob
+from media_platform.contract.run import download_part
 from media_platform.contract.video import Video, VideoStatus
 
 TENANTS = ("acme", "umbrella")
@@ -281,7 +282,7 @@ def test_uploads_at_the_same_time_are_accepted_once(stage: Stage) -> None:
     ]
 
 
-def told(event_type: EventType, video_id: str) -> dict[str, Any]:
+def told(event_type: EventType, video_id: str, **data: Any) -> dict[str, Any]:
     """Return what SNS calls the function with when something happened to a video."""
     event = DomainEvent(
         event_id=new_id(),
@@ -291,6 +292,7 @@ def told(event_type: EventType, video_id: str) -> dict[str, Any]:
         region=REGION,
         sequence=9,
         occurred_at=videos.timestamp(),
+        data=data,
     )
     return {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": event.to_json()}}]}
 
@@ -319,10 +321,34 @@ def test_a_video_that_is_restored_or_transcoded_again_is_started(stage: Stage) -
         assert stage.desired_count == 1, "a worker is wanted"
 
 
+def test_a_part_that_is_asked_for_becomes_a_job_and_wakes_a_worker(stage: Stage) -> None:
+    video = uploaded_video(stage)
+    stage.rest()
+    event = told(EventType.VIDEO_UPDATED, video.video_id, **{REQUESTED_PART: download_part(720)})
+    assert stage.emulator.invoke(FUNCTION, event) == {"outcome": "started"}
+    (job,) = stage.further_jobs(video.video_id)
+    assert job == TranscodeJob(
+        video_id=video.video_id,
+        run_id=str(video.current_run),
+        tenant="acme",
+        bucket=BUCKET,
+        key=video.raw_key,
+        version_id="v",
+        size_bytes=len(CONTENT),
+        queued_at=job.queued_at,
+        part=download_part(720),
+    )
+    assert stage.jobs(video.video_id) == []
+    assert (stage.desired_count, stage.min_capacity) == (1, 1)
+
+
 def test_what_asks_for_no_run_starts_none(stage: Stage) -> None:
     pending = stage.create()
     elsewhere = stage.change(uploaded_video(stage), home_region="us-west-2")
     for video_id in (pending.video_id, elsewhere.video_id, new_id()):
-        answer = stage.emulator.invoke(FUNCTION, told(EventType.VIDEO_UPDATED, video_id))
-        assert answer == {"outcome": "nothing_to_start"}
-        assert stage.jobs(video_id) == []
+        for data in ({}, {REQUESTED_PART: download_part(720)}):
+            answer = stage.emulator.invoke(
+                FUNCTION, told(EventType.VIDEO_UPDATED, video_id, **data)
+            )
+            assert answer == {"outcome": "nothing_to_start"}
+        assert stage.jobs(video_id) == stage.further_jobs(video_id) == []

@@ -183,6 +183,7 @@ def deploy_intake(emulator: Emulator, stage: Stage) -> None:
         home_region=REGION,
         table_name=TABLE,
         express_queue_url=stage.environment.express_queue_url,
+        queue_url=stage.environment.queue_url,
         upload_max_bytes=10_000_000,
         worker_cluster="workers",
         worker_service="worker",

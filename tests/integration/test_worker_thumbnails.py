@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from media_platform.contract.object_keys import (
     thumbnail_key,
 )
 from media_platform.contract.run import thumbnail_part
-from media_platform.contract.thumbnails import RECORD_SECONDS, Thumbnail, ThumbnailStatus
+from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
 from media_platform.contract.video import VideoStatus, timestamp
 
 SECONDS = 5
@@ -66,8 +65,8 @@ def asked(job: TranscodeJob, **values: Any) -> tuple[TranscodeJob, Thumbnail]:
 def ask(stage: Stage, job: TranscodeJob, **values: Any) -> Thumbnail:
     """Ask for a thumbnail as the API does."""
     its_job, request = asked(job, **values)
-    stage.send(its_job)
     stage.put(request)
+    stage.send(its_job)
     return request
 
 
@@ -176,8 +175,8 @@ def test_later_request_wins_over_one_that_is_finished_late(
     ):
         first, request = asked(film, at_seconds=1)
         trap = wire.before(lambda call: call.puts(".jpg"))
-        stage.send(first)
         stage.put(request)
+        stage.send(first)
         trap.wait()
         _, later = asked(film, at_seconds=3)
         stage.put(later)
@@ -187,25 +186,6 @@ def test_later_request_wins_over_one_that_is_finished_late(
         settled(stage)
     assert stage.video(film) == before
     assert stored(stage, film) == later
-
-
-def test_job_waits_for_its_request(stage: Stage, film: TranscodeJob) -> None:
-    job, request = asked(film, at_seconds=0)
-    with stage.worker() as worker:
-        stage.send(job)
-        worker.wait_for("another worker holds the part")
-        stage.put(request)
-        settled(stage)
-    assert stage.video(film).thumbnail == key_of(request)
-
-
-def test_job_whose_request_was_never_written_is_dropped(stage: Stage, film: TranscodeJob) -> None:
-    long_ago = datetime.now(UTC) - timedelta(seconds=RECORD_SECONDS + 1)
-    job = replace(asked(film)[0], queued_at=long_ago.isoformat())
-    with stage.worker() as worker:
-        stage.send(job)
-        settled(stage)
-        assert "failed" in worker.wait_for("nothing to do")["why"]
 
 
 def test_worker_that_dies_leaves_it_to_another(stage: Stage, film: TranscodeJob) -> None:

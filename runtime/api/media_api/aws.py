@@ -51,14 +51,12 @@ class Clients:
     Attributes:
         dynamodb: Of the table.
         s3: Of both buckets; signs uploads.
-        sqs: Of the queues of jobs.
         ssm: Of the delivery document.
         secrets: Of the signing keys.
     """
 
     dynamodb: Any
     s3: Any
-    sqs: Any
     ssm: Any
     secrets: Any
 
@@ -76,10 +74,10 @@ async def open_clients(
         cache: As in :func:`open_services`.
         calls: As in :func:`open_services`.
     """
-    names = ("dynamodb", "s3", "sqs", "ssm", "secretsmanager")
+    names = ("dynamodb", "s3", "ssm", "secretsmanager")
     async with open_services(region, *names, cache=cache, calls=calls) as opened:
-        dynamodb, s3, sqs, ssm, secrets = opened
-        yield Clients(dynamodb=dynamodb, s3=s3, sqs=sqs, ssm=ssm, secrets=secrets)
+        dynamodb, s3, ssm, secrets = opened
+        yield Clients(dynamodb=dynamodb, s3=s3, ssm=ssm, secrets=secrets)
 
 
 @asynccontextmanager

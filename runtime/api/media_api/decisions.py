@@ -35,6 +35,7 @@ class Step:
         event_type: The event that tells of it. Default: none does.
         event_data: Details of the event.
         writes: What else belongs into its transaction.
+        subject: What else it is done to, for the audit entry. Default: nothing.
     """
 
     action: AuditAction
@@ -42,6 +43,7 @@ class Step:
     event_type: EventType | None = None
     event_data: Mapping[str, Any] = field(default_factory=dict)
     writes: tuple[TransactItem, ...] = ()
+    subject: str | None = None
 
 
 class ChangedSinceError(Exception):

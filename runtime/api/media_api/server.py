@@ -19,7 +19,6 @@ from media_api.calls import Calls
 from media_api.creation import Creation
 from media_api.delivery import Delivery
 from media_api.idempotency import Idempotency
-from media_api.jobs import JobSender
 from media_api.lifecycle import Lifecycle
 from media_api.load import Load
 from media_api.logs import access_log, log
@@ -139,13 +138,6 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
                 table,
                 playback,
                 raw,
-                JobSender(
-                    clients.sqs,
-                    express_queue_url=environment.express_queue_url,
-                    queue_url=environment.queue_url,
-                ),
-                region=region,
-                raw_bucket=environment.raw_bucket,
                 url_seconds=url_seconds,
             ),
             webhooks=Webhooks(

@@ -230,14 +230,6 @@ class VideoTable:
             }
         }
 
-    async def put_thumbnail(self, request: Thumbnail, entry: AuditEntry) -> None:
-        """Write a request for a thumbnail.
-
-        Raises:
-            StaleVideoError: If there is a later one.
-        """
-        await self._transact(request.video_id, [self.thumbnail_put(request)], entry)
-
     async def write(self, change: Change, entry: AuditEntry, *more: TransactItem) -> None:
         """Write a change, its event, its audit entry and what else belongs to it, all or nothing.
 
@@ -246,16 +238,12 @@ class VideoTable:
             entry: Tells who makes it.
             *more: Other actions of the same transaction.
 
-
         Raises:
             StaleVideoError: If the video, or what else is written, was changed since it was read.
         """
-        await self._transact(change.video.video_id, [*change.writes, *more], entry)
-
-    async def _transact(self, video_id: str, writes: list[TransactItem], entry: AuditEntry) -> None:
         try:
             await self._client.transact_write_items(
-                TransactItems=[*writes, audit_write(self.name, entry)]
+                TransactItems=[*change.writes, *more, audit_write(self.name, entry)]
             )
         except ClientError as error:
             reasons = error.response.get("CancellationReasons", [])
@@ -264,7 +252,7 @@ class VideoTable:
                 "ConditionalCheckFailed",
                 "TransactionConflict",
             }:
-                raise StaleVideoError(video_id) from error
+                raise StaleVideoError(change.video.video_id) from error
             raise
         log_entry(entry)
 

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from media_api.audit import Cause
+from media_api.decisions import Step
 from media_api.delivery import DeliveryUnavailableError
-from media_api.jobs import JobSender
 from media_api.models import NewPicture, NewThumbnail, is_playable
 from media_api.playback import PlaybackService, SignedUrl
 from media_api.problems import Kind, Problem, invalid
 from media_api.representation import VideoView
-from media_api.store import StaleVideoError, VideoTable
+from media_api.store import VideoTable
 from media_api.tokens import Caller
 from media_api.uploads import RawBucket, SignedPut, expiry
-from media_api.videos import Videos
-from media_platform.contract import video as contract
+from media_api.videos import Videos, refuse_deleted
 from media_platform.contract.audit import AuditAction
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import is_id, new_id
-from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.jobs import REQUESTED_PART
 from media_platform.contract.object_keys import RunKeys, picture_key
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
 from media_platform.contract.video import Video, timestamp
-
-_WRITE_ATTEMPTS = 5
-_PAUSE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -70,9 +65,6 @@ class Thumbnails:
         table: The table.
         playback: Signs what is shown.
         raw: Signs uploads.
-        jobs: The workers.
-        region: Region of this service.
-        raw_bucket: Name of the bucket that clients upload to.
         url_seconds: Lifetime of the URLs that it signs.
     """
 
@@ -82,10 +74,7 @@ class Thumbnails:
         table: VideoTable,
         playback: PlaybackService,
         raw: RawBucket,
-        jobs: JobSender,
         *,
-        region: str,
-        raw_bucket: str,
         url_seconds: int,
     ) -> None:
         self._videos = videos
@@ -93,9 +82,6 @@ class Thumbnails:
         self._playback = playback
         self._raw = raw
         self._url_seconds = url_seconds
-        self._jobs = jobs
-        self._region = region
-        self._raw_bucket = raw_bucket
 
     async def get(self, caller: Caller, video_id: str) -> ThumbnailView:
         """Return what is shown of a video, and what was asked for.
@@ -108,57 +94,45 @@ class Thumbnails:
         return await self._view(await self._videos.of_tenant(caller, video_id), request)
 
     async def choose(self, cause: Cause, video_id: str, new: NewThumbnail) -> ThumbnailView:
-        """Ask for a thumbnail; a later request wins over an earlier one.
-
-        The job is sent first. If this process dies before the request is written, the job comes to
-        nothing, as the answer that nobody got; a request that is written always has a job.
+        """Ask workers for a thumbnail; a later request wins over an earlier one.
 
         Raises:
             Problem: If the caller may not, the video cannot be played yet, or has no such second.
         """
-        view = await self._videos.to_change(cause.caller, video_id)
-        video = view.video
-        if not is_playable(video, view.run) or not (video.current_run and video.raw_version_id):
-            raise Problem(
-                Kind.NOT_PLAYABLE,
-                f"video {video_id} is {video.status} and has no frames to choose from; wait until "
-                "it can be played, and ask again",
-                video_status=video.status.value,
+
+        async def decide(video: Video) -> Step:
+            refuse_deleted(video)
+            run_id = video.current_run
+            if run_id is None or not is_playable(video, await self._table.run(video_id, run_id)):
+                raise Problem(
+                    Kind.NOT_PLAYABLE,
+                    f"video {video_id} is {video.status} and has no frames to choose from; wait "
+                    "until it can be played, and ask again",
+                    video_status=video.status.value,
+                )
+            _check(new, video)
+            request = _request(
+                cause,
+                video_id,
+                ThumbnailStatus.PENDING,
+                at_seconds=new.at_seconds,
+                upload_id=new.upload_id,
             )
-        _check(new, video)
-        request = Thumbnail(
-            video_id=video_id,
-            thumbnail_id=new_id(),
-            status=ThumbnailStatus.PENDING,
-            requested_by=cause.caller.user,
-            requested_at=timestamp(),
-            at_seconds=new.at_seconds,
-            upload_id=new.upload_id,
-        )
-        job = TranscodeJob(
-            video_id=video_id,
-            run_id=video.current_run,
-            tenant=video.tenant,
-            bucket=self._raw_bucket,
-            key=video.raw_key,
-            version_id=video.raw_version_id,
-            size_bytes=video.size_bytes,
-            queued_at=request.requested_at,
-            part=thumbnail_part(request.thumbnail_id),
-        )
-        await self._jobs.send(job, cause.trace)
-        entry = cause.entry(
-            AuditAction.THUMBNAIL_CHOSEN, video_id=video_id, subject=request.thumbnail_id
-        )
-        try:
-            await self._table.put_thumbnail(request, entry)
-        except StaleVideoError:
-            raise Problem(
-                Kind.CHANGED_MEANWHILE,
-                f"another thumbnail of video {video_id} was chosen at the same time; look at it, "
-                "and try again",
-            ) from None
-        return await self._view(view, request)
+            return Step(
+                action=AuditAction.THUMBNAIL_CHOSEN,
+                changes={},
+                event_type=EventType.VIDEO_UPDATED,
+                event_data={
+                    "updated_by": cause.caller.user,
+                    "changed": {},
+                    REQUESTED_PART: thumbnail_part(request.thumbnail_id),
+                },
+                writes=(self._table.thumbnail_put(request),),
+                subject=request.thumbnail_id,
+            )
+
+        changed = await self._videos.change(cause, video_id, decide)
+        return await self._view(changed.view, await self._table.thumbnail(video_id))
 
     async def upload(self, caller: Caller, video_id: str, new: NewPicture) -> PictureUpload:
         """Sign the upload of a picture, which can then be chosen.
@@ -184,42 +158,23 @@ class Thumbnails:
         Raises:
             Problem: If the caller may not change the video, or it keeps changing.
         """
-        for attempt in range(_WRITE_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
-            video = (await self._videos.to_change(cause.caller, video_id)).video
+
+        async def decide(video: Video) -> Step | None:
+            refuse_deleted(video)
             stored = await self._table.thumbnail(video_id)
             pending = stored is not None and stored.status is ThumbnailStatus.PENDING
             if video.thumbnail is None and not pending:
-                return
-            change = contract.change(
-                self._table.name,
-                video,
-                region=self._region,
+                return None
+            request = _request(cause, video_id, ThumbnailStatus.NONE)
+            return Step(
+                action=AuditAction.THUMBNAIL_REMOVED,
+                changes={"thumbnail": None},
                 event_type=EventType.VIDEO_UPDATED,
-                event_data={
-                    "updated_by": cause.caller.user,
-                    "changed": {"thumbnail": None},
-                },
-                thumbnail=None,
+                event_data={"updated_by": cause.caller.user, "changed": {"thumbnail": None}},
+                writes=(self._table.thumbnail_put(request),),
             )
-            request = Thumbnail(
-                video_id=video_id,
-                thumbnail_id=new_id(),
-                status=ThumbnailStatus.NONE,
-                requested_by=cause.caller.user,
-                requested_at=timestamp(),
-            )
-            entry = cause.entry(AuditAction.THUMBNAIL_REMOVED, video_id=video_id)
-            try:
-                await self._table.write(change, entry, self._table.thumbnail_put(request))
-            except StaleVideoError:
-                continue
-            return
-        raise Problem(
-            Kind.CHANGED_MEANWHILE,
-            f"video {video_id} was changed by others {_WRITE_ATTEMPTS} times in a row; try again",
-        )
+
+        await self._videos.change(cause, video_id, decide)
 
     async def _view(self, view: VideoView, request: Thumbnail | None) -> ThumbnailView:
         video = view.video
@@ -231,6 +186,17 @@ class Thumbnails:
             except DeliveryUnavailableError:
                 url = None
         return ThumbnailView(video, request, url)
+
+
+def _request(cause: Cause, video_id: str, status: ThumbnailStatus, **values: Any) -> Thumbnail:
+    return Thumbnail(
+        video_id=video_id,
+        thumbnail_id=new_id(),
+        status=status,
+        requested_by=cause.caller.user,
+        requested_at=timestamp(),
+        **values,
+    )
 
 
 def _check(new: NewThumbnail, video: Video) -> None:

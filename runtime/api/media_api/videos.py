@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from media_api import cursors, decisions
@@ -216,12 +216,12 @@ class Videos:
                 caller may not change it.
         """
 
-        def decide(video: Video) -> Step | None:
-            _refuse_deleted(video)
+        async def decide(video: Video) -> Step | None:
+            refuse_deleted(video)
             return decisions.update(video, edit, user=cause.caller.user, if_match=if_match)
 
         try:
-            changed = await self._change(cause, video_id, decide)
+            changed = await self.change(cause, video_id, decide)
         except ChangedSinceError as error:
             raise await self._changed_since(cause.caller, error.video) from None
         return changed.view
@@ -234,7 +234,7 @@ class Videos:
                 administrator, another region is home to it, or it keeps changing.
         """
 
-        def decide(video: Video) -> Step | None:
+        async def decide(video: Video) -> Step | None:
             return decisions.delete(
                 video,
                 user=cause.caller.user,
@@ -242,7 +242,7 @@ class Videos:
                 restore_days=self._restore_days,
             )
 
-        await self._change(cause, video_id, decide)
+        await self.change(cause, video_id, decide)
 
     async def restore(
         self, cause: Cause, video_id: str, keyed: KeyedRequest | None = None
@@ -258,10 +258,10 @@ class Videos:
             Problem: If there is no such video, its time is over, or the caller may not.
         """
 
-        def decide(video: Video) -> Step | None:
+        async def decide(video: Video) -> Step | None:
             return decisions.restore(video, user=cause.caller.user, table_name=self._table.name)
 
-        return await self._change(cause, video_id, decide, keyed)
+        return await self.change(cause, video_id, decide, keyed)
 
     async def transcode(
         self,
@@ -283,8 +283,8 @@ class Videos:
                 not.
         """
 
-        def decide(video: Video) -> Step:
-            _refuse_deleted(video)
+        async def decide(video: Video) -> Step:
+            refuse_deleted(video)
             return decisions.transcode(
                 video,
                 user=cause.caller.user,
@@ -293,7 +293,7 @@ class Videos:
                 table_name=self._table.name,
             )
 
-        return await self._change(cause, video_id, decide, keyed)
+        return await self.change(cause, video_id, decide, keyed)
 
     async def cancel(
         self, cause: Cause, video_id: str, keyed: KeyedRequest | None = None
@@ -309,20 +309,26 @@ class Videos:
             Problem: If there is no such video, it is not being transcoded, or the caller may not.
         """
 
-        def decide(video: Video) -> Step:
-            _refuse_deleted(video)
+        async def decide(video: Video) -> Step:
+            refuse_deleted(video)
             return decisions.cancel(video, user=cause.caller.user, table_name=self._table.name)
 
-        return await self._change(cause, video_id, decide, keyed)
+        return await self.change(cause, video_id, decide, keyed)
 
-    async def _change(
+    async def change(
         self,
         cause: Cause,
         video_id: str,
-        decide: Callable[[Video], Step | None],
+        decide: Callable[[Video], Awaitable[Step | None]],
         keyed: KeyedRequest | None = None,
     ) -> Changed:
         """Change a video as ``decide`` says, which is asked again when others were faster.
+
+        Args:
+            cause: The request.
+            video_id: The video.
+            decide: Says what is to be done; also of a video that is DELETED.
+            keyed: The request, if it may be a repeat.
 
         Returns:
             The video after the change, or as it is if nothing is to be changed.
@@ -337,7 +343,7 @@ class Videos:
             if await self._idempotency.done_by(keyed) is not None:
                 return Changed(await self.get(caller, video_id), replayed=True)
             video = await self._changeable(caller, video_id)
-            step = decide(video)
+            step = await decide(video)
             if step is None:
                 return Changed(await self._view(caller, video), replayed=False)
             change = contract.change(
@@ -348,7 +354,9 @@ class Videos:
                 event_data=step.event_data,
                 **step.changes,
             )
-            entry = cause.entry(step.action, video_id=video_id, changed=step.changes)
+            entry = cause.entry(
+                step.action, video_id=video_id, subject=step.subject, changed=step.changes
+            )
             try:
                 await self._table.write(change, entry, *step.writes, *record)
             except StaleVideoError:
@@ -416,7 +424,12 @@ async def _attempts() -> AsyncIterator[int]:
         yield attempt
 
 
-def _refuse_deleted(video: Video) -> None:
+def refuse_deleted(video: Video) -> None:
+    """Let nobody do anything with a DELETED video.
+
+    Raises:
+        Problem: If it is one.
+    """
     if video.status is VideoStatus.DELETED:
         raise _not_found()
 

@@ -224,7 +224,7 @@ class Uploads:
 
 
 class Jobs:
-    """The express queue, which takes the jobs that start a run.
+    """A queue of jobs.
 
     Args:
         queue_url: The queue.

@@ -1,8 +1,8 @@
 """The function that is called for every new object of the raw bucket, and to start runs.
 
 EventBridge calls it for objects. The topic of domain events calls it with those after which a run
-may have to be started (``contract.events.STARTING_EVENTS``), so that nobody else needs to send jobs
-and wake workers.
+may have to be started, or a part of a video is asked for (``contract.events.STARTING_EVENTS``), so
+that nobody else needs to send jobs and wake workers.
 
 Handler ``upload_intake.handler.handle``; environment
 :class:`~media_platform.contract.environment.UploadIntakeEnvironment`; timeout 60 s. An error is
@@ -18,8 +18,8 @@ The role needs exactly this, beside writing its own logs:
   ``dynamodb:DeleteItem``, as which DynamoDB authorizes the parts of its transaction;
 - ``<raw bucket>/raw/*``: ``s3:GetObjectVersion``, as which S3 authorizes ``HeadObject`` of a
   version; and on the bucket ``s3:ListBucket``, without which one that is gone looks forbidden;
-- the express queue of transcode jobs, and where there are scanners the queue of each with its
-  requests: ``sqs:SendMessage``;
+- both queues of transcode jobs, and where there are scanners the queue of each with its requests:
+  ``sqs:SendMessage``;
 - ``arn:<partition>:application-autoscaling:<region>:<account>:scalable-target/*`` (ids of targets
   are random): ``application-autoscaling:RegisterScalableTarget``, narrowed to the namespace
   ``ecs`` and the dimension ``ecs:service:DesiredCount``;
@@ -40,15 +40,14 @@ from typing import Any
 
 from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.events import DomainEvent
+from media_platform.contract.jobs import REQUESTED_PART
 from media_platform.contract.logs import log_as_json
-from upload_intake.aws import Uploads
 from upload_intake.intake import Intake
-from upload_intake.onward import Onward
 from upload_intake.s3_event import UploadedObject
 
 
 def handle(event: Mapping[str, Any], _context: object) -> dict[str, str]:
-    """Take in the object that ``event`` tells of, or start the run that it asks for.
+    """Take in the object that ``event`` tells of, or send the job that it asks for.
 
     Returns:
         The outcome, for whoever invokes the function by hand.
@@ -63,6 +62,8 @@ def handle(event: Mapping[str, Any], _context: object) -> dict[str, str]:
     if records:
         # A call by SNS has one record.
         domain_event = DomainEvent.from_json(records[0]["Sns"]["Message"])
+        if REQUESTED_PART in domain_event.data:
+            return {"outcome": _intake().send_part(domain_event)}
         return {"outcome": _intake().start_awaited(domain_event.video_id)}
     return {"outcome": _intake().take(UploadedObject.from_event(event))}
 
@@ -72,5 +73,4 @@ def _intake() -> Intake:
     """Read the environment and make the clients once, at the cold start."""
     log_as_json()
     environment = UploadIntakeEnvironment.from_variables(os.environ)
-    onward = Onward.connect(environment)
-    return Intake(environment=environment, videos=onward.videos, uploads=Uploads(), onward=onward)
+    return Intake.connect(environment)

@@ -6,19 +6,20 @@ import logging
 import random
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from media_platform.contract import duplicates, table
 from media_platform.contract import video as videos
 from media_platform.contract.environment import UploadIntakeEnvironment
-from media_platform.contract.events import EventType
+from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import TransactItem
+from media_platform.contract.jobs import REQUESTED_PART, TranscodeJob
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.tracing import TraceContext
 from media_platform.contract.upload import end_session
 from media_platform.contract.video import Change, Duplicates, Failure, Video, VideoStatus
-from upload_intake.aws import Uploads, Videos
+from upload_intake.aws import Jobs, Uploads, Videos
 from upload_intake.decision import (
     Step,
     StoredObject,
@@ -52,12 +53,26 @@ class Intake:
         videos: The table.
         uploads: The raw bucket.
         onward: Takes on what was taken in: to the scanners, or to the workers.
+        jobs: The queue of jobs that start no run.
     """
 
     environment: UploadIntakeEnvironment
     videos: Videos
     uploads: Uploads
     onward: Onward
+    jobs: Jobs
+
+    @classmethod
+    def connect(cls, environment: UploadIntakeEnvironment) -> Self:
+        """Make the clients that the environment of a function calls for."""
+        onward = Onward.connect(environment)
+        return cls(
+            environment=environment,
+            videos=onward.videos,
+            uploads=Uploads(),
+            onward=onward,
+            jobs=Jobs(environment.queue_url),
+        )
 
     def take(self, uploaded: UploadedObject) -> str:
         """Take one upload in; may be called any number of times with the same one.
@@ -224,6 +239,42 @@ class Intake:
 
     def _end_session(self, video: Video) -> TransactItem:
         return end_session(self.environment.table_name, video.video_id)
+
+    def send_part(self, event: DomainEvent) -> str:
+        """Send the job of a part that somebody asked for, and wake a worker, which knows the rest.
+
+        Whether the part is still wanted, and was not made before, the worker finds in the table.
+
+        Returns:
+            What was done: ``nothing_to_start``, or ``started``.
+
+        Raises:
+            botocore.exceptions.ClientError: If a service refused or was not reached.
+        """
+        video = self.videos.read(event.video_id)
+        if (
+            video is None
+            or video.home_region != self.environment.home_region
+            or video.current_run is None
+            or video.raw_version_id is None
+        ):
+            return "nothing_to_start"
+        job = TranscodeJob(
+            video_id=video.video_id,
+            run_id=video.current_run,
+            tenant=video.tenant,
+            bucket=self.environment.raw_bucket,
+            key=video.raw_key,
+            version_id=video.raw_version_id,
+            size_bytes=video.size_bytes,
+            queued_at=event.occurred_at,
+            part=event.data[REQUESTED_PART],
+        )
+        self.jobs.send(job, TraceContext.parse(video.traceparent))
+        self.onward.workers.wake()
+        fields = {"video_id": video.video_id, "run_id": job.run_id, "part": job.part}
+        _LOG.info("sent the job of a part that was asked for", extra=fields)
+        return Next.STARTED.value
 
     def start_awaited(self, video_id: str) -> str:
         """Start the run that a video waits for; may be called any number of times.

@@ -30,9 +30,8 @@ from typing import Protocol
 
 from media_platform.contract.environment import UploadSweepEnvironment
 from media_platform.contract.logs import log_as_json
-from upload_intake.aws import LeftWork, Uploads
+from upload_intake.aws import LeftWork
 from upload_intake.intake import Intake
-from upload_intake.onward import Onward
 from upload_intake.sweeper import Sweeper
 
 KEPT_BACK_MILLISECONDS = 60_000
@@ -64,11 +63,8 @@ def _sweeper() -> Sweeper:
     """Read the environment and make the clients once, at the cold start."""
     log_as_json()
     environment = UploadSweepEnvironment.from_variables(os.environ)
-    onward = Onward.connect(environment)
     return Sweeper(
         environment=environment,
-        intake=Intake(
-            environment=environment, videos=onward.videos, uploads=Uploads(), onward=onward
-        ),
+        intake=Intake.connect(environment),
         left=LeftWork(environment.table_name),
     )

@@ -324,11 +324,8 @@ class Assignment:
         """Make a thumbnail that somebody chose; what is wrong with it is told to him alone."""
         ledger = self._place.services.ledger
         held = claim_thumbnail(ledger, self.job, thumbnail_id, forgive=self._forgive is not None)
-        match held:
-            case Settled():
-                raise NothingToDoError(held.why)
-            case Busy():
-                raise BusyError(held.seconds)
+        if isinstance(held, Settled):
+            raise NothingToDoError(held.why)
         with self._doing("thumbnail", held):
             try:
                 size = make_thumbnail(held, ledger, self._place)

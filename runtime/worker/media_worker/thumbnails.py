@@ -7,9 +7,7 @@ same, under the same key. Every write is on the condition that nobody asked for 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
-from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
@@ -19,10 +17,10 @@ from media_platform.contract.items import to_wire
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import picture_key, thumbnail_key
 from media_platform.contract.run import thumbnail_part
-from media_platform.contract.thumbnails import RECORD_SECONDS, Thumbnail, ThumbnailStatus
+from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
 from media_platform.contract.video import Failure, Video, VideoStatus, change, timestamp
 from media_worker import ffmpeg, plans
-from media_worker.claims import Busy, Settled
+from media_worker.claims import Settled
 from media_worker.encode import make_frame, make_picture
 from media_worker.faults import BadInputError, StoppedError, StopReason, TransientError
 from media_worker.objects import IMMUTABLE, Upload
@@ -33,7 +31,6 @@ from media_worker.writes import in_transaction
 
 THUMBNAIL_TYPE = "image/jpeg"
 
-_LOOK_AGAIN_SECONDS = 5
 _CONFLICT_TRIES = 20
 
 
@@ -172,11 +169,8 @@ def video_of(ledger: RunLedger, job: TranscodeJob) -> Video:
 
 def claim(
     ledger: RunLedger, job: TranscodeJob, thumbnail_id: str, *, forgive: bool
-) -> HeldThumbnail | Busy | Settled:
+) -> HeldThumbnail | Settled:
     """Return the request that a job is about, if it is to be done.
-
-    The job is sent before the request is written: one that is younger than any attempt to write it
-    waits for it.
 
     Args:
         ledger: Where videos and runs are.
@@ -185,12 +179,7 @@ def claim(
         forgive: Whether an operator wants one that was given up.
     """
     stored = read(ledger, job.video_id)
-    if stored is None or stored.thumbnail_id < thumbnail_id:
-        age = time.time() - datetime.fromisoformat(job.queued_at).timestamp()
-        if age < RECORD_SECONDS:
-            return Busy(_LOOK_AGAIN_SECONDS)
-        return Settled("the request for the thumbnail failed")
-    if not _is_wanted(stored, thumbnail_id, even_failed=forgive):
+    if stored is None or not _is_wanted(stored, thumbnail_id, even_failed=forgive):
         return Settled("another thumbnail was asked for, or it is done")
     return HeldThumbnail(ledger, job, stored)
 

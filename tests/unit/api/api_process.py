@@ -123,8 +123,6 @@ def api_environment(**changes: Any) -> ApiEnvironment:
         "regions": "eu-central-1,us-west-2",
         "restore_days": 30,
         "webhook_allowed_networks": "none",
-        "express_queue_url": "http://127.0.0.1:9/express-jobs",
-        "queue_url": "http://127.0.0.1:9/jobs",
     }
     return ApiEnvironment(**{**values, **changes})
 

@@ -9,7 +9,6 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_sqs as sqs
 from infra_templates import Synth, Template, flat
 
 from media_platform.constructs import ApiCluster, TokenIssuer, TranscodePipeline, VideoStore
@@ -25,13 +24,6 @@ ISSUER = TokenIssuer(issuer="https://issuer", jwks_url="https://issuer/keys", cl
 
 
 def api(stack: cdk.Stack, **arguments: Any) -> ApiCluster:
-    made = unconnected(stack, **arguments)
-    express, jobs = (sqs.Queue(stack, name) for name in ("Express", "Jobs"))
-    made.send_jobs_to(express_queue=express, job_queue=jobs)
-    return made
-
-
-def unconnected(stack: cdk.Stack, **arguments: Any) -> ApiCluster:
     return ApiCluster(stack, "Api", stage="test", store=VideoStore(stack, "Store"), **arguments)
 
 
@@ -174,7 +166,6 @@ def test_grants_of_the_api(synth: Synth) -> None:
         "s3:ListMultipartUploadParts": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:ListBucket": {"<StoreMediaBucket.Arn>", "<StoreRawBucket.Arn>"},
         "s3:GetObject": {"<StoreMediaBucket.Arn>/media/*"},
-        "sqs:SendMessage": {"<Express.Arn>", "<Jobs.Arn>"},
         "ssm:GetParameter": {
             "arn:aws:ssm:us-east-1:ACCOUNT:parameter/media-platform/test/delivery"
         },
@@ -312,7 +303,6 @@ def with_admin(stack: cdk.Stack, **arguments: Any) -> AdminService:
     store = VideoStore(stack, "Store")
     cluster = ApiCluster(stack, "Api", stage="test", store=store)
     pipeline = TranscodePipeline(stack, "Transcode", store=store, cluster=cluster.cluster)
-    cluster.send_jobs_to(express_queue=pipeline.express_queue, job_queue=pipeline.job_queue)
     return cluster.add_admin_service(pipeline=pipeline, **arguments)
 
 
@@ -505,20 +495,3 @@ def test_a_region_counts_itself(stack: cdk.Stack) -> None:
     message = f"regions is ['mars-1'] without the region of the stack, {region}; add it"
     with pytest.raises(ValueError, match=re.escape(message)):
         api(stack, regions=["mars-1"])
-
-
-def test_an_api_that_sends_its_jobs_nowhere_is_refused(synth: Synth) -> None:
-    with pytest.raises(RuntimeError, match="send_jobs_to was not called"):
-        synth(unconnected)
-
-
-def test_an_api_serves_one_pipeline(stack: cdk.Stack) -> None:
-    queue = sqs.Queue(stack, "Another")
-    with pytest.raises(ValueError, match="an API serves one pipeline"):
-        api(stack).send_jobs_to(express_queue=queue, job_queue=queue)
-
-
-def test_jobs_are_sent_to_the_queues_that_it_was_told(synth: Synth) -> None:
-    found = variables(synth(api))
-    assert found["EXPRESS_QUEUE_URL"] == "<Express>"
-    assert found["QUEUE_URL"] == "<Jobs>"

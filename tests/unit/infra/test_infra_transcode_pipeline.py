@@ -204,6 +204,7 @@ def test_uploads_go_past_the_other_jobs(synth: Synth) -> None:
         if f["Properties"]["Handler"] == "upload_intake.handler.handle"
     ]
     assert flat(intake["EXPRESS_QUEUE_URL"]) == "<TranscodeExpressJobs>"
+    assert flat(intake["QUEUE_URL"]) == "<TranscodeJobs>"
 
 
 def test_jobs_are_kept_safe(synth: Synth) -> None:
@@ -368,6 +369,7 @@ def test_grants_of_the_intake(synth: Synth) -> None:
         "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
         "sqs:SendMessage": {
             "<TranscodeExpressJobs.Arn>",
+            "<TranscodeJobs.Arn>",
             "<TranscodeScanningContentRequests.Arn>",
             "<TranscodeUploadsDeadLetters.Arn>",
         },
