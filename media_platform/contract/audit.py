@@ -54,6 +54,7 @@ class AuditAction(StrEnum):
     WEBHOOK_REDELIVERED = "webhook.redelivered"
     THUMBNAIL_CHOSEN = "thumbnail.chosen"
     THUMBNAIL_REMOVED = "thumbnail.removed"
+    DOWNLOAD_REQUESTED = "download.requested"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from media_platform.contract import table
 from media_platform.contract.items import WireItem, from_item, to_item
+from media_platform.contract.video import Failure
 
 SEGMENT_SECONDS = 4
 """Length of a segment; chunks of the picture are whole multiples of it."""
@@ -31,9 +32,13 @@ def video_part(number: int) -> str:
     return f"video#{number:05d}"
 
 
+DOWNLOAD_PREFIX = "download#"
+"""Start of the names of the parts that make progressive MP4 files."""
+
+
 def download_part(height: int) -> str:
     """Return the name of the part that makes the progressive MP4 with ``height`` lines."""
-    return f"download#{height}"
+    return f"{DOWNLOAD_PREFIX}{height}"
 
 
 def thumbnail_part(thumbnail_id: str) -> str:
@@ -159,7 +164,8 @@ class Part:
         video_id: The video.
         run_id: The run.
         name: Which part (``video_part``, ``SOUND``, ``END``, ``download_part``).
-        attempt: Number of the worker that holds it; every take-over raises it.
+        attempt: Number of the worker that holds it; every take-over raises it. 0: it was asked for,
+            and nobody took it yet.
         lease_until: Unix seconds until which no other worker takes it over.
         holder: Random name of whoever took it last, by which he knows it for his own.
         failures: Transient failures so far; interruptions do not count.
@@ -176,6 +182,8 @@ class Part:
         cpu_seconds: Processor time that was spent on it, over all attempts that told.
         bytes_in: Bytes read for it.
         bytes_out: Bytes written for it.
+        requested_at: Of a download: time at which somebody asked for it last (RFC 3339, UTC).
+        failure: Of a download: why it was given up, if it was.
     """
 
     video_id: str
@@ -196,6 +204,8 @@ class Part:
     cpu_seconds: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
+    requested_at: str | None = None
+    failure: Failure | None = None
 
     @property
     def segments(self) -> int:
@@ -222,6 +232,8 @@ class Part:
         if "gains" in values:
             values["gains"] = tuple(values["gains"])
         values["texts"] = tuple(values.get("texts", ()))
+        if "failure" in values:
+            values["failure"] = Failure(**values["failure"])
         return cls(**values)
 
     def to_item(self) -> WireItem:

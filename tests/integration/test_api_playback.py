@@ -6,7 +6,7 @@ import gzip
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,12 @@ from media_api.delivery import (
 from media_api.signing import PlaybackSigner, SignatureRefusedError, expiry
 from media_platform.contract import playback, table
 from media_platform.contract.delivery import SigningKeyPair, delivery_parameter_name
+from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
+from media_platform.contract.jobs import REQUESTED_PART
 from media_platform.contract.object_keys import RunKeys
-from media_platform.contract.video import PlaybackRules, VideoStatus, Visibility
+from media_platform.contract.run import Part, download_part
+from media_platform.contract.video import Failure, PlaybackRules, VideoStatus, Visibility
 from media_platform.contract.views import view_update
 from tests.unit.api.api_keys import new_pair
 from tests.unit.api.api_process import Answer
@@ -351,6 +354,140 @@ def test_a_signature_ends_as_early_as_a_rule_says(restricted: Callable[..., Film
     ends = film.owner.call("GET", film.path).json["expires_at"]
     assert datetime.fromisoformat(ends).timestamp() <= time.time() + 60
     assert datetime.fromisoformat(ends).timestamp() >= before + 48
+
+
+@pytest.fixture
+def finished(stage: Stage, film: Film) -> Film:
+    """A film that is READY."""
+    change(stage, film, status=VideoStatus.READY)
+    return film
+
+
+def downloads_path(film: Film) -> str:
+    return f"/api/videos/{film.keys.video_id}/downloads"
+
+
+def download_of(stage: Stage, film: Film) -> Part | None:
+    """Return the download with 720 lines as the table holds it."""
+    key = table.part_key(film.keys.video_id, film.keys.run_id, download_part(720))
+    answer = stage.emulator.client("dynamodb").get_item(
+        TableName=stage.environment.table_name, Key=key.to_wire(), ConsistentRead=True
+    )
+    return Part.from_item(answer["Item"]) if "Item" in answer else None
+
+
+def put_download(stage: Stage, part: Part) -> None:
+    """Let a worker have changed a download."""
+    stage.emulator.client("dynamodb").put_item(
+        TableName=stage.environment.table_name, Item=part.to_item()
+    )
+
+
+def test_a_download_is_asked_of_the_workers_once(stage: Stage, finished: Film) -> None:
+    path, before = downloads_path(finished), stage.video(finished.keys.video_id)
+    assert finished.owner.call("GET", path).json["downloads"] == []
+    key = {"Idempotency-Key": new_id()}
+    answers = [
+        finished.owner.call("POST", path, body={"height": 720}, headers=headers)
+        for headers in (key, key, {})
+    ]
+    assert [answer.status for answer in answers] == [202] * 3
+    assert [answer.headers.get("Idempotency-Replayed") for answer in answers] == [
+        None,
+        "true",
+        None,
+    ]
+    state = answers[0].json
+    assert (state["height"], state["status"], state["failure"]) == (720, "WAITING", None)
+    assert [answer.json for answer in answers] == [state] * 3
+    waiting = {**state, "url": None, "expires_at": None}
+    assert finished.owner.call("GET", path).json == {
+        "video_id": finished.keys.video_id,
+        "run_id": finished.keys.run_id,
+        "downloads": [waiting],
+    }
+    part = download_of(stage, finished)
+    assert part is not None
+    assert (part.attempt, part.requested_at) == (0, state["requested_at"])
+    event = stage.events(finished.keys.video_id)[-1]
+    assert (event.event_type, event.sequence) == (EventType.VIDEO_UPDATED, before.version + 1)
+    assert event.data == {"updated_by": "ada", "changed": {}, REQUESTED_PART: download_part(720)}
+
+
+def test_a_download_is_told_as_workers_get_on_and_signed_for_itself(
+    stage: Stage, finished: Film
+) -> None:
+    path, ada = downloads_path(finished), finished.owner
+    ada.call("POST", path, body={"height": 720})
+    asked = download_of(stage, finished)
+    assert asked is not None
+
+    def told() -> dict[str, Any]:
+        (found,) = ada.call("GET", path).json["downloads"]
+        return dict(found)
+
+    failure = Failure(code="processing_failed", message="It could not be made.")
+    put_download(stage, replace(asked, attempt=3, lease_until=int(time.time()) + 60))
+    assert told()["status"] == "RUNNING"
+    assert ada.call("POST", path, body={"height": 720}).json["status"] == "RUNNING"
+    put_download(stage, replace(asked, attempt=3, failures=2, failure=failure))
+    assert (told()["status"], told()["failure"]) == ("FAILED", vars(failure))
+    assert ada.call("POST", path, body={"height": 720}).json["status"] == "WAITING"
+    again = download_of(stage, finished)
+    assert again is not None
+    # Whoever still works on the first request may not write any more to the second.
+    assert (again.attempt, again.failures, again.failure) == (3, 0, None)
+    put_download(stage, replace(again, done=True))
+    assert ada.call("POST", path, body={"height": 720}).status == 200
+
+    request_id = f"grant-{new_id()}"
+    answer = ada.call("GET", path, headers={**HOPS, "X-Request-Id": request_id})
+    (found,) = answer.json["downloads"]
+    key = finished.keys.download(720)
+    assert found["url"].startswith(f"{BASE_URL}/{key}?")
+    (policy,) = parse_qs(urlsplit(found["url"]).query)[playback.QUERY.policy]
+    assert json.loads(playback.decode(policy))["Statement"][0]["Resource"] == f"{BASE_URL}/{key}"
+    line = stage.api.log_message("downloads", request_id=request_id)
+    ends = datetime.fromisoformat(found["expires_at"]).timestamp()
+    assert (line["user"], line["run_id"], line["expires_at"]) == (
+        "ada",
+        finished.keys.run_id,
+        ends,
+    )
+
+
+def test_what_has_no_such_file_is_not_asked_for(stage: Stage, film: Film) -> None:
+    path = downloads_path(film)
+    answer = film.owner.call("POST", path, body={"height": 720})
+    assert (answer.status, answer.json["type"].rpartition(":")[2]) == (409, "not-downloadable")
+    assert answer.json["video_status"] == "PROCESSING"
+    change(stage, film, status=VideoStatus.READY)
+    answer = film.owner.call("POST", path, body={"height": 1080})
+    assert answer.status == 422
+    (error,) = answer.json["errors"]
+    assert error["message"] == "the video has no rendition with 1080 lines; choose one of 720"
+    assert download_of(stage, film) is None
+
+
+def test_who_may_play_a_video_may_load_it_down_and_who_may_change_it_may_ask(
+    stage: Stage, finished: Film
+) -> None:
+    path, tenant = downloads_path(finished), finished.owner.tenant
+
+    def statuses(person: Person) -> tuple[int, int]:
+        asked = person.call("POST", path, body={"height": 720}).status
+        return person.call("GET", path).status, asked
+
+    assert statuses(stage.person("vera", tenant, "viewer")) == (200, 403)
+    assert statuses(stage.person("bob", tenant)) == (200, 403)
+    assert statuses(stage.person("root", tenant, "admin")) == (200, 202)
+    assert statuses(stage.person("eve", "another", "admin")) == (404, 404)
+    change(stage, finished, visibility=Visibility.PUBLIC)
+    assert statuses(stage.person("eve", "another", "admin")) == (200, 404)
+    assert stage.api.call("GET", path).status == 200
+    change(stage, finished, rules=PlaybackRules(referrers=("example.com",)))
+    refused = stage.api.call("GET", path)
+    assert (refused.status, refused.json["rule"]) == (403, "referrers")
 
 
 def test_everyone_gets_the_same_answer(stage: Stage, film: Film) -> None:

@@ -41,6 +41,7 @@ BODIES: dict[tuple[str, str], Callable[[], Any]] = {
     ("POST", "/api/webhooks"): lambda: {"url": "https://hooks.example.com/"},
     ("PATCH", "/api/webhooks/{webhook_id}"): lambda: {"description": "A hook"},
     ("PUT", "/api/videos/{video_id}/thumbnail"): lambda: {"at_seconds": 1},
+    ("POST", "/api/videos/{video_id}/downloads"): lambda: {"height": 720},
     ("POST", "/api/videos/{video_id}/thumbnail/upload"): lambda: {
         "content_type": "image/png",
         "size_bytes": 17,

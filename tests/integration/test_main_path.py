@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import av
 import psutil
 import pytest
 from journey import Person, send, sign_in
@@ -209,6 +211,29 @@ def test_services_run_with_the_environment_of_their_deployed_task_definitions(
                 continue
             assert {name: environment.get(name) for name in deployed} == deployed
             assert set(environment) - set(deployed) == INJECTED[module]
+
+
+def test_a_file_of_a_rendition_is_made_and_loaded_down(
+    ada: Person, ready: dict[str, Any], tmp_path: Path
+) -> None:
+    path = f"/api/videos/{ready['video_id']}/downloads"
+    asked = ada.request("POST", path, json={"height": 360})
+    assert asked.status == 202, asked.data
+
+    def made() -> dict[str, Any] | None:
+        (found,) = json.loads(ada.request("GET", path).data)["downloads"]
+        assert found["status"] != "FAILED", found
+        return dict(found) if found["status"] == "READY" else None
+
+    found = eventually(made, "the download is made")
+    assert send("GET", found["url"].partition("?")[0]).status == 403
+    answer = send("GET", found["url"])
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "video/mp4")
+    assert answer.headers["Content-Disposition"].endswith("''film-360p.mp4")
+    file = tmp_path / "film.mp4"
+    file.write_bytes(answer.data)
+    with av.open(file) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 180
 
 
 def test_a_deleted_video_is_gone_for_everyone_and_told_of(

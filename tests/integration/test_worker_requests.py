@@ -11,11 +11,13 @@ from emulator import REGION
 from waiting import eventually
 from worker_outcome import assert_complete, decode, stored_run
 from worker_stage import MEDIA, Stage, make_clip, moving_picture
+from worker_wire import wire_to
 
 from media_platform.contract import video as videos
 from media_platform.contract.jobs import Profile, Quality
-from media_platform.contract.run import RunStatus, download_part
+from media_platform.contract.run import Part, RunStatus, download_part
 from media_platform.contract.video import VideoStatus
+from media_worker.download import disposition
 
 SECONDS = 20
 
@@ -38,13 +40,19 @@ def test_download_has_every_frame_and_its_index_first(
         job = stage.upload(clip)
         stage.send(job)
         stage.finished(job)
-        stage.send(job.for_part(download_part(180)))
-        stage.send(job.for_part(download_part(180)))
+        download = job.for_part(download_part(180))
+        part = Part(video_id=job.video_id, run_id=job.run_id, name=download.part, attempt=0)
+        stage.put(part)
+        stage.send(download)
+        stage.send(download)
         eventually(lambda: stored_run(stage, job).downloads == (180,), "the download is noted")
         eventually(lambda: not stage.left(), "the messages are deleted")
         assert sum(line.get("message") == "download made" for line in worker.log()) == 1
     stored = stage.emulator.client("s3").get_object(Bucket=MEDIA, Key=stage.keys(job).download(180))
     assert stored["ContentType"] == "video/mp4"
+    assert stored["ContentDisposition"] == disposition(stage.video(job).file_name, 180)
+    assert (made := stage.parts(job)[download.part]).done
+    assert made.attempt == 1
     file = tmp_path / "download.mp4"
     file.write_bytes(stored["Body"].read())
     assert file.read_bytes().index(b"moov") < file.read_bytes().index(b"mdat")
@@ -56,6 +64,33 @@ def test_download_has_every_frame_and_its_index_first(
         assert sound.duration is not None
         assert sound.time_base is not None
         assert abs(float(sound.duration * sound.time_base) - SECONDS) < 0.05
+
+
+def test_download_that_is_given_up_is_told_and_made_when_asked_again(
+    stage: Stage, clip: bytes
+) -> None:
+    with wire_to(stage.emulator.endpoint) as wire, stage.worker(wire=wire, max_failures=1):
+        job = stage.upload(clip)
+        stage.send(job)
+        before = stage.finished(job)
+        download = job.for_part(download_part(180))
+        wire.refuse = lambda call: call.puts("180p.mp4")
+        stage.send(download)
+        eventually(lambda: not stage.left(), "the message is deleted")
+        ((letter, _),) = stage.letters()
+        assert letter == download
+        failed = stage.parts(job)[download.part]
+        assert failed.failure is not None
+        assert (failed.failure.code, failed.done) == ("processing_failed", False)
+        assert stage.video(job) == before
+        assert stored_run(stage, job).status is RunStatus.COMPLETE
+
+        wire.refuse = lambda _: False
+        stage.put(replace(failed, failures=0, failure=None, lease_until=0))
+        stage.send(download)
+        eventually(lambda: stage.parts(job)[download.part].done, "the download is made")
+    made = stage.parts(job)[download.part]
+    assert (made.failure, made.attempt) == (None, failed.attempt + 1)
 
 
 def test_download_of_what_is_not_there_is_dropped(stage: Stage, clip: bytes) -> None:

@@ -12,12 +12,13 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from media_api import openapi, problems, tracing
 from media_api.access import ANYONE, RuledRoute, allow
 from media_api.creation import Creation
+from media_api.downloads import Downloads
 from media_api.lifecycle import Lifecycle
 from media_api.metrics import Metrics
 from media_api.middleware import Envelope
 from media_api.playback import PlaybackService
 from media_api.quotas import Quotas
-from media_api.routes import health, playback, thumbnails, uploads, videos, webhooks
+from media_api.routes import downloads, health, playback, thumbnails, uploads, videos, webhooks
 from media_api.thumbnails import Thumbnails
 from media_api.tokens import TokenVerifier
 from media_api.upload_sessions import UploadSessions
@@ -63,6 +64,7 @@ class Services(Guarded):
         playback: Grants playback.
         webhooks: The webhooks of tenants.
         thumbnails: The thumbnails.
+        downloads: The downloads.
     """
 
     videos: Videos
@@ -72,6 +74,7 @@ class Services(Guarded):
     playback: PlaybackService
     webhooks: Webhooks
     thumbnails: Thumbnails
+    downloads: Downloads
 
 
 def create_app(services: Services, spans: TracerProvider | None = None) -> FastAPI:
@@ -94,6 +97,7 @@ def create_app(services: Services, spans: TracerProvider | None = None) -> FastA
             uploads.router,
             playback.router,
             thumbnails.router,
+            downloads.router,
             webhooks.router,
         ],
         services=services,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -16,7 +17,13 @@ from media_api.logs import log
 from media_api.models import is_playable
 from media_api.problems import Kind, Problem, unavailable
 from media_api.rules import Client, admit
-from media_api.signing import Grant, SignatureRefusedError, expiry, read_parameters
+from media_api.signing import (
+    Grant,
+    PlaybackSigner,
+    SignatureRefusedError,
+    expiry,
+    read_parameters,
+)
 from media_api.tokens import Caller
 from media_api.videos import Videos
 from media_api.views import Views
@@ -33,6 +40,34 @@ _REMEDIES: dict[VideoStatus, str] = {
     VideoStatus.PROCESSING: "wait until its first seconds are encoded, and ask again",
     VideoStatus.FAILED: "see its failure, and create a new video with a corrected file",
 }
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What somebody may play, and how it is signed.
+
+    Attributes:
+        video: The video.
+        keys: The run that viewers have.
+        signer: Signs.
+        expires_at: Unix seconds at which signatures end.
+        source_range: Addresses for which they hold. ``None``: any.
+    """
+
+    video: Video
+    keys: RunKeys
+    signer: PlaybackSigner
+    expires_at: int
+    source_range: str | None
+
+    @property
+    def expires(self) -> str:
+        """The time at which signatures end (RFC 3339, UTC)."""
+        return datetime.fromtimestamp(self.expires_at, UTC).isoformat().replace("+00:00", "Z")
+
+    def url(self, key: str) -> str:
+        """Return the URL of one published object, signed for it alone."""
+        return self.signer.url(key, self.expires_at, self.source_range)
 
 
 @dataclass(frozen=True)
@@ -120,6 +155,29 @@ class PlaybackService:
             Problem: If the viewer may not see it, a rule of it forbids it, it cannot be played yet,
                 or the distribution is not known yet.
         """
+        admission = await self.admit(viewer, video_id, client)
+        video, signer = admission.video, admission.signer
+        expires_at, source_range = admission.expires_at, admission.source_range
+        grant = signer.grant(admission.keys, expires_at, source_range)
+        self._views.count(video_id)
+        poster_url = grant.url(admission.keys.poster)
+        if video.thumbnail is not None:
+            # A thumbnail lies beside the runs, and has a signature of its own.
+            poster_url = admission.url(video.thumbnail)
+        return Playback(video, grant, poster_url)
+
+    async def admit(self, viewer: Caller | None, video_id: str, client: Client) -> Admission:
+        """Decide who may play what, which is what everything is signed by.
+
+        Args:
+            viewer: Who asks. ``None``: somebody who is not signed in.
+            video_id: The video.
+            client: Where the request comes from, for the rules of the video.
+
+        Raises:
+            Problem: If the viewer may not see it, a rule of it forbids it, it cannot be played yet,
+                or the distribution is not known yet.
+        """
         view = await self._videos.get(viewer, video_id)
         video, run = view.video, view.run
         source_range, longest_seconds = None, None
@@ -139,13 +197,7 @@ class PlaybackService:
             raise _no_delivery() from None
         keys = RunKeys(video.home_region, video.tenant, video.video_id, video.current_run)
         expires_at = expiry(self._clock(), self._lifetime_seconds, longest_seconds)
-        grant = signer.grant(keys, expires_at, source_range)
-        self._views.count(video_id)
-        poster_url = grant.url(keys.poster)
-        if video.thumbnail is not None:
-            # A thumbnail lies beside the runs, and has a signature of its own.
-            poster_url = signer.url(video.thumbnail, expires_at, source_range)
-        return Playback(video, grant, poster_url)
+        return Admission(video, keys, signer, expires_at, source_range)
 
     async def views(self, caller: Caller, video_id: str) -> int:
         """Return how often playback of a video was granted.

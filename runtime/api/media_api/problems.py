@@ -43,6 +43,7 @@ class Kind(Enum):
     OTHER_REGION = ("other-home-region", 409, "Another region is home to the video")
     NOT_RESTORABLE = ("not-restorable", 409, "The video cannot be restored any more")
     NOT_TRANSCODABLE = ("not-transcodable", 409, "The video cannot be transcoded again")
+    NOT_DOWNLOADABLE = ("not-downloadable", 409, "There are no files of the video yet")
     NOT_TRANSCODING = ("not-transcoding", 409, "The video is not being transcoded")
     CHANGED_MEANWHILE = ("changed-meanwhile", 409, "It keeps changing")
     WEBHOOK_LIMIT = ("webhook-limit", 409, "The tenant has as many webhooks as it may")

@@ -18,6 +18,7 @@ from media_api.cache import VideoCache
 from media_api.calls import Calls
 from media_api.creation import Creation
 from media_api.delivery import Delivery
+from media_api.downloads import Downloads
 from media_api.idempotency import Idempotency
 from media_api.lifecycle import Lifecycle
 from media_api.load import Load
@@ -140,6 +141,7 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
                 raw,
                 url_seconds=url_seconds,
             ),
+            downloads=Downloads(videos, table, playback),
             webhooks=Webhooks(
                 WebhookTable(clients.dynamodb, environment.table_name),
                 Idempotency(clients.dynamodb, environment.table_name),

@@ -14,8 +14,8 @@ from media_api.audit import log_entry
 from media_api.aws import error_code
 from media_platform.contract import duplicates, table
 from media_platform.contract.audit import AuditEntry, audit_write
-from media_platform.contract.items import TransactItem, WireItem
-from media_platform.contract.run import Run
+from media_platform.contract.items import TransactItem, WireItem, to_wire
+from media_platform.contract.run import DOWNLOAD_PREFIX, Part, Run
 from media_platform.contract.thumbnails import Thumbnail
 from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Change, Video
@@ -210,6 +210,43 @@ class VideoTable:
             raise TimeoutError(f"the table did not return {missing} of {len(keys)} videos")
         found = {video.video_id: video for video in map(Video.from_item, items)}
         return [found[video_id] for video_id in video_ids if video_id in found]
+
+    async def part(self, video_id: str, run_id: str, name: str) -> Part | None:
+        """Return a part of a run as the last write left it, or ``None`` if there is none."""
+        item = await self._item(table.part_key(video_id, run_id, name))
+        return Part.from_item(item) if item else None
+
+    async def downloads(self, video_id: str, run_id: str) -> list[Part]:
+        """Return the parts of a run that make downloads; there are as many as renditions."""
+        first = table.part_key(video_id, run_id, DOWNLOAD_PREFIX)
+        answer = await self._client.query(
+            TableName=self.name,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :first)",
+            ExpressionAttributeValues={":pk": {"S": first.pk}, ":first": {"S": first.sk}},
+            ConsistentRead=True,
+        )
+        return [Part.from_item(item) for item in answer["Items"]]
+
+    def part_put(self, part: Part, *, before: Part | None) -> TransactItem:
+        """Return the write of a part, unless it is not what it was any more.
+
+        Args:
+            part: The part.
+            before: What it was. ``None``: there was none.
+        """
+        put: dict[str, Any] = {"TableName": self.name, "Item": part.to_item()}
+        if before is None:
+            return {"Put": {**put, "ConditionExpression": "attribute_not_exists(pk)"}}
+        return {
+            "Put": {
+                **put,
+                "ConditionExpression": "attempt = :attempt AND done = :done",
+                "ExpressionAttributeValues": {
+                    ":attempt": to_wire(before.attempt),
+                    ":done": to_wire(before.done),
+                },
+            }
+        }
 
     async def thumbnail(self, video_id: str) -> Thumbnail | None:
         """Return the last request for a thumbnail of a video."""

@@ -299,14 +299,16 @@ class Assignment:
             raise NothingToDoError(run.why)
         if run.plan is None or height not in {one.height for one in run.renditions}:
             raise NothingToDoError(f"the run has no rendition with {height} lines")
+        video = services.ledger.video(self.job.video_id)
         held = self._claim(download_part(height))
-        if held is None:
+        if held is None or video is None:
             return
         with self._doing("download", held):
             size = make_download(
                 plan=plans.from_text(run.plan),
                 run=run,
                 height=height,
+                file_name=video.file_name,
                 job=self.job,
                 ledger=services.ledger,
                 keys=self._place.keys,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RunKeys, audio_track, video_track
@@ -18,12 +19,16 @@ from media_worker.progressive import PROGRESSIVE_TYPE, largest_size, make_progre
 from media_worker.runs import RunLedger
 from media_worker.segments import segment_name
 
+_LONGEST_STEM = 100
+"""Characters, which take up to 1,200 bytes of a header."""
+
 
 def make_download(
     *,
     plan: Plan,
     run: Run,
     height: int,
+    file_name: str,
     job: TranscodeJob,
     ledger: RunLedger,
     keys: RunKeys,
@@ -37,6 +42,7 @@ def make_download(
         plan: The plan of the run.
         run: The run, complete.
         height: Lines of the rung.
+        file_name: Name of the file that was uploaded, after which this one is named.
         job: A job of the run.
         ledger: Where its parts are.
         keys: Its keys.
@@ -92,7 +98,21 @@ def make_download(
             body=b"",
             content_type=PROGRESSIVE_TYPE,
             cache_control=FINISHED,
+            disposition=disposition(file_name, height),
         ),
         target,
     )
     return size
+
+
+def disposition(file_name: str, height: int) -> str:
+    """Return the ``Content-Disposition`` under which browsers save a download (RFC 6266).
+
+    Args:
+        file_name: Name of the file that was uploaded; any characters.
+        height: Lines of the rung.
+    """
+    stem = (file_name.rpartition(".")[0] or file_name)[:_LONGEST_STEM]
+    # Whoever reads it must not be led astray by what a user calls his file.
+    name = quote(f"{stem}-{height}p.mp4", safe="", errors="replace")
+    return f"attachment; filename=\"video-{height}p.mp4\"; filename*=UTF-8''{name}"

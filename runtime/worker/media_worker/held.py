@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from media_platform.contract.events import EventType
 from media_platform.contract.items import TransactItem
 from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.run import Part, Rendition, RunStatus, Span
+from media_platform.contract.run import DOWNLOAD_PREFIX, Part, Rendition, RunStatus, Span
 from media_platform.contract.video import (
     Change,
     Failure,
@@ -222,8 +222,14 @@ class HeldPart:
             done=True,
         )
 
-    def fail(self, failure: Failure) -> Video:
-        """End the run as FAILED, and the video with it unless viewers have an older run."""
+    def fail(self, failure: Failure) -> Video | None:
+        """End the run as FAILED, and the video with it unless viewers have an older run.
+
+        A download that is given up is told of in its part alone: the run is complete without it.
+        """
+        if self.name.startswith(DOWNLOAD_PREFIX):
+            self._write(failure=failure, lease_until=0)
+            return None
 
         def decide(video: Video) -> tuple[Change, list[TransactItem]]:
             data = {"run_id": self.job.run_id, **asdict(failure)}

@@ -63,6 +63,7 @@ class Upload:
         content_type: Its media type.
         cache_control: How long caches may keep it.
         final: Whether it never changes again, so that it is copied to other regions.
+        disposition: ``Content-Disposition`` of a file for people. Default: none, browsers show it.
     """
 
     key: str
@@ -70,6 +71,7 @@ class Upload:
     content_type: str
     cache_control: str = IMMUTABLE
     final: bool = True
+    disposition: str | None = None
 
 
 class ObjectStore(Protocol):
@@ -171,6 +173,7 @@ class S3ObjectStore:
                 "ContentType": upload.content_type,
                 "CacheControl": upload.cache_control,
                 **({"Tagging": REPLICATE_TAGGING} if upload.final else {}),
+                **({"ContentDisposition": upload.disposition} if upload.disposition else {}),
             },
             Config=_IN_PARTS,
         )

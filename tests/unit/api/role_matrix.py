@@ -40,6 +40,8 @@ API: dict[tuple[str, str], str] = {
     ("PUT", "/api/videos/{video_id}/thumbnail"): "         401  401  403  409  409  404  404",
     ("DELETE", "/api/videos/{video_id}/thumbnail"): "      401  401  403  2xx  2xx  404  404",
     ("POST", "/api/videos/{video_id}/thumbnail/upload"): " 401  401  403  2xx  2xx  404  404",
+    ("GET", "/api/videos/{video_id}/downloads"): "         404  401  409  409  409  404  404",
+    ("POST", "/api/videos/{video_id}/downloads"): "        401  401  403  409  409  404  404",
     ("GET", "/api/videos/{video_id}/playback"): "          404  401  409  409  409  404  404",
     ("GET", "/api/videos/{video_id}/views"): "             401  401  2xx  2xx  2xx  404  404",
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): (

@@ -50,6 +50,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("PUT", "/api/videos/{video_id}/thumbnail"): MEMBER,
     ("DELETE", "/api/videos/{video_id}/thumbnail"): MEMBER,
     ("POST", "/api/videos/{video_id}/thumbnail/upload"): MEMBER,
+    ("GET", "/api/videos/{video_id}/downloads"): MEMBER_OR_PUBLIC,
+    ("POST", "/api/videos/{video_id}/downloads"): EDITOR,
     ("GET", "/api/videos/{video_id}/playback"): MEMBER_OR_PUBLIC,
     ("GET", "/api/videos/{video_id}/views"): MEMBER,
     ("GET", "/api/videos/{video_id}/runs/{run_id}/hls/{path:path}"): SIGNED_RUN,

@@ -25,7 +25,8 @@ from media_api.playback import PlaybackService, signed_playlist_url
 from media_api.problems import Kind
 from media_api.rules import Client
 from media_api.signing import Grant
-from media_platform.contract.video import VideoStatus
+from media_platform.contract.object_keys import RunKeys
+from media_platform.contract.video import Video, VideoStatus
 
 router = APIRouter(prefix="/api/videos", tags=["playback"], route_class=RuledRoute)
 
@@ -47,25 +48,38 @@ async def get_playback(request: Request, video_id: VideoId) -> Response:
     A PUBLIC video needs no token.
     """
     service: PlaybackService = request.app.state.playback
-    viewer, client = viewer_of(request), Client.of(request.headers)
-    playback = await service.grant(viewer, video_id, client)
-    audit_log.info(
-        "playback",
-        user=viewer.user if viewer else "anonymous",
-        user_tenant=viewer.tenant if viewer else None,
-        tenant=playback.video.tenant,
-        video_id=video_id,
-        run_id=playback.grant.keys.run_id,
-        address=client.address,
-        referrer=client.referrer,
-        expires_at=playback.grant.expires_at,
-        request_id=request.scope["request_id"],
-        trace_id=request.scope["trace"].trace_id,
-    )
+    playback = await service.grant(viewer_of(request), video_id, Client.of(request.headers))
+    log_grant(request, "playback", playback.video, playback.grant.keys, playback.grant.expires_at)
     content, cookies = _written(playback.grant, playback.video.status, playback.poster_url)
     answer = Response(content, media_type="application/json")
     answer.raw_headers.extend(cookies)
     return answer
+
+
+def log_grant(request: Request, what: str, video: Video, keys: RunKeys, expires_at: int) -> None:
+    """Write the audit line of what a request was granted.
+
+    Args:
+        request: The request, on a route that takes a token.
+        what: What was granted.
+        video: The video.
+        keys: The run.
+        expires_at: Unix seconds at which it ends.
+    """
+    viewer, client = viewer_of(request), Client.of(request.headers)
+    audit_log.info(
+        what,
+        user=viewer.user if viewer else "anonymous",
+        user_tenant=viewer.tenant if viewer else None,
+        tenant=video.tenant,
+        video_id=video.video_id,
+        run_id=keys.run_id,
+        address=client.address,
+        referrer=client.referrer,
+        expires_at=expires_at,
+        request_id=request.scope["request_id"],
+        trace_id=request.scope["trace"].trace_id,
+    )
 
 
 @lru_cache(_KEPT_ANSWERS)
