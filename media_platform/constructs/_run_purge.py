@@ -13,8 +13,9 @@ from media_platform.constructs._schedule import call_on_schedule
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.environment import RunPurgeEnvironment
+from media_platform.contract.purge import TURN_TIME
 
-_TIMEOUT = cdk.Duration.minutes(5)
+_TIMEOUT = cdk.Duration.seconds(TURN_TIME.total_seconds())
 _RETRIES = 2
 _MAX_EVENT_AGE = cdk.Duration.hours(1)
 """A turn that comes later is one too many: the next ones do its work."""
@@ -32,6 +33,7 @@ class RunPurge(Construct):
         interval: Time between two turns, whole minutes.
 
     Attributes:
+        interval: Time between two turns.
         function: The Lambda function.
         rule: The EventBridge rule that calls it.
         dead_letter_queue: Turns after which runs remain that could not be deleted.
@@ -46,6 +48,7 @@ class RunPurge(Construct):
         interval: cdk.Duration,
     ) -> None:
         super().__init__(scope, construct_id)
+        self.interval = interval
         environment = RunPurgeEnvironment(
             home_region=cdk.Stack.of(self).region,
             table_name=store.table.table_name,

@@ -152,7 +152,6 @@ class ApiCluster(Construct):
             (0, 365),
             "what is deleted costs storage until it is purged",
         )
-        self._restore_days = restore_days
         check_networks(self, "webhook_allowed_networks", webhook_allowed_networks)
         if certificate is not None and cloudfront_prefix_list_id is None:
             raise reject(
@@ -298,7 +297,7 @@ class ApiCluster(Construct):
                 express_queue_url=pipeline.express_queue.queue_url,
                 job_queue_url=pipeline.job_queue.queue_url,
                 dead_letter_queue_url=pipeline.dead_letter_queue.queue_url,
-                restore_days=self._restore_days,
+                purge_interval_minutes=int(pipeline.purge.interval.to_minutes()),
             ),
             min_tasks=min_tasks,
             max_tasks=max_tasks,

@@ -26,6 +26,7 @@ class AuditAction(StrEnum):
     VIDEO_CREATED = "video.created"
     VIDEO_UPDATED = "video.updated"
     VIDEO_DELETED = "video.deleted"
+    VIDEO_PURGED = "video.purged"
     UPLOAD_ABORTED = "upload.aborted"
     VIDEO_RESTORED = "video.restored"
     VIDEO_TRANSCODED = "video.transcoded"

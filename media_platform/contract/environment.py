@@ -132,7 +132,7 @@ class AdminEnvironment(Environment):
         express_queue_url: Queue of jobs that start a run.
         job_queue_url: Queue of the jobs of all further parts.
         dead_letter_queue_url: Jobs that failed for good.
-        restore_days: Days for which a deleted video may be restored, from 0.
+        purge_interval_minutes: Time between two turns in which a region deletes what is due.
     """
 
     stage: str
@@ -146,7 +146,7 @@ class AdminEnvironment(Environment):
     express_queue_url: str
     job_queue_url: str
     dead_letter_queue_url: str
-    restore_days: int
+    purge_interval_minutes: int
 
 
 @dataclass(frozen=True, kw_only=True)

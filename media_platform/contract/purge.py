@@ -20,6 +20,9 @@ RESTORE_MARGIN = timedelta(hours=1)
 Until then the restoring that was just in time has come to every region that purges.
 """
 
+TURN_TIME = timedelta(minutes=5)
+"""Longest time that a region takes for one turn over what is due."""
+
 GIVEN_UP_TIME = timedelta(hours=1)
 """Time after which a run is purged that no viewer had: until then, whoever worked on it is gone."""
 
@@ -34,6 +37,8 @@ class Purge:
         tenant: Tenant of the video.
         region: Home region of the video; part of the keys of its objects.
         due_at: Time from which on they may go (RFC 3339, UTC).
+        raw_key: Key of the upload of a video whose items go at once, and not only when every region
+            had its time: the note then says all that other regions need. Default: they stay.
     """
 
     video_id: str
@@ -41,10 +46,18 @@ class Purge:
     tenant: str
     region: str
     due_at: str
+    raw_key: str | None = None
 
     @classmethod
     def after(
-        cls, time: timedelta, *, video_id: str, tenant: str, region: str, run_id: str | None = None
+        cls,
+        time: timedelta,
+        *,
+        video_id: str,
+        tenant: str,
+        region: str,
+        run_id: str | None = None,
+        raw_key: str | None = None,
     ) -> Self:
         """Return the note of what may go after some time from now.
 
@@ -54,6 +67,7 @@ class Purge:
             tenant: Its tenant.
             region: Its home region.
             run_id: The run. Default: the whole video.
+            raw_key: Key of the upload, if the items go at once.
         """
         due = datetime.now(UTC) + time
         return cls(
@@ -62,6 +76,7 @@ class Purge:
             tenant=tenant,
             region=region,
             due_at=due.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            raw_key=raw_key,
         )
 
     @classmethod

@@ -202,5 +202,5 @@ def _make_environment(stage: Stage) -> AdminEnvironment:
         express_queue_url=queues["express"],
         job_queue_url=queues["jobs"],
         dead_letter_queue_url=queues["dead-letters"],
-        restore_days=30,
+        purge_interval_minutes=15,
     )

@@ -19,9 +19,11 @@ from api_stage import Person
 from emulator import OTHER_REGION
 from waiting import eventually
 
+from media_platform.contract import table
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
+from media_platform.contract.purge import Purge
 from media_platform.contract.tracing import TRACEPARENT, TraceContext
 from media_platform.contract.usage import usage_update
 from media_platform.contract.video import Failure, VideoStatus, timestamp
@@ -409,13 +411,54 @@ def test_a_video_is_deleted_once_whoever_owns_it(
 ) -> None:
     video_id = ada.new_video(visibility="PRIVATE")
     stage.stage.change(video_id, tags=("harbour", "night"))
+    answers = []
     for _ in range(2):
-        assert root.call("DELETE", f"/videos/{video_id}").status == 204
+        answer = root.call("DELETE", f"/videos/{video_id}")
+        assert answer.status == 202
+        answers.append(answer.json)
+    assert answers[0] == answers[1]
     video = stage.stage.video(video_id)
     assert (video.status, video.deleted_by) == (VideoStatus.DELETED, root.user)
+    note = purge_of(stage, video_id)
+    assert note == Purge(
+        video_id=video_id,
+        tenant=root.tenant,
+        region=stage.environment.home_region,
+        due_at=answers[0]["purge_from"],
+        raw_key=video.raw_key,
+    )
+    assert note.due_at <= timestamp() < answers[0]["expected_by"]
+    refused = ada.call("POST", f"/api/videos/{video_id}/restore")
+    assert problem(refused) == (409, "not-restorable")
     types = [event.event_type for event in stage.stage.events(video_id)]
     assert types == [EventType.VIDEO_CREATED, EventType.VIDEO_DELETED]
-    assert actions(root, f"&video={video_id}&action=video.deleted") == ["video.deleted"]
+    assert actions(root, f"&video={video_id}&action=video.purged") == ["video.purged"]
+
+
+def test_a_video_that_could_still_be_restored_is_purged_at_once(
+    stage: AdminStage, ada: Person, root: Account
+) -> None:
+    video_id = ada.new_video()
+    assert ada.call("DELETE", f"/api/videos/{video_id}").status == 204
+    later = purge_of(stage, video_id)
+    purge_from = root.call("DELETE", f"/videos/{video_id}").json["purge_from"]
+    assert later is not None
+    assert later.due_at > purge_from
+    note = purge_of(stage, video_id)
+    assert note is not None
+    assert note.due_at == purge_from
+    assert ada.call("POST", f"/api/videos/{video_id}/restore").status == 409
+    types = [event.event_type for event in stage.stage.events(video_id)]
+    assert types == [EventType.VIDEO_CREATED, EventType.VIDEO_DELETED]
+
+
+def purge_of(stage: AdminStage, video_id: str) -> Purge | None:
+    item = stage.stage.emulator.client("dynamodb").get_item(
+        TableName=stage.environment.table_name,
+        Key=table.purge_key(video_id).to_wire(),
+        ConsistentRead=True,
+    )
+    return Purge.from_item(item["Item"]) if "Item" in item else None
 
 
 # Jobs.

@@ -468,6 +468,32 @@ def test_a_deleted_video_stands_until_every_region_had_its_turn(stage: Stage) ->
     stage.forget(note)
 
 
+def test_a_video_that_is_purged_at_once_goes_before_its_note(stage: Stage) -> None:
+    video = stage.deleted_video()
+    raw_key = video.raw_key
+    note = stage.note(video, run_id=None, due_at=ago(JUST_NOW), raw_key=raw_key)
+    prefix = f"media/{REGION}/acme/{video.video_id}/"
+    kept = {table.purge_key(video.video_id).sk}
+    assert stage.turn() == {"settling": 1}
+    assert stage.versions(prefix) == stage.raw_versions(video) == 0
+    assert stage.sort_keys(video.video_id) == kept
+
+    # Another region needs no more than the note, and what comes late goes with the next turn.
+    assert stage.turn(OTHER_REGION) == {"settling": 1}
+    assert stage.versions(prefix, OTHER_REGION) == stage.raw_versions(video, OTHER_REGION) == 0
+    late = Part(video_id=video.video_id, run_id=new_id(), name=END)
+    stage.put(late.to_item())
+    stage.object(REGION, f"{prefix}late.m4s")
+    assert stage.turn() == {"settling": 1}
+    assert stage.versions(prefix) == 0
+    assert stage.sort_keys(video.video_id) == kept
+
+    stage.note(video, run_id=None, due_at=ago(LONG_AGO), raw_key=raw_key)
+    assert stage.turn() == {"purged": 1}
+    assert stage.sort_keys(video.video_id) == set()
+    assert note.raw_key is not None
+
+
 def test_a_video_that_was_restored_stays(stage: Stage) -> None:
     video = stage.deleted_video(status=VideoStatus.READY, deleted_from=None)
     stage.note(video, run_id=None, due_at=ago(LONG_AGO))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -114,6 +114,30 @@ def delete(video: Video, *, user: str, table_name: str, restore_days: int) -> St
     )
 
 
+def purge(video: Video, *, user: str, table_name: str) -> Step:
+    """Delete a video for good: nobody restores it, and every region purges it in its next turn."""
+    note = Purge.after(
+        timedelta(),
+        video_id=video.video_id,
+        tenant=video.tenant,
+        region=video.home_region,
+        raw_key=video.raw_key,
+    )
+    deletion = delete(video, user=user, table_name=table_name, restore_days=0)
+    if deletion is None:
+        return Step(
+            action=AuditAction.VIDEO_PURGED,
+            changes={"restorable_until": None},
+            writes=(note.put(table_name),),
+        )
+    return replace(
+        deletion,
+        action=AuditAction.VIDEO_PURGED,
+        changes={**deletion.changes, "restorable_until": None},
+        writes=(note.put(table_name),),
+    )
+
+
 def restore(video: Video, *, user: str, table_name: str) -> Step | None:
     """Make a deleted video what it was; ``None`` if it is not deleted.
 
@@ -130,7 +154,7 @@ def restore(video: Video, *, user: str, table_name: str) -> Step | None:
         raise Problem(
             Kind.NOT_RESTORABLE,
             f"video {video.video_id} could be restored until "
-            f"{video.restorable_until or 'its deletion'}; upload the file again",
+            f"{video.restorable_until or 'it was purged'}; upload the file again",
         )
     given_up: str | None = None
     changes: dict[str, Any] = {

@@ -15,6 +15,7 @@ from media_api.aws import error_code
 from media_platform.contract import duplicates, table
 from media_platform.contract.audit import AuditEntry, audit_write
 from media_platform.contract.items import TransactItem, WireItem, to_wire
+from media_platform.contract.purge import Purge
 from media_platform.contract.run import DOWNLOAD_PREFIX, Part, Run
 from media_platform.contract.thumbnails import Thumbnail
 from media_platform.contract.upload import UploadSession
@@ -247,6 +248,11 @@ class VideoTable:
                 },
             }
         }
+
+    async def purge(self, video_id: str) -> Purge | None:
+        """Return the note that a whole video is to be purged, if there is one."""
+        item = await self._item(table.purge_key(video_id))
+        return Purge.from_item(item) if item else None
 
     async def thumbnail(self, video_id: str) -> Thumbnail | None:
         """Return the last request for a thumbnail of a video."""

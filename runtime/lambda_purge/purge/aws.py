@@ -123,13 +123,7 @@ class Runs:
     def delete_note(self, note: Purge) -> None:
         """Delete the note, unless it was written anew meanwhile."""
         try:
-            self._client.delete_item(
-                TableName=self._table_name,
-                Key=table.purge_key(note.video_id, note.run_id).to_wire(),
-                ConditionExpression="#due_at = :due_at",
-                ExpressionAttributeNames={"#due_at": table.DUE.sort_key},
-                ExpressionAttributeValues={":due_at": {"S": note.due_at}},
-            )
+            self._client.delete_item(TableName=self._table_name, **_unchanged(note))
         except self._client.exceptions.ConditionalCheckFailedException:
             return
 
@@ -155,8 +149,13 @@ class Runs:
                     ExpressionAttributeValues={":video_id": {"S": video.video_id}},
                 )
 
-    def delete_video(self, note: Purge, video: Video) -> bool:
-        """Delete a video and its note, and take it off the use of its tenant, all or nothing.
+    def delete_video(self, note: Purge, video: Video, *, with_note: bool) -> bool:
+        """Delete a video, and take it off the use of its tenant, all or nothing.
+
+        Args:
+            note: Its note.
+            video: The video.
+            with_note: Whether the note goes with it, or stays as it is.
 
         Returns:
             False if the video or the note was changed since it was read.
@@ -174,15 +173,6 @@ class Runs:
                     },
                 }
             },
-            {
-                "Delete": {
-                    "TableName": self._table_name,
-                    "Key": table.purge_key(note.video_id, note.run_id).to_wire(),
-                    "ConditionExpression": "#due_at = :due_at",
-                    "ExpressionAttributeNames": {"#due_at": table.DUE.sort_key},
-                    "ExpressionAttributeValues": {":due_at": {"S": note.due_at}},
-                }
-            },
             usage_update(
                 self._table_name,
                 tenant=video.tenant,
@@ -191,6 +181,8 @@ class Runs:
                 stored_bytes=-video.size_bytes,
             ),
         ]
+        if with_note:
+            writes.append({"Delete": {"TableName": self._table_name, **_unchanged(note)}})
         try:
             self._client.transact_write_items(
                 TransactItems=cast("list[TransactWriteItemTypeDef]", writes)
@@ -230,6 +222,16 @@ class Runs:
             if "LastEvaluatedKey" not in answer:
                 return
             request = {**request, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def _unchanged(note: Purge) -> dict[str, Any]:
+    """Return the key of a note, on the condition that it was not written anew meanwhile."""
+    return {
+        "Key": table.purge_key(note.video_id, note.run_id).to_wire(),
+        "ConditionExpression": "#due_at = :due_at",
+        "ExpressionAttributeNames": {"#due_at": table.DUE.sort_key},
+        "ExpressionAttributeValues": {":due_at": {"S": note.due_at}},
+    }
 
 
 class Objects:

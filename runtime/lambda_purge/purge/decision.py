@@ -43,19 +43,22 @@ def prefix_of(note: Purge, video: Video | None) -> str:
     return prefix if note.run_id is None else f"{prefix}{note.run_id}/"
 
 
-def upload_of(video: Video) -> str:
-    """Return the key of the upload of a video that is purged.
+def upload_of(note: Purge, video: Video | None) -> str | None:
+    """Return the key of the upload of a video that is purged, as far as anybody tells it.
 
     Raises:
         UnsafeNoteError: If it is not the key of this video.
     """
+    raw_key = note.raw_key if video is None else video.raw_key
+    if raw_key is None:
+        return None
     try:
-        key = RawKey.parse(video.raw_key)
+        key = RawKey.parse(raw_key)
     except ValueError as error:
         raise UnsafeNoteError(str(error)) from error
-    if (key.tenant, key.video_id) != (video.tenant, video.video_id):
-        raise UnsafeNoteError(f"the upload of video {video.video_id} is {video.raw_key!r}")
-    return video.raw_key
+    if (key.tenant, key.video_id) != (note.tenant, note.video_id):
+        raise UnsafeNoteError(f"the upload of video {note.video_id} is {raw_key!r}")
+    return raw_key
 
 
 def is_in_use(note: Purge, video: Video | None) -> bool:
@@ -73,6 +76,15 @@ def home_of(note: Purge, video: Video | None) -> str:
 
 
 def items_may_go(note: Purge, now: datetime) -> bool:
+    """Tell whether no region needs the items any more.
+
+    Raises:
+        ValueError: If ``due_at`` is no time.
+    """
+    return note.raw_key is not None or note_may_go(note, now)
+
+
+def note_may_go(note: Purge, now: datetime) -> bool:
     """Tell whether every region has had its time to delete its objects.
 
     Raises:

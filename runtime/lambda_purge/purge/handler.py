@@ -9,7 +9,9 @@ A run that was replaced, and a video that was deleted, has a note (``contract.pu
 stands in the index of due work. Each region deletes the objects that it holds; the home region of
 the video then deletes the items of the run or the video, and the note, one day after it became due,
 so that every region has seen it by then. The video itself goes last, in one transaction with its
-note and what it counts for in the use of its tenant.
+note and what it counts for in the use of its tenant. The items of a video that an administrator
+purges at once go with the first turn; its note has the key of the upload, and stands alone for that
+day.
 
 The role needs exactly this, beside writing its own logs:
 

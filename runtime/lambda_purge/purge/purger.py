@@ -18,7 +18,7 @@ from media_platform.contract.environment import RunPurgeEnvironment
 from media_platform.contract.purge import Purge
 from media_platform.contract.video import Video, timestamp
 from purge.aws import Objects, ObjectsRemainError, Runs
-from purge.decision import home_of, is_in_use, items_may_go, prefix_of, upload_of
+from purge.decision import home_of, is_in_use, items_may_go, note_may_go, prefix_of, upload_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ class Outcome(StrEnum):
     """Nothing is left here; in the home region neither are items nor note."""
 
     SETTLING = "settling"
-    """Nothing is left of the objects here; items and note wait for other regions, or for home."""
+    """Nothing is left of the objects here; the note, and items with it or not, wait for other
+    regions, or for home."""
 
     IN_USE = "in_use"
     """The run is current again or becoming that, or the video was restored: only the note goes."""
@@ -143,12 +144,15 @@ class Purger:
             self.runs.delete_counters(note.video_id, self.environment.home_region)
         if not (at_home and items_may_go(note, now)):
             return Outcome.SETTLING
-        outcome = self._purge_items(note, video, has_time)
+        outcome = self._purge_items(note, video, now, has_time)
         _LOG.info("looked after items", extra={**fields, "outcome": outcome.value})
         return outcome
 
-    def _purge_items(self, note: Purge, video: Video | None, has_time: HasTime) -> Outcome:
-        """Delete the items, at last the note."""
+    def _purge_items(
+        self, note: Purge, video: Video | None, now: datetime, has_time: HasTime
+    ) -> Outcome:
+        """Delete the items, at last the note, unless other regions still need it."""
+        is_last = note_may_go(note, now)
         if note.run_id is None and (event := self.runs.waiting_event(note.video_id)):
             _LOG.warning(
                 "an event is not published yet", extra={"video_id": note.video_id, "event": event}
@@ -157,14 +161,16 @@ class Purger:
         for _ in self.runs.delete_items(note):
             if not has_time():
                 return Outcome.UNFINISHED
-        if note.run_id is not None or video is None:
+        if note.run_id is None and video is not None:
+            self.runs.delete_guards(video)
+            # The video goes last: until then its note is found again.
+            if not self.runs.delete_video(note, video, with_note=is_last):
+                return Outcome.UNFINISHED
+        elif is_last:
             self.runs.delete_note(note)
-            return Outcome.PURGED
-        self.runs.delete_guards(video)
-        # The video goes last: until then its note is found again.
-        return Outcome.PURGED if self.runs.delete_video(note, video) else Outcome.UNFINISHED
+        return Outcome.PURGED if is_last else Outcome.SETTLING
 
     def _delete_objects(self, note: Purge, video: Video | None, prefix: str) -> Iterator[int]:
         yield from self.media.delete_versions(prefix)
-        if note.run_id is None and video is not None:
-            yield from self.uploads.delete_versions(upload_of(video))
+        if note.run_id is None and (upload := upload_of(note, video)):
+            yield from self.uploads.delete_versions(upload)

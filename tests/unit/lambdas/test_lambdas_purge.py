@@ -19,6 +19,7 @@ from purge.decision import (
     home_of,
     is_in_use,
     items_may_go,
+    note_may_go,
     prefix_of,
     upload_of,
 )
@@ -87,7 +88,10 @@ def test_without_a_run_all_of_the_video_is_meant() -> None:
 def test_the_upload_is_that_of_the_video() -> None:
     video_id = new_id()
     mine = f"raw/acme/ada/{video_id}.mp4"
-    assert upload_of(a_video(video_id=video_id, raw_key=mine)) == mine
+    note = a_note(video_id=video_id, run_id=None)
+    assert upload_of(note, a_video(video_id=video_id, raw_key=mine)) == mine
+    assert upload_of(note, None) is None
+    assert upload_of(replace(note, raw_key=mine), None) == mine
     for other in (
         f"raw/acme/ada/{new_id()}.mp4",
         f"raw/umbrella/ada/{video_id}.mp4",
@@ -95,7 +99,9 @@ def test_the_upload_is_that_of_the_video() -> None:
         "",
     ):
         with pytest.raises(UnsafeNoteError):
-            upload_of(a_video(video_id=video_id, raw_key=other))
+            upload_of(note, a_video(video_id=video_id, raw_key=other))
+        with pytest.raises(UnsafeNoteError):
+            upload_of(replace(note, raw_key=other), None)
 
 
 @pytest.mark.parametrize("status", VideoStatus)
@@ -124,6 +130,13 @@ def test_items_stand_until_every_region_had_its_turn() -> None:
     assert timedelta(days=1) <= SETTLE
     assert not items_may_go(note, DUE + SETTLE - timedelta(milliseconds=1))
     assert items_may_go(note, DUE + SETTLE)
+
+
+def test_items_that_go_at_once_leave_the_note() -> None:
+    note = a_note(raw_key="raw/acme/ada/x.mp4")
+    assert items_may_go(note, DUE)
+    assert not note_may_go(note, DUE + SETTLE - timedelta(milliseconds=1))
+    assert note_may_go(note, DUE + SETTLE)
 
 
 def test_a_time_that_is_none_is_an_error() -> None:

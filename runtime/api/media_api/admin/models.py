@@ -311,6 +311,20 @@ class AdminPageBody(BaseModel):
     next_cursor: str | None
 
 
+class PurgeBody(BaseModel):
+    """When a video goes that is deleted for good.
+
+    Attributes:
+        video_id: The video.
+        purge_from: Time from which on every region deletes what it holds.
+        expected_by: Time by which each had a whole turn for it.
+    """
+
+    video_id: str
+    purge_from: str
+    expected_by: str
+
+
 class QueueBody(BaseModel):
     """How much is in a queue, as SQS estimates it.
 

@@ -71,7 +71,11 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
                 Idempotency(dynamodb, table_name),
             ),
             tenants=tenants,
-            videos=AdminVideos(table, region=region, restore_days=environment.restore_days),
+            videos=AdminVideos(
+                table,
+                region=region,
+                purge_interval_minutes=environment.purge_interval_minutes,
+            ),
             jobs=Jobs(
                 JobQueues(
                     sqs,

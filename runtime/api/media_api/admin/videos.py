@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from media_api import cursors, decisions
 from media_api.admin.scope import Scope
@@ -13,8 +14,8 @@ from media_api.problems import Kind, Problem
 from media_api.store import StaleVideoError, VideoList, VideoTable
 from media_platform.contract import table
 from media_platform.contract import video as contract
-from media_platform.contract.audit import AuditAction
 from media_platform.contract.ids import is_id
+from media_platform.contract.purge import TURN_TIME
 from media_platform.contract.run import Run
 from media_platform.contract.video import Video, VideoStatus
 
@@ -48,19 +49,32 @@ class AnyVideoPage:
     next_cursor: str | None
 
 
+@dataclass(frozen=True)
+class PurgeTimes:
+    """When a video goes that is deleted for good.
+
+    Attributes:
+        purge_from: Time from which on every region deletes what it holds (RFC 3339, UTC).
+        expected_by: Time by which each had a whole turn for it.
+    """
+
+    purge_from: str
+    expected_by: str
+
+
 class AdminVideos:
     """The videos of all tenants.
 
     Args:
         videos: The table.
         region: Region whose videos are written here.
-        restore_days: Days for which a deleted video may be restored.
+        purge_interval_minutes: Time between two turns in which a region deletes what is due.
     """
 
-    def __init__(self, videos: VideoTable, *, region: str, restore_days: int) -> None:
+    def __init__(self, videos: VideoTable, *, region: str, purge_interval_minutes: int) -> None:
         self._table = videos
         self._region = region
-        self._restore_days = restore_days
+        self._purge_interval_minutes = purge_interval_minutes
 
     async def list(
         self,
@@ -126,8 +140,8 @@ class AdminVideos:
             run = await self._table.run(video_id, video.current_run)
         return AnyVideo(video, run)
 
-    async def delete(self, cause: Cause, scope: Scope, video_id: str) -> None:
-        """Delete a video, whoever owns it; deleting it once more changes nothing.
+    async def purge(self, cause: Cause, scope: Scope, video_id: str) -> PurgeTimes:
+        """Delete a video for good, whoever owns it; once more changes nothing.
 
         Raises:
             Problem: If there is no such video, another region is home to it, or it keeps changing.
@@ -136,20 +150,15 @@ class AdminVideos:
             if attempt:
                 await asyncio.sleep(_PAUSE_SECONDS * 2**attempt * random.random())  # noqa: S311
             video = await self._find(scope, video_id)
-            step = decisions.delete(
-                video,
-                user=cause.caller.user,
-                table_name=self._table.name,
-                restore_days=self._restore_days,
-            )
-            if step is None:
-                return
+            if (times := await self._purge_times(video_id)) is not None:
+                return times
             if video.home_region != self._region:
                 raise Problem(
                     Kind.OTHER_REGION,
                     f"video {video_id} is at home in {video.home_region}, and the admin service "
                     f"writes in {self._region}; delete it as its owner there",
                 )
+            step = decisions.purge(video, user=cause.caller.user, table_name=self._table.name)
             change = contract.change(
                 self._table.name,
                 video,
@@ -158,17 +167,28 @@ class AdminVideos:
                 event_data=step.event_data,
                 **step.changes,
             )
-            entry = cause.entry(
-                AuditAction.VIDEO_DELETED, tenant=video.tenant, video_id=video_id, subject="force"
-            )
+            entry = cause.entry(step.action, tenant=video.tenant, video_id=video_id)
             try:
                 await self._table.write(change, entry, *step.writes)
             except StaleVideoError:
                 continue
-            return
+            if (times := await self._purge_times(video_id)) is not None:
+                return times
         raise Problem(
             Kind.CHANGED_MEANWHILE,
             f"video {video_id} was changed by others {_WRITE_ATTEMPTS} times in a row; try again",
+        )
+
+    async def _purge_times(self, video_id: str) -> PurgeTimes | None:
+        """Return when a video goes, if it is being purged at once."""
+        note = await self._table.purge(video_id)
+        if note is None or note.raw_key is None:
+            return None
+        due = datetime.fromisoformat(note.due_at)
+        expected = due + timedelta(minutes=self._purge_interval_minutes) + TURN_TIME
+        return PurgeTimes(
+            purge_from=note.due_at,
+            expected_by=expected.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
 
     async def _find(self, scope: Scope, video_id: str) -> Video:

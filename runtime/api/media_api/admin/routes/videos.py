@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from media_api.access import ADMIN, RuledRoute, allow
-from media_api.admin.models import AdminPageBody, AdminVideoBody, VideoQuery
+from media_api.admin.models import AdminPageBody, AdminVideoBody, PurgeBody, VideoQuery
 from media_api.admin.scope import scope_of
 from media_api.admin.videos import AdminVideos, AnyVideo
 from media_api.audit import AuditTrail, cause_of
@@ -62,15 +62,20 @@ async def get_video(request: Request, video_id: VideoId) -> Response:
 @router.delete(
     "/{video_id}",
     operation_id="forceDeleteVideo",
-    status_code=204,
-    response_class=Response,
+    status_code=202,
+    response_model=PurgeBody,
     responses=problems(Kind.VIDEO_NOT_FOUND, Kind.OTHER_REGION, Kind.CHANGED_MEANWHILE),
 )
 @allow(ADMIN)
 async def delete_video(request: Request, video_id: VideoId) -> Response:
-    """Delete a video, whoever owns it; deleting it once more changes nothing."""
-    await _videos(request).delete(cause_of(request), scope_of(request), video_id)
-    return Response(status_code=204)
+    """Delete a video for good, whoever owns it: nobody can restore it, and it is purged at once.
+
+    One that was deleted before is purged now and not at the end of its time; asking once more
+    changes nothing.
+    """
+    times = await _videos(request).purge(cause_of(request), scope_of(request), video_id)
+    body = PurgeBody(video_id=video_id, purge_from=times.purge_from, expected_by=times.expected_by)
+    return Response(body.model_dump_json(), status_code=202, media_type=_JSON)
 
 
 def _videos(request: Request) -> AdminVideos:
