@@ -237,13 +237,7 @@ class Stage:
 
     def register_target(self, *, minimum: int) -> None:
         """Register the worker service for scaling."""
-        self.emulator.client("application-autoscaling").register_scalable_target(
-            ServiceNamespace="ecs",
-            ResourceId=f"service/{CLUSTER}/{SERVICE}",
-            ScalableDimension="ecs:service:DesiredCount",
-            MinCapacity=minimum,
-            MaxCapacity=4,
-        )
+        _register_target(self.emulator, minimum=minimum)
 
 
 def job_queue_url(express_queue_url: str) -> str:
@@ -336,8 +330,7 @@ def running_stage(folder: Path, *, scanners: Sequence[str] = ()) -> Iterator[Sta
         )
         table_arn = emulator.table(TABLE)
         _make_bucket(emulator)
-        _make_service(emulator)
-        found.register_target(minimum=0)
+        make_service(emulator)
         environment = intake_environment(queue_url, found.scanners)
         function_arn = emulator.function(
             FUNCTION,
@@ -412,7 +405,8 @@ def _make_bucket(emulator: Emulator) -> None:
     )
 
 
-def _make_service(emulator: Emulator) -> None:
+def make_service(emulator: Emulator) -> None:
+    """Create the worker service, at rest."""
     ecs = emulator.client("ecs")
     ecs.create_cluster(clusterName=CLUSTER)
     ecs.register_task_definition(
@@ -420,6 +414,17 @@ def _make_service(emulator: Emulator) -> None:
     )
     ecs.create_service(
         cluster=CLUSTER, serviceName=SERVICE, taskDefinition="worker", desiredCount=0
+    )
+    _register_target(emulator, minimum=0)
+
+
+def _register_target(emulator: Emulator, *, minimum: int) -> None:
+    emulator.client("application-autoscaling").register_scalable_target(
+        ServiceNamespace="ecs",
+        ResourceId=f"service/{CLUSTER}/{SERVICE}",
+        ScalableDimension="ecs:service:DesiredCount",
+        MinCapacity=minimum,
+        MaxCapacity=4,
     )
 
 

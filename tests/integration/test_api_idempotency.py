@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import urllib3
 from api_stage import Person, Stage, running_stage, send
 from worker_wire import Call, wire_to
 
@@ -140,28 +139,6 @@ def test_one_is_held_while_the_other_wins(stage: Stage, ada: Person) -> None:
     assert lost.headers["Idempotency-Replayed"] == "true"
     assert lost.json["video"] == won.json["video"]
     assert ada.listed() == [won.json["video"]["video_id"]]
-
-
-@pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
-def test_the_api_dies_around_its_transaction(stage: Stage, ada: Person, behind: bool) -> None:
-    with (
-        wire_to(stage.emulator.endpoint) as wire,
-        stage.other_process(wire.url) as dying,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        trap = (wire.behind if behind else wire.before)(is_transaction)
-        unanswered = pool.submit(create, dying.person("ada", ada.tenant), "k")
-        trap.wait()
-        dying.api.process.kill()
-        with pytest.raises(urllib3.exceptions.HTTPError):
-            unanswered.result()
-    written = ada.listed()
-    assert len(written) == (1 if behind else 0)
-    again = create(ada, "k")
-    assert again.status == 201
-    assert ada.listed() == [again.json["video"]["video_id"]]
-    assert (again.headers.get("Idempotency-Replayed") == "true") is behind
-    assert written in ([], ada.listed())
 
 
 def is_transaction(call: Call) -> bool:

@@ -88,6 +88,26 @@ class Trap:
 
 
 @dataclass
+class Cut(Trap):
+    """Holds everything of what it looks for from some number of answers on."""
+
+    after: int = 0
+    _answered: int = 0
+
+    def takes(self, call: Call, *, behind: bool) -> bool:
+        """Hold a call that comes too late, or the last answer; tell whether it is lost."""
+        if not self.look(call):
+            return False
+        with self._lock:
+            self._answered += behind
+            if self._answered < self.after:
+                return False
+            self._caught.set()
+        self._go.wait()
+        return self._dropped
+
+
+@dataclass
 class Wire:
     """The wire.
 
@@ -109,6 +129,17 @@ class Wire:
     def behind(self, look: Callable[[Call], bool]) -> Trap:
         """Hold the answer to the first such call: what it asked for is done, and nobody knows."""
         return self._set(Trap(look, behind=True))
+
+    def cut(self, look: Callable[[Call], bool], *, after: int) -> Trap:
+        """Hold such calls for good once some of them took effect, and the answer to the last.
+
+        Whoever asks again after a while, because no answer comes, is held like the others.
+
+        Args:
+            look: Says which calls are meant.
+            after: Calls that take effect.
+        """
+        return self._set(Cut(look, behind=False, after=after))
 
     def loses(self, call: Call, *, behind: bool) -> bool:
         """Show a call to all traps; tell whether one of them loses it."""
