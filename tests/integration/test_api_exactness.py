@@ -350,10 +350,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def field(stage: Stage) -> Iterator[Field]:
+    jobs = stage.emulator.client("sqs").create_queue(QueueName="jobs")["QueueUrl"]
     environment = UploadSweepEnvironment(
         home_region=REGION,
         table_name=stage.environment.table_name,
-        express_queue_url=stage.environment.express_queue_url,
+        express_queue_url=jobs,
+        queue_url=jobs,
         upload_max_bytes=stage.environment.upload_max_bytes,
         worker_cluster=CLUSTER,
         worker_service=SERVICE,
