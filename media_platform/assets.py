@@ -32,6 +32,7 @@ class Service(StrEnum):
     WORKER = "worker"
     UPLOAD_INTAKE = "lambda_s3_sqs"
     CONTENT_SCAN = "lambda_scan"
+    CLAMAV_SCANNER = "scanner_clamav"
     OUTBOX_RELAY = "lambda_outbox"
     WEBHOOKS = "lambda_webhooks"
     RUN_PURGE = "lambda_purge"

@@ -1,5 +1,6 @@
 """The constructs of a private video platform, to deploy as they are or in an app of your own."""
 
+from media_platform.constructs._clamav_scanner import ClamAvScanner
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs._scanning import Scanner
 from media_platform.constructs._user_directory import TokenIssuer
@@ -13,6 +14,7 @@ from media_platform.constructs.video_store import VideoStore
 __all__ = [
     "ApiCluster",
     "CdnDistribution",
+    "ClamAvScanner",
     "MediaOrigin",
     "MultiRegionReplica",
     "ReplicationTarget",

@@ -104,6 +104,7 @@ class Scanner(Construct):
             self.queue,
         )
         self._store.grant_read_uploads(grantee)
+        self._store.grant_tell_quarantine(grantee)
         return _grant(grantee, ["sqs:SendMessage"], self.verdict_queue)
 
 
@@ -237,6 +238,7 @@ class Scanning(Construct):
             memory_mebibytes=_CONTENT_MEMORY_MEBIBYTES,
         )
         self._store.grant_read_uploads(function)
+        self._store.grant_tell_quarantine(function)
         _grant(function, ["sqs:SendMessage"], scanner.verdict_queue)
         consume(scanner, "Asks", queue=scanner.queue, function=function)
         return scanner

@@ -93,6 +93,10 @@ class VideoStoreBase(Construct):
         """Let ``grantee`` tag versions of uploads, by which what was refused is kept from all."""
         return _grant(grantee, ["s3:PutObjectVersionTagging"], [self.raw_objects_arn])
 
+    def grant_tell_quarantine(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` tell a version that was refused from one that it may not read."""
+        return _grant(grantee, ["s3:GetObjectVersionTagging"], [self.raw_objects_arn])
+
     def grant_purge_uploads(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` list and delete all versions under ``raw/``, delete markers, too."""
         _grant(grantee, ["s3:ListBucketVersions"], [self.raw_bucket.bucket_arn])

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self, get_type_hints
 
+from media_platform.contract.scanning import Unscanned
+
 API_PORT = 8080
 """TCP port on which API and admin service listen, on the network interface of their tasks."""
 
@@ -245,6 +247,27 @@ class ScanVerdictsEnvironment(Environment):
     worker_cluster: str
     worker_service: str
     scanners: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClamAvScannerEnvironment(Environment):
+    """The scanner that asks ClamAV (``runtime/scanner_clamav``).
+
+    Attributes:
+        home_region: Region it runs in.
+        queue_url: Queue of the scan requests.
+        visibility_timeout_seconds: Visibility of a request, which is renewed at a third.
+        max_scan_bytes: Largest file that is scanned.
+        unscanned: What becomes of larger ones, and of those for which a limit of ClamAV is met.
+        signature_mirror: Host, or URL of a private mirror, that signatures are fetched from.
+    """
+
+    home_region: str
+    queue_url: str
+    visibility_timeout_seconds: int
+    max_scan_bytes: int
+    unscanned: Unscanned
+    signature_mirror: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,13 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
+class Unscanned(StrEnum):
+    """What becomes of a file that ClamAV does not look at to its end."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What a scanner says of one object version.

@@ -19,6 +19,7 @@ from pydantic import (
 from media_platform.contract.identity import TENANT_CHARACTERS
 from media_platform.contract.object_keys import is_key_segment
 from media_platform.contract.run import SEGMENT_SECONDS
+from media_platform.contract.scanning import Unscanned
 
 
 def _tenant_name(value: str) -> str:
@@ -169,15 +170,32 @@ class WorkerConfig(_Part):
 RoleArn = Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:role/.+$")]
 
 
+class ClamAvConfig(_Part):
+    """Size and limits of the scanner that asks ClamAV; units are part of the names.
+
+    Every key is an argument of ``TranscodePipeline.add_clamav_scanner``, which says what it means.
+    """
+
+    min_tasks: Annotated[int, Field(ge=1)] = 1
+    max_tasks: Annotated[int, Field(ge=1)] = 4
+    max_scan_mebibytes: Annotated[int, Field(ge=1, le=2047)] = 2047
+    unscanned: Unscanned = Unscanned.PASS
+    signature_mirror: str | None = None
+    cpu_units: int = 1024
+    memory_mebibytes: int = 4096
+
+
 class ScanningConfig(_Part):
     """What every upload must pass before it is transcoded.
 
     Attributes:
         content: Whether the built-in scanner looks at container and codecs. Default ``True``.
+        clamav: The scanner that asks ClamAV; ``{}`` for one with its defaults. Default: none.
         quarantine_roles: Roles that may read and release what was refused. Default: none.
     """
 
     content: bool = True
+    clamav: ClamAvConfig | None = None
     quarantine_roles: tuple[RoleArn, ...] = ()
 
 

@@ -12,7 +12,7 @@ from constructs import Construct
 
 from media_platform.constructs import ApiCluster, TokenIssuer, TranscodePipeline, VideoStoreBase
 from media_platform.contract.outputs import MediaOutput
-from media_platform.stacks.config import DomainConfig, RegionConfig, StageConfig
+from media_platform.stacks.config import ClamAvConfig, DomainConfig, RegionConfig, StageConfig
 from media_platform.stacks.removal import removal_policy
 
 
@@ -115,6 +115,8 @@ class MediaStack(cdk.Stack):
             max_webhook_batches=config.webhooks.max_batches,
             removal_policy=removal_policy(config),
         )
+        if config.scanning.clamav is not None:
+            _add_clamav(self.pipeline, config.scanning.clamav)
         if has_users:
             self.api.add_admin_service(
                 pipeline=self.pipeline,
@@ -180,6 +182,18 @@ class MediaStack(cdk.Stack):
             values[MediaOutput.ADMIN_SERVICE_NAME] = self.api.admin.service.service_name
         for name, value in values.items():
             cdk.CfnOutput(self, name.value, value=value)
+
+
+def _add_clamav(pipeline: TranscodePipeline, config: ClamAvConfig) -> None:
+    pipeline.add_clamav_scanner(
+        min_tasks=config.min_tasks,
+        max_tasks=config.max_tasks,
+        max_scan=cdk.Size.mebibytes(config.max_scan_mebibytes),
+        unscanned=config.unscanned,
+        signature_mirror=config.signature_mirror,
+        cpu_units=config.cpu_units,
+        memory_mebibytes=config.memory_mebibytes,
+    )
 
 
 def hosted_zone(scope: Construct, domain: DomainConfig) -> route53.IHostedZone:

@@ -43,6 +43,8 @@ SERVICE = "worker"
 MAX_BYTES = 1000
 INTERVAL_MINUTES = 5
 CONTENT = b"not really a film"
+FORBIDDEN = "raw/forbidden/"
+"""Start of keys that a test lets nobody read."""
 
 
 def stored_time(time: datetime) -> str:
@@ -349,7 +351,8 @@ def running_stage(folder: Path, *, scanners: Sequence[str] = ()) -> Iterator[Sta
         )
         _make_rule(emulator, function_arn)
         yield found
-        assert emulator.denied() == [], "the documented grants are enough"
+        denied = [call for call in emulator.denied() if FORBIDDEN not in call["resource"]]
+        assert denied == [], "the documented grants are enough"
 
 
 def _intake_permissions(table_arn: str, scanners: Sequence[str]) -> Sequence[Statement]:

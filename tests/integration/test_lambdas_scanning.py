@@ -18,6 +18,7 @@ from emulator import ACCOUNT, REGION, allow
 from intake_stage import (
     BUCKET,
     CLUSTER,
+    FORBIDDEN,
     QUEUE,
     SERVICE,
     TABLE,
@@ -189,7 +190,10 @@ def deploy_content_scan(stage: Stage) -> None:
         "content_scan.handler.handle",
         [
             read_by_lambda(requests_queue(OWN)),
-            allow(["s3:GetObjectVersion"], f"arn:aws:s3:::{BUCKET}/raw/*"),
+            allow(
+                ["s3:GetObjectVersion", "s3:GetObjectVersionTagging"],
+                f"arn:aws:s3:::{BUCKET}/raw/*",
+            ),
             allow(["s3:ListBucket"], f"arn:aws:s3:::{BUCKET}"),
             allow(["sqs:SendMessage"], queue_arn(verdicts_queue(OWN))),
         ],
@@ -536,6 +540,44 @@ def test_a_file_that_is_gone_is_a_failure_with_a_reason(stage: Stage) -> None:
     stage.invoke(video.raw_key, str(video.raw_version_id))
     failure = eventually(lambda: stage.video(video.video_id).failure, "the video failed")
     assert failure.code == "file_gone"
+
+
+def test_what_another_scanner_refused_is_left_alone(stage: Stage) -> None:
+    """Nobody may read it any more, which must not end among the dead letters."""
+    video = unasked(stage)
+    version = stage.upload(key := f"{FORBIDDEN}ada/film.mp4")
+    s3 = stage.emulator.client("s3")
+    denial = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": ["s3:GetObject", "s3:GetObjectVersion"],
+        "Resource": f"arn:aws:s3:::{BUCKET}/{FORBIDDEN}*",
+    }
+    request = {
+        **json.loads(verdict_on(video, OWN).to_json()),
+        "version_id": version,
+        "tenant": "acme",
+        "bucket": BUCKET,
+        "key": key,
+        "size_bytes": 1,
+        "content_type": "video/mp4",
+        "sent_at": video.updated_at,
+        "answer_to": stage.scanners[OWN].verdicts_url,
+    }
+    event = {"Records": [{"messageId": "1", "body": json.dumps(request)}]}
+    s3.put_bucket_policy(
+        Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [denial]})
+    )
+    try:
+        # Without the tag it is a right that is missing, and the request stays.
+        kept = stage.emulator.invoke(CONTENT_SCAN, event)["batchItemFailures"]
+        assert kept == [{"itemIdentifier": "1"}]
+        tagging = {"TagSet": [{"Key": "quarantine", "Value": "yes"}]}
+        s3.put_object_tagging(Bucket=BUCKET, Key=key, VersionId=version, Tagging=tagging)
+        assert stage.emulator.invoke(CONTENT_SCAN, event)["batchItemFailures"] == []
+    finally:
+        s3.delete_bucket_policy(Bucket=BUCKET)
+    assert recorded(stage, video) == {}
 
 
 @pytest.fixture

@@ -8,8 +8,13 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from content_scan.scanner import GoneError
-from media_platform.contract.scanning import ScanRequest, Verdict
+from content_scan.scanner import GoneError, QuarantinedError
+from media_platform.contract.scanning import (
+    QUARANTINE_TAG,
+    QUARANTINE_VALUE,
+    ScanRequest,
+    Verdict,
+)
 from media_platform.contract.tracing import TraceContext
 
 if TYPE_CHECKING:
@@ -26,6 +31,8 @@ CLIENT_CONFIG = Config(
 _NOT_FOUND, _METHOD_NOT_ALLOWED = 404, 405
 """Answers for a version that is gone, and for one that is a delete marker."""
 
+_FORBIDDEN = 403
+
 
 class ObjectVersions:
     """Object versions in S3."""
@@ -38,6 +45,7 @@ class ObjectVersions:
 
         Raises:
             GoneError: If the version is gone.
+            QuarantinedError: If another scanner refused it.
             botocore.exceptions.ClientError: If S3 refused or was not reached.
         """
         try:
@@ -51,9 +59,17 @@ class ObjectVersions:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if status in {_NOT_FOUND, _METHOD_NOT_ALLOWED}:
                 raise GoneError from error
+            if status == _FORBIDDEN and self._is_quarantined(request):
+                raise QuarantinedError from error
             raise
         size = answer["ContentRange"].rpartition("/")[2]
         return answer["Body"].read(), int(size)
+
+    def _is_quarantined(self, request: ScanRequest) -> bool:
+        answer = self._client.get_object_tagging(
+            Bucket=request.bucket, Key=request.key, VersionId=request.version_id
+        )
+        return {"Key": QUARANTINE_TAG, "Value": QUARANTINE_VALUE} in answer["TagSet"]
 
 
 class Answers:

@@ -9,8 +9,9 @@ The role needs exactly this, beside writing its own logs:
 
 - the queue of requests: ``sqs:ReceiveMessage``, ``sqs:DeleteMessage``, ``sqs:GetQueueAttributes``,
   with which Lambda reads it;
-- ``<raw bucket>/raw/*``: ``s3:GetObjectVersion``; and on the bucket ``s3:ListBucket``, without
-  which a version that is gone looks forbidden;
+- ``<raw bucket>/raw/*``: ``s3:GetObjectVersion`` and ``s3:GetObjectVersionTagging``, by which a
+  version that another scanner refused is told; and on the bucket ``s3:ListBucket``, without which
+  one that is gone looks forbidden, too;
 - the queue of verdicts: ``sqs:SendMessage``;
 - where the bucket has a customer managed key, on that key: ``kms:Decrypt``.
 """
@@ -42,7 +43,9 @@ def handle(event: Mapping[str, Any], _context: object) -> dict[str, list[dict[st
     for record in event["Records"]:
         try:
             request = ScanRequest.from_json(record["body"])
-            answers.send(request, judge(request, files), _trace(record))
+            verdict = judge(request, files)
+            if verdict is not None:
+                answers.send(request, verdict, _trace(record))
         except Exception:  # noqa: BLE001 - the other messages have nothing to do with it
             _LOG.exception("a file was not judged", extra={"message_id": record["messageId"]})
             failures.append({"itemIdentifier": record["messageId"]})

@@ -19,6 +19,10 @@ class GoneError(Exception):
     """There is no such object version."""
 
 
+class QuarantinedError(Exception):
+    """Another scanner has refused the file, so that nobody may read it any more."""
+
+
 class Files(Protocol):
     """Where the files are."""
 
@@ -27,11 +31,12 @@ class Files(Protocol):
 
         Raises:
             GoneError: If the version is gone.
+            QuarantinedError: If it was refused.
         """
 
 
-def judge(request: ScanRequest, files: Files) -> Verdict:
-    """Return the verdict on the version that a request names.
+def judge(request: ScanRequest, files: Files) -> Verdict | None:
+    """Return the verdict on the version that a request names, or ``None`` if none is needed.
 
     Raises:
         botocore.exceptions.ClientError: If the storage refused or was not reached.
@@ -60,6 +65,9 @@ def judge(request: ScanRequest, files: Files) -> Verdict:
         verdict = request.refused(refusal.failure.code, refusal.failure.message)
     except GoneError:
         verdict = request.refused("file_gone", "The file was deleted before it was processed.")
+    except QuarantinedError:
+        _LOG.info("another scanner refused the file", extra=fields)
+        return None
     milliseconds = round(1000 * (time.monotonic() - started), 1)
     fields |= {"verdict": verdict.outcome.value, "code": verdict.code, "milliseconds": milliseconds}
     _LOG.info("judged an upload", extra=fields)

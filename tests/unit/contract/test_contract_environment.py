@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from media_platform.contract.environment import (
     AdminEnvironment,
     ApiEnvironment,
+    ClamAvScannerEnvironment,
     Environment,
     InvalidEnvironmentError,
     OutboxRelayEnvironment,
@@ -29,6 +30,7 @@ from media_platform.contract.environment import (
     WorkerEnvironment,
 )
 from media_platform.contract.logs import JsonFormatter, log_as_json
+from media_platform.contract.scanning import Unscanned
 
 KINDS = [
     AdminEnvironment,
@@ -39,13 +41,15 @@ KINDS = [
     OutboxRelayEnvironment,
     RunPurgeEnvironment,
     ScanVerdictsEnvironment,
+    ClamAvScannerEnvironment,
     WebhookEnvironment,
 ]
 
 
 def variables(kind: type[Environment]) -> dict[str, str]:
     hints = get_type_hints(kind)
-    return {f.name.upper(): "7" if hints[f.name] is int else f.name for f in fields(kind)}
+    examples = {int: "7", Unscanned: "refuse"}
+    return {f.name.upper(): examples.get(hints[f.name], f.name) for f in fields(kind)}
 
 
 @pytest.mark.parametrize("kind", KINDS)

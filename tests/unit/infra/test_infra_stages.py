@@ -30,6 +30,7 @@ from media_platform.contract import outputs, table
 from media_platform.contract.environment import (
     AdminEnvironment,
     ApiEnvironment,
+    ClamAvScannerEnvironment,
     Environment,
     OutboxRelayEnvironment,
     RunPurgeEnvironment,
@@ -46,6 +47,7 @@ CONTAINERS: dict[str, type[Environment]] = {
     "api": ApiEnvironment,
     "worker": WorkerEnvironment,
 }
+OPTIONAL_CONTAINERS: dict[str, type[Environment]] = {"scanner_clamav": ClamAvScannerEnvironment}
 FUNCTIONS: dict[str, type[Environment] | None] = {
     "upload_intake.handler.handle": UploadIntakeEnvironment,
     "upload_intake.sweep.handle": UploadSweepEnvironment,
@@ -61,6 +63,13 @@ FUNCTIONS: dict[str, type[Environment] | None] = {
     "deploy_resources.delivery_document.handle": None,
     "deploy_resources.replica_stream.handle": None,
 }
+
+
+@pytest.fixture(scope="module")
+def with_options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    """The templates of a stage with what none of ours turns on."""
+    config = stage_config("local", scanning={"clamav": {}})
+    return synthesize_stage(tmp_path_factory.mktemp("options"), config)
 
 
 def media(stages: Stages, stage: str) -> list[Template]:
@@ -94,6 +103,18 @@ def test_containers_get_exactly_the_variables_of_the_contract(stages: Stages, st
             assert "Secrets" not in container
             seen.add(container["Name"])
     assert seen == set(CONTAINERS)
+
+
+def test_optional_containers_get_exactly_theirs(with_options: dict[str, Template]) -> None:
+    containers = {**CONTAINERS, **OPTIONAL_CONTAINERS}
+    seen = set()
+    for task in with_options["Media-us-east-1"].resources("AWS::ECS::TaskDefinition").values():
+        (container,) = task["Properties"]["ContainerDefinitions"]
+        variables = {v["Name"]: flat(v["Value"]) for v in container["Environment"]}
+        containers[container["Name"]].from_variables(variables)
+        assert set(variables) == containers[container["Name"]].variable_names()
+        seen.add(container["Name"])
+    assert seen == set(containers)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -338,8 +359,9 @@ def test_a_public_bucket_would_be_found(tmp_path: Path) -> None:
     assert "AwsSolutions-S1" in rules
 
 
-def test_cfn_lint_has_no_errors(stages: Stages) -> None:
-    paths = [str(made.path) for stage in STAGES for made in stages[stage].values()]
+def test_cfn_lint_has_no_errors(stages: Stages, with_options: dict[str, Template]) -> None:
+    everything = [*stages.values(), with_options]
+    paths = [str(made.path) for templates in everything for made in templates.values()]
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("cfn-lint")),

@@ -429,6 +429,7 @@ def test_grants_of_the_built_in_scanner(synth: Synth) -> None:
     assert synth(pipeline).grants("TranscodeScanningContentScanRole") == {
         **{action: {"<TranscodeScanningContentScanLogs.Arn>"} for action in LOGS},
         "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
+        "s3:GetObjectVersionTagging": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:ListBucket": {"<StoreRawBucket.Arn>"},
         "sqs:DeleteMessage": requests,
         "sqs:GetQueueAttributes": requests,
@@ -490,6 +491,7 @@ def test_grants_of_a_scanner_of_another_team(synth: Synth) -> None:
     requests = {"<TranscodeScanningScannerlegalRequests.Arn>"}
     assert synth(build).grants("Grantee") == {
         "s3:GetObjectVersion": {"<StoreRawBucket.Arn>/raw/*"},
+        "s3:GetObjectVersionTagging": {"<StoreRawBucket.Arn>/raw/*"},
         "s3:ListBucket": {"<StoreRawBucket.Arn>"},
         "sqs:ChangeMessageVisibility": requests,
         "sqs:DeleteMessage": requests,

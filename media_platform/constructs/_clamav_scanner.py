@@ -1,0 +1,157 @@
+"""The scanner that asks ClamAV: a Fargate service of which one task is always there."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_applicationautoscaling as scaling
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ecs as ecs
+from constructs import Construct
+
+from media_platform.assets import Service
+from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs._nag import accept_wildcards
+from media_platform.constructs._scanning import Scanner
+from media_platform.constructs._video_store_base import VideoStoreBase
+from media_platform.constructs._worker_service import backlog_metric, scaling_steps
+from media_platform.contract.environment import ClamAvScannerEnvironment
+from media_platform.contract.scanning import Unscanned
+
+CLAMAV_VISIBILITY = cdk.Duration.minutes(1)
+"""Visibility of its requests: a task that dies is noticed that soon, those alive renew it."""
+
+CLAMAV_MOST = cdk.Size.mebibytes(2047)
+"""ClamAV looks at no file of 2 GiB or more (clamd.conf(5), ``MaxFileSize``)."""
+
+_MIRROR = "database.clamav.net"
+_BACKLOG_PER_TASK = 20
+"""Requests that a task works off in half a minute, when files have some ten megabytes."""
+
+_LATE = cdk.Duration.minutes(15)
+
+
+class ClamAvScanner(Construct):
+    """ClamAV as a service that judges every upload; made by ``add_clamav_scanner``.
+
+    Attributes:
+        scanner: Its queues.
+        service: The ECS service.
+        task: Its task definition.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        scanner: Scanner,
+        store: VideoStoreBase,
+        cluster: ecs.ICluster,
+        min_tasks: int,
+        max_tasks: int,
+        max_scan: cdk.Size,
+        unscanned: str,
+        signature_mirror: str | None,
+        cpu_units: int,
+        memory_mebibytes: int,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._check(min_tasks, max_tasks, max_scan, unscanned)
+        self.scanner = scanner
+        environment = ClamAvScannerEnvironment(
+            home_region=cdk.Stack.of(self).region,
+            queue_url=scanner.queue.queue_url,
+            visibility_timeout_seconds=int(CLAMAV_VISIBILITY.to_seconds()),
+            max_scan_bytes=int(max_scan.to_bytes()),
+            unscanned=Unscanned(unscanned),
+            signature_mirror=signature_mirror or _MIRROR,
+        )
+        self.task = fargate_task(
+            self,
+            "Task",
+            service=Service.CLAMAV_SCANNER,
+            command=["python", "-m", "clamav_scan"],
+            environment=environment.to_variables(),
+            cpu_units=cpu_units,
+            memory_mebibytes=memory_mebibytes,
+            stop_timeout=cdk.Duration.seconds(30),
+        )
+        self.service = ecs.FargateService(
+            self,
+            "Service",
+            cluster=cluster,
+            task_definition=self.task,
+            desired_count=min_tasks,
+            min_healthy_percent=100,
+            max_healthy_percent=200,
+            capacity_provider_strategies=[
+                # Every upload waits for the first, so it does not depend on spare capacity.
+                ecs.CapacityProviderStrategy(capacity_provider="FARGATE", base=1, weight=1),
+                ecs.CapacityProviderStrategy(capacity_provider="FARGATE_SPOT", weight=4),
+            ],
+            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
+            propagate_tags=ecs.PropagatedTagSource.SERVICE,
+        )
+        self._scale(min_tasks, max_tasks)
+        self._watch()
+        scanner.grant_scan(self.task.task_role)
+        accept_wildcards(self.task.task_role, "Any upload is judged.", store.raw_objects_arn)
+
+    def _check(self, min_tasks: int, max_tasks: int, max_scan: cdk.Size, unscanned: str) -> None:
+        check_range(
+            self,
+            "min_tasks",
+            min_tasks,
+            (1, max_tasks),
+            "a scanner that stands at zero lets the first upload wait for two minutes",
+        )
+        check_range(self, "max_tasks", max_tasks, (1, 1000), "split the load over regions")
+        check_range(
+            self,
+            "max_scan in bytes",
+            max_scan.to_bytes(),
+            (1, CLAMAV_MOST.to_bytes()),
+            "ClamAV looks at no larger file",
+        )
+        if unscanned not in set(Unscanned):
+            raise reject(
+                self,
+                f"unscanned is {unscanned!r}, allowed are {', '.join(Unscanned)}; say what becomes "
+                "of files that ClamAV does not scan",
+            )
+
+    def _scale(self, min_tasks: int, max_tasks: int) -> None:
+        """Follow the backlog; a task that goes while it is busy gives its files back."""
+        target = self.service.auto_scale_task_count(min_capacity=min_tasks, max_capacity=max_tasks)
+        steps = scaling_steps(max_tasks)
+        target.scale_on_metric(
+            "Backlog",
+            metric=backlog_metric(self.scanner.queue),
+            adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
+            cooldown=cdk.Duration.minutes(1),
+            evaluation_periods=2,
+            scaling_steps=[
+                # Edges lie between whole numbers, since both alarms include their threshold.
+                scaling.ScalingInterval(
+                    lower=step.backlog * _BACKLOG_PER_TASK - 0.5 if step.backlog else None,
+                    upper=following.backlog * _BACKLOG_PER_TASK - 0.5 if following else None,
+                    change=step.workers,
+                )
+                for step, following in zip(steps, [*steps[1:], None], strict=True)
+            ],
+        )
+
+    def _watch(self) -> None:
+        cloudwatch.Alarm(
+            self,
+            "Late",
+            alarm_description="Uploads wait for ClamAV: its service is down or has too few tasks",
+            metric=self.scanner.queue.metric_approximate_age_of_oldest_message(
+                statistic="Maximum", period=cdk.Duration.minutes(1)
+            ),
+            threshold=_LATE.to_seconds(),
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=1,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )

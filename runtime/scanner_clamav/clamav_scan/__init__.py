@@ -1,0 +1,1 @@
+"""The scanner that asks ClamAV whether an upload holds malware."""

@@ -1,0 +1,168 @@
+"""The scanner as a process: clamd, the threads that take requests, and signals.
+
+The role of the task needs exactly what ``Scanner.grant_scan`` grants.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from clamav_scan.aws import Message, ObjectVersions, Requests, client_config
+from clamav_scan.daemons import DaemonError, Daemons
+from clamav_scan.scanner import Scanner
+from media_platform.contract.environment import ClamAvScannerEnvironment
+from media_platform.contract.logs import log_as_json
+from media_platform.contract.scanning import ScanRequest
+
+_LOG = logging.getLogger(__name__)
+
+SCANS_AT_A_TIME = 2
+"""So that a small file need not wait for a large one."""
+
+STOP_SECONDS = 5
+"""Time in which requests are given back; then the process ends anyway."""
+
+_LOOK_SECONDS = 0.5
+_PAUSE_SECONDS = 1
+"""After a call that failed."""
+
+
+_PR_SET_DUMPABLE = 4
+
+
+class StoppedError(Exception):
+    """The process is to end."""
+
+
+class Consumer:
+    """Takes requests one after the other.
+
+    Args:
+        requests: The queue.
+        scanner: Judges files.
+        stopping: Set when the process is to end.
+    """
+
+    def __init__(self, requests: Requests, scanner: Scanner, stopping: threading.Event) -> None:
+        self._requests = requests
+        self._scanner = scanner
+        self._stopping = stopping
+        self.busy = False
+
+    def run(self) -> None:
+        """Take requests until the process ends."""
+        while not self._stopping.is_set():
+            try:
+                message = self._requests.receive()
+                if message is not None:
+                    self.busy = True
+                    self._take(message)
+            except Exception:  # noqa: BLE001 - whatever it is, the next may go well
+                _LOG.exception("requests cannot be taken")
+                self._stopping.wait(_PAUSE_SECONDS)
+            finally:
+                self.busy = False
+
+    def _take(self, message: Message) -> None:
+        """Judge what a message names; what fails comes again, and at last is a dead letter."""
+        try:
+            request = ScanRequest.from_json(message.body)
+            verdict = self._scanner.judge(request, self._keep(message))
+            if verdict is not None:
+                self._requests.answer(request, verdict, message.trace)
+            self._requests.delete(message)
+        except StoppedError:
+            self._requests.give_back(message)
+        except Exception:  # noqa: BLE001 - the other requests have nothing to do with it
+            _LOG.exception("a file was not judged", extra={"message_id": message.message_id})
+
+    def _keep(self, message: Message) -> Callable[[], None]:
+        """Return what keeps a message hidden while it is called."""
+        hidden_at = time.monotonic()
+
+        def keep() -> None:
+            nonlocal hidden_at
+            if self._stopping.is_set():
+                raise StoppedError
+            if time.monotonic() - hidden_at > self._requests.hide_seconds / 3:
+                self._requests.hide(message)
+                hidden_at = time.monotonic()
+
+        return keep
+
+
+def keep_secrets_from_children() -> None:
+    """Let no other process of our user read our environment and memory through ``/proc``.
+
+    clamd looks into hostile files and has no environment of its own, but the path to the
+    credentials of the role stands in ours. Source: prctl(2), ``PR_SET_DUMPABLE``.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def serve(environment: ClamAvScannerEnvironment) -> int:
+    """Scan until SIGTERM or SIGINT; return the exit code of the process.
+
+    Args:
+        environment: The variables of the service.
+    """
+    log_as_json()
+    keep_secrets_from_children()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with tempfile.TemporaryDirectory(prefix="clamav-") as folder:
+        daemons = Daemons.prepare(
+            Path(folder),
+            max_bytes=environment.max_scan_bytes,
+            mirror=environment.signature_mirror,
+        )
+        try:
+            daemons.fetch_signatures()
+            clamd = daemons.start()
+        except DaemonError as error:
+            _LOG.error("ClamAV cannot be used", extra={"reason": str(error)})
+            return 1
+        try:
+            consumers = _start(environment, daemons, stopping)
+            while not stopping.wait(_LOOK_SECONDS) and clamd.poll() is None:
+                pass
+            ended = clamd.returncode
+            if ended is not None:
+                _LOG.error("clamd ended", extra={"exit_code": ended})
+            stopping.set()
+            last = time.monotonic() + STOP_SECONDS
+            while any(one.busy for one in consumers) and time.monotonic() < last:
+                time.sleep(_LOOK_SECONDS / 10)
+        finally:
+            clamd.kill()
+            clamd.wait()
+    return int(ended is not None)
+
+
+def _start(
+    environment: ClamAvScannerEnvironment, daemons: Daemons, stopping: threading.Event
+) -> list[Consumer]:
+    config = client_config(environment.home_region)
+    scanner = Scanner(
+        files=ObjectVersions(config),
+        clamd=daemons.clamd,
+        max_bytes=environment.max_scan_bytes,
+        unscanned=environment.unscanned,
+    )
+    requests = Requests(
+        config, environment.queue_url, hide_seconds=environment.visibility_timeout_seconds
+    )
+    consumers = [Consumer(requests, scanner, stopping) for _ in range(SCANS_AT_A_TIME)]
+    for work in (*(one.run for one in consumers), daemons.keep_fresh):
+        threading.Thread(target=work, daemon=True).start()
+    return consumers
