@@ -40,6 +40,7 @@ class AuditAction(StrEnum):
     USER_DISABLED = "user.disabled"
     USER_ENABLED = "user.enabled"
     USER_SIGNED_OUT = "user.signed_out"
+    STATS_READ = "stats.read"
     TENANTS_LISTED = "tenants.listed"
     TENANT_READ = "tenant.read"
     TENANT_CREATED = "tenant.created"

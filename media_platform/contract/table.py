@@ -192,9 +192,17 @@ USAGE_PREFIX = "USAGE#"
 """Start of the sort key of what a tenant uses, by region."""
 
 
-def usage_key(tenant: str, region: str) -> Key:
-    """Return the key of what a tenant uses in a region."""
-    return Key(f"TENANT#{tenant}", f"{USAGE_PREFIX}{region}")
+def usage_key(tenant: str, region: str, number: int | None = None) -> Key:
+    """Return the key of what a tenant uses in a region.
+
+    Args:
+        tenant: The tenant.
+        region: The region.
+        number: Shard of what is added to too often for one item, from 0. Default: the item of
+            everything else.
+    """
+    part = "" if number is None else f"#{number}"
+    return Key(f"TENANT#{tenant}", f"{USAGE_PREFIX}{region}{part}")
 
 
 WEBHOOK_PREFIX = "WEBHOOK#"

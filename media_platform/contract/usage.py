@@ -1,7 +1,8 @@
 """What a tenant uses, and how much it may use.
 
 A tenant's use is counted in the region that is home to its videos, one item a region, since a
-condition on an item holds in one region only. What other regions count is read and taken off the
+condition on an item holds in one region only; views alone are spread over shards, as more than one
+process adds to them. What other regions count is read and taken off the
 limit, so a limit is exact within a region and follows the others by seconds.
 """
 
@@ -22,12 +23,25 @@ class Usage:
     Attributes:
         videos: Videos that are not purged.
         stored_bytes: Bytes of their files, as declared.
-        uploads: Videos whose file is still to come.
+        uploads: Videos whose file is still to come: those that are PENDING.
+        ready: Those that are READY.
+        failed: Those that are FAILED.
+        deleted: Those that are DELETED.
+        views: Playbacks that were granted, of purged videos, too.
     """
 
     videos: int = 0
     stored_bytes: int = 0
     uploads: int = 0
+    ready: int = 0
+    failed: int = 0
+    deleted: int = 0
+    views: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Videos that wait for a worker or are transcoded: the rest, which needs no counter."""
+        return self.videos - self.uploads - self.ready - self.failed - self.deleted
 
     @classmethod
     def from_item(cls, item: Mapping[str, Mapping[str, Any]]) -> Self:
@@ -38,15 +52,13 @@ class Usage:
     def __add__(self, other: Usage) -> Usage:
         """Return the use of two regions together."""
         return Usage(
-            videos=self.videos + other.videos,
-            stored_bytes=self.stored_bytes + other.stored_bytes,
-            uploads=self.uploads + other.uploads,
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)}
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quota:
-    """How much a tenant may use; the fields are those of :class:`Usage`.
+    """How much a tenant may use; the fields are among those of :class:`Usage`.
 
     Attributes:
         videos: Most videos.
@@ -75,9 +87,8 @@ def usage_update(
     *,
     tenant: str,
     region: str,
-    videos: int = 0,
-    stored_bytes: int = 0,
-    uploads: int = 0,
+    more: Usage,
+    number: int | None = None,
     within: Quota | None = None,
 ) -> TransactItem:
     """Add to the use of a tenant in a region, as a part of a transaction.
@@ -86,26 +97,17 @@ def usage_update(
         table_name: The table.
         tenant: The tenant.
         region: Home region of the video for which it is done.
-        videos: Videos more, or fewer if negative.
-        stored_bytes: Bytes more, or fewer.
-        uploads: Uploads more, or fewer.
+        more: How much more, or less where negative; not all of it is 0.
+        number: The shard, of views. Default: the item of everything else.
         within: What this region may use at most; what grows must stay within it, or the whole
             transaction fails. Default: anything.
     """
-    amounts = {
-        name: amount
-        for name, amount in (
-            ("videos", videos),
-            ("stored_bytes", stored_bytes),
-            ("uploads", uploads),
-        )
-        if amount
-    }
+    amounts = {name: amount for name, amount in asdict(more).items() if amount}
     names = {f"#{name}": name for name in amounts}
     values = {f":{name}": to_wire(amount) for name, amount in amounts.items()}
     update: dict[str, Any] = {
         "TableName": table_name,
-        "Key": table.usage_key(tenant, region).to_wire(),
+        "Key": table.usage_key(tenant, region, number).to_wire(),
         "UpdateExpression": "ADD " + ", ".join(f"#{name} :{name}" for name in amounts),
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,

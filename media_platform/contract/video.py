@@ -25,7 +25,7 @@ from media_platform.contract.items import (
 )
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.scanning import Scan
-from media_platform.contract.usage import usage_update
+from media_platform.contract.usage import Usage, usage_update
 
 
 class VideoStatus(StrEnum):
@@ -73,6 +73,18 @@ TRANSITIONS: dict[VideoStatus, frozenset[VideoStatus]] = {
 A redriven job takes FAILED to PROCESSING again, and a request for another run to UPLOADED. A video
 that is restored becomes what it was; one whose run was ended by the deletion becomes UPLOADED, with
 a new run.
+"""
+
+_COUNTED = {
+    VideoStatus.PENDING: "uploads",
+    VideoStatus.READY: "ready",
+    VideoStatus.FAILED: "failed",
+    VideoStatus.DELETED: "deleted",
+}
+"""Fields of ``usage.Usage`` that count the videos of a status.
+
+A video of any other status is on its way; that it goes on there changes no counter, so that a
+tenant whose videos go through the pipeline all at once meets there as seldom as can be.
 """
 
 UNSCANNED_STATUSES = frozenset({VideoStatus.UPLOADED, VideoStatus.FAILED, VideoStatus.DELETED})
@@ -369,10 +381,15 @@ def change(
     after = replace(video, **changes, version=video.version + 1, updated_at=timestamp())
     _check_scan(after)
     writes = [_update(table_name, video, after), *_tag_writes(table_name, video, after)]
-    uploads = (after.status is VideoStatus.PENDING) - (video.status is VideoStatus.PENDING)
-    if uploads:
+    more = Usage(
+        **{
+            name: (after.status is counted) - (video.status is counted)
+            for counted, name in _COUNTED.items()
+        }
+    )
+    if more != Usage():
         writes.append(
-            usage_update(table_name, tenant=video.tenant, region=after.home_region, uploads=uploads)
+            usage_update(table_name, tenant=video.tenant, region=after.home_region, more=more)
         )
     event = None
     if event_type is not None:

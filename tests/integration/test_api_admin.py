@@ -25,7 +25,7 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
 from media_platform.contract.purge import Purge
 from media_platform.contract.tracing import TRACEPARENT, TraceContext
-from media_platform.contract.usage import usage_update
+from media_platform.contract.usage import Usage, usage_update
 from media_platform.contract.video import Failure, VideoStatus, timestamp
 from mediactl.local.recorded_calls import read_calls
 
@@ -328,8 +328,7 @@ def test_a_quota_is_set_and_use_is_summed_over_regions(
             stage.environment.table_name,
             tenant=root.tenant,
             region=region,
-            videos=2,
-            stored_bytes=5,
+            more=Usage(videos=2, stored_bytes=5),
         )
         stage.emulator.client("dynamodb").update_item(**update["Update"])
     found = root.get(path)
@@ -340,6 +339,69 @@ def test_a_quota_is_set_and_use_is_summed_over_regions(
     assert problem(root.call("PUT", f"{path}/quota", body=quota)) == (403, "forbidden")
     negative = {**quota, "videos": -1}
     assert problem(operator.call("PUT", f"{path}/quota", body=negative)) == (422, "invalid-request")
+
+
+def test_numbers_are_those_of_every_change(
+    stage: AdminStage, ada: Person, root: Account, eve: Account, operator: Account
+) -> None:
+    # Nobody created the tenant: it is there from its first video on.
+    assert operator.call("GET", f"/tenants/{root.tenant}").status == 404
+    waiting, on_its_way, ready, failed, deleted, restored = (ada.new_video() for _ in range(6))
+    assert operator.get(f"/tenants/{root.tenant}")["first_seen_at"] is not None
+    before = operator.get("/stats")
+    change = stage.stage.change
+    for video_id in (on_its_way, ready, failed, restored):
+        change(video_id, status=VideoStatus.UPLOADED)
+        change(video_id, status=VideoStatus.PROCESSING)
+    for video_id in (ready, restored):
+        change(video_id, status=VideoStatus.READY)
+    change(failed, status=VideoStatus.FAILED)
+    for video_id in (deleted, restored):
+        assert ada.call("DELETE", f"/api/videos/{video_id}").status == 204
+    assert ada.call("POST", f"/api/videos/{restored}/restore").status == 200
+    stored = root.get(f"/videos/{waiting}")["size_bytes"] * 6
+    for region in (stage.environment.home_region, OTHER_REGION):
+        update = usage_update(
+            stage.environment.table_name,
+            tenant=root.tenant,
+            region=region,
+            number=3,
+            more=Usage(views=4),
+        )
+        stage.emulator.client("dynamodb").update_item(**update["Update"])
+
+    found = root.get("/stats")
+    assert found == {
+        "tenant": root.tenant,
+        "tenants": 1,
+        "videos": {
+            "total": 6,
+            "pending": 1,
+            "in_flight": 1,
+            "ready": 2,
+            "failed": 1,
+            "deleted": 1,
+        },
+        "stored_bytes": stored,
+        "views": 8,
+    }
+    assert operator.get(f"/stats?tenant={root.tenant}") == found
+    assert problem(eve.call("GET", f"/stats?tenant={root.tenant}")) == (403, "forbidden")
+    # The use of regions is told by region, whatever items it stands in.
+    regions = root.get(f"/tenants/{root.tenant}")["regions"]
+    assert regions.keys() == {stage.environment.home_region, OTHER_REGION}
+
+    after = operator.get("/stats")
+    assert (after["tenant"], after["tenants"]) == (None, before["tenants"])
+    assert {name: after["videos"][name] - before["videos"][name] for name in after["videos"]} == {
+        "total": 0,
+        "pending": -5,
+        "in_flight": 1,
+        "ready": 2,
+        "failed": 1,
+        "deleted": 1,
+    }
+    assert after["views"] - before["views"] == 8
 
 
 # Videos.

@@ -432,6 +432,7 @@ def test_all_of_a_deleted_video_goes_everywhere(stage: Stage) -> None:
                 "sk": table.usage_key("acme", REGION).sk,
                 "videos": 5,
                 "stored_bytes": 5000,
+                "deleted": 2,
             }
         )
     )
@@ -450,7 +451,7 @@ def test_all_of_a_deleted_video_goes_everywhere(stage: Stage) -> None:
         assert stage.item(key) is None
     for region in BUCKETS:
         assert stage.item(table.view_counter_key(video.video_id, region, 3), region) is None
-    assert stage.usage() == Usage(videos=4, stored_bytes=4000)
+    assert stage.usage() == Usage(videos=4, stored_bytes=4000, deleted=1)
     assert stage.turn() == {}
 
     assert stage.sort_keys(other.video_id) == before

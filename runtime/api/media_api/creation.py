@@ -185,8 +185,8 @@ class Creation:
                 if problem := usage.refusal(birth.more):
                     raise problem
                 try:
-                    take = self._quotas.take(usage, birth.more)
-                    await self._table.write(birth.change, birth.entry, take, *birth.writes)
+                    taken = self._quotas.take(usage, birth.more)
+                    await self._table.write(birth.change, birth.entry, *taken, *birth.writes)
                 except StaleVideoError:
                     if before := await self._created_before(caller, keyed):
                         return before

@@ -159,7 +159,7 @@ class PlaybackService:
         video, signer = admission.video, admission.signer
         expires_at, source_range = admission.expires_at, admission.source_range
         grant = signer.grant(admission.keys, expires_at, source_range)
-        self._views.count(video_id)
+        self._views.count(video.tenant, video_id)
         poster_url = grant.url(admission.keys.poster)
         if video.thumbnail is not None:
             # A thumbnail lies beside the runs, and has a signature of its own.

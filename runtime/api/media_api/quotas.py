@@ -9,7 +9,9 @@ from typing import Any
 from media_api.problems import Kind, Problem
 from media_platform.contract import table
 from media_platform.contract.items import TransactItem
+from media_platform.contract.tenant import note_tenant
 from media_platform.contract.usage import Quota, Usage, usage_update
+from media_platform.contract.video import timestamp
 
 _WHAT = {
     "videos": ("videos", "delete videos that nobody needs"),
@@ -113,14 +115,19 @@ class Quotas:
             elsewhere=elsewhere,
         )
 
-    def take(self, usage: TenantUsage, more: Usage) -> TransactItem:
-        """Return the write that uses ``more``, which fails if the quota does not allow it."""
-        return usage_update(
+    def take(self, usage: TenantUsage, more: Usage) -> list[TransactItem]:
+        """Return the writes that use ``more``, which fail if the quota does not allow it.
+
+        The first video of a tenant makes it listable.
+        """
+        taken = usage_update(
             self._table_name,
             tenant=usage.tenant,
             region=self._region,
-            videos=more.videos,
-            stored_bytes=more.stored_bytes,
-            uploads=more.uploads,
+            more=more,
             within=usage.within,
         )
+        if usage.used.videos:
+            return [taken]
+        seen = note_tenant(self._table_name, usage.tenant, seen_at=timestamp())
+        return [taken, {"Update": seen}]

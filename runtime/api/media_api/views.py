@@ -24,6 +24,7 @@ from media_api.logs import log
 from media_api.store import batch_get
 from media_platform.contract import table
 from media_platform.contract.ids import new_id
+from media_platform.contract.usage import Usage, usage_update
 from media_platform.contract.views import view_keys, view_update, views_of
 
 FLUSH_SECONDS = 5
@@ -33,13 +34,13 @@ LAST_SECONDS = 3
 """Longest wait for the last addition of a process that is stopped."""
 
 _MOST_COUNTERS = 25
-"""Counters of one transaction: two processes that meet in one of them both try again."""
+"""Videos of one transaction: two processes that meet in one of them both try again."""
 
 
 @dataclass(frozen=True)
 class _Batch:
     token: str
-    views: dict[str, int]
+    views: dict[tuple[str, str], int]
 
 
 class Views:
@@ -63,13 +64,13 @@ class Views:
         self._regions = regions
         # Each process keeps to a shard of its own, as far as there are enough.
         self._number = random.randrange(table.SHARDS)  # noqa: S311
-        self._counted: Counter[str] = Counter()
+        self._counted: Counter[tuple[str, str]] = Counter()
         self._sending: _Batch | None = None
         self._lock = asyncio.Lock()
 
-    def count(self, video_id: str) -> None:
-        """Count a view."""
-        self._counted[video_id] += 1
+    def count(self, tenant: str, video_id: str) -> None:
+        """Count a view, of a video and of its tenant."""
+        self._counted[tenant, video_id] += 1
 
     async def total(self, video_id: str) -> int:
         """Return how often a video was viewed, as far as it was added; regions lag by seconds.
@@ -115,18 +116,22 @@ class Views:
 
     def _next_batch(self) -> _Batch:
         views = dict(self._counted.most_common(_MOST_COUNTERS))
-        for video_id in views:
-            del self._counted[video_id]
+        for counted in views:
+            del self._counted[counted]
         self._sending = _Batch(new_id(), views)
         return self._sending
 
     async def _send(self, batch: _Batch) -> bool:
-        writes = [
-            view_update(
-                self._table_name, video_id, region=self._region, number=self._number, views=views
+        of_tenants: Counter[str] = Counter()
+        writes = []
+        where: Any = {"region": self._region, "number": self._number}
+        for (tenant, video_id), views in batch.views.items():
+            of_tenants[tenant] += views
+            writes.append(view_update(self._table_name, video_id, views=views, **where))
+        for tenant, views in of_tenants.items():
+            writes.append(
+                usage_update(self._table_name, tenant=tenant, more=Usage(views=views), **where)
             )
-            for video_id, views in batch.views.items()
-        ]
         try:
             await self._client.transact_write_items(
                 TransactItems=writes, ClientRequestToken=batch.token

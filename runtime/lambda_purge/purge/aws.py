@@ -13,7 +13,7 @@ from media_platform.contract import table
 from media_platform.contract.duplicates import guard_keys
 from media_platform.contract.items import TransactItem, to_wire
 from media_platform.contract.purge import Purge
-from media_platform.contract.usage import usage_update
+from media_platform.contract.usage import Usage, usage_update
 from media_platform.contract.video import Video, VideoStatus
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ class Runs:
                 self._table_name,
                 tenant=video.tenant,
                 region=video.home_region,
-                videos=-1,
-                stored_bytes=-video.size_bytes,
+                more=Usage(videos=-1, stored_bytes=-video.size_bytes, deleted=-1),
             ),
         ]
         if with_note:

@@ -79,6 +79,7 @@ ADMIN: dict[tuple[str, str], str] = {
     ("POST", "/api/admin/tenants"): "                      401  401  403  403  403  2xx  403",
     ("GET", "/api/admin/tenants/{tenant}"): "              401  401  403  403  2xx  2xx  404",
     ("PUT", "/api/admin/tenants/{tenant}/quota"): "        401  401  403  403  403  2xx  403",
+    ("GET", "/api/admin/stats"): "                         401  401  403  403  2xx  2xx  2xx",
     ("GET", "/api/admin/videos"): "                        401  401  403  403  2xx  2xx  2xx",
     ("GET", "/api/admin/videos/{video_id}"): "             401  401  403  403  2xx  2xx  404",
     ("DELETE", "/api/admin/videos/{video_id}"): "          401  401  403  403  2xx  2xx  404",

@@ -83,6 +83,7 @@ ADMIN_RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/admin/tenants"): OPERATOR,
     ("GET", "/api/admin/tenants/{tenant}"): ADMIN,
     ("PUT", "/api/admin/tenants/{tenant}/quota"): OPERATOR,
+    ("GET", "/api/admin/stats"): ADMIN,
     ("GET", "/api/admin/videos"): ADMIN,
     ("GET", "/api/admin/videos/{video_id}"): ADMIN,
     ("DELETE", "/api/admin/videos/{video_id}"): ADMIN,

@@ -78,7 +78,7 @@ def test_every_view_is_added_once(steps: list[str | Fault | None]) -> None:
     async def run() -> None:
         for step in steps:
             if isinstance(step, str):
-                views.count(step)
+                views.count("acme", step)
                 counted[step] += 1
             else:
                 counters.fault = step
@@ -89,6 +89,7 @@ def test_every_view_is_added_once(steps: list[str | Fault | None]) -> None:
 
     asyncio.run(run())
     assert {video: counters.of(video) for video in VIDEOS} == {v: counted[v] for v in VIDEOS}
+    assert counters.views[table.tenant_key("acme").pk] == counted.total()
 
 
 def test_what_was_counted_is_added_in_the_end() -> None:
@@ -98,7 +99,7 @@ def test_what_was_counted_is_added_in_the_end() -> None:
     async def run() -> None:
         async with views.adding():
             for video in VIDEOS:
-                views.count(video)
+                views.count("acme", video)
 
     asyncio.run(run())
     assert {counters.of(video) for video in VIDEOS} == {1}

@@ -13,6 +13,7 @@ from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import from_item
 from media_platform.contract.scanning import Scan
+from media_platform.contract.usage import Usage, usage_update
 from media_platform.contract.video import (
     IN_FLIGHT_STATUSES,
     TRANSITIONS,
@@ -162,7 +163,8 @@ def test_the_event_tells_of_the_state_after_the_change() -> None:
     )
     assert made.video.version == 8
     assert made.event is not None
-    _, put = made.writes
+    _, counted, put = made.writes
+    assert counted == usage_update("table", tenant="acme", region=HOME, more=Usage(ready=1))
     item = from_item(put["Put"]["Item"])
     assert DomainEvent.from_json(item[OUTBOX_BODY]) == made.event
     assert (made.event.sequence, made.event.region) == (8, HOME)
@@ -215,6 +217,27 @@ def test_a_deleted_video_is_listed_as_such_to_its_owner_and_to_administrators(
         "owner_status_key": "TENANT#acme#USER#ada#STATUS#DELETED",
         "tenant_status_key": "TENANT#acme#HIDDEN#STATUS#DELETED",
     }
+
+
+@pytest.mark.parametrize(("before", "after"), PAIRS)
+def test_every_change_of_a_status_is_counted(before: VideoStatus, after: VideoStatus) -> None:
+    if after not in TRANSITIONS[before]:
+        return
+    counted = {"PENDING": "uploads", "READY": "ready", "FAILED": "failed", "DELETED": "deleted"}
+    writes = change("table", a_video(status=before), region=HOME, status=after).writes
+    usage = [
+        write["Update"]
+        for write in writes
+        if "Update" in write and write["Update"]["Key"] == table.usage_key("acme", HOME).to_wire()
+    ]
+    expected = {}
+    if name := counted.get(after):
+        expected[f":{name}"] = {"N": "1"}
+    if name := counted.get(before):
+        expected[f":{name}"] = {"N": "-1"}
+    assert [update["ExpressionAttributeValues"] for update in usage] == (
+        [expected] if expected else []
+    )
 
 
 def test_in_flight_are_the_statuses_that_wait_for_a_worker() -> None:

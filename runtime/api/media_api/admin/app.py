@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from media_api.admin.jobs import Jobs
-from media_api.admin.routes import audit, jobs, tenants, users, videos
+from media_api.admin.routes import audit, jobs, stats, tenants, users, videos
 from media_api.admin.tenants import Tenants
 from media_api.admin.users import Users
 from media_api.admin.videos import AdminVideos
@@ -62,6 +62,7 @@ def create_app(services: AdminServices, spans: TracerProvider | None = None) -> 
             health.router,
             users.router,
             tenants.router,
+            stats.router,
             videos.router,
             jobs.router,
             audit.router,

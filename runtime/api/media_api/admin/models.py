@@ -261,6 +261,55 @@ class TenantUseBody(BaseModel):
     quota: QuotaBody | None
 
 
+class StatsQuery(_Given):
+    """Whose numbers to get.
+
+    Attributes:
+        tenant: Those of a tenant; another one takes an operator. Default: all tenants for an
+            operator, one's own for others.
+    """
+
+    tenant: TenantName | None = None
+
+
+class VideoCountsBody(BaseModel):
+    """How many videos there are.
+
+    Attributes:
+        total: All that are not purged.
+        pending: Those whose file is still to come.
+        in_flight: Those that are UPLOADED or PROCESSING.
+        ready: Those that are READY.
+        failed: Those that are FAILED.
+        deleted: Those that are DELETED.
+    """
+
+    total: int
+    pending: int
+    in_flight: int
+    ready: int
+    failed: int
+    deleted: int
+
+
+class StatsBody(BaseModel):
+    """Numbers of a tenant, or of all.
+
+    Attributes:
+        tenant: The tenant; ``null`` for all.
+        tenants: How many tenants were counted.
+        videos: How many videos there are.
+        stored_bytes: Bytes of their files, as declared.
+        views: How often playback was granted, of purged videos, too.
+    """
+
+    tenant: str | None
+    tenants: int
+    videos: VideoCountsBody
+    stored_bytes: int
+    views: int
+
+
 class VideoQuery(_Given):
     """Which videos to list.
 

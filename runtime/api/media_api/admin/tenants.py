@@ -23,6 +23,10 @@ from media_platform.contract.video import timestamp
 LEASE_SECONDS = 30
 """Time after which the lease of a process that died is free; no work under it takes half of it."""
 
+_PAGE = 1000
+_READS = 16
+"""Tenants that are read at a time."""
+
 _LEASE_ATTEMPTS = 8
 _LEASE_PAUSE_SECONDS = 0.05
 
@@ -117,29 +121,51 @@ class Tenants:
         more = "LastEvaluatedKey" in answer and bool(tenants)
         return TenantPage(tenants, tenants[-1].name if more else None)
 
+    async def usage(self, tenant: str) -> dict[str, Usage]:
+        """Return what a tenant uses, by region."""
+        answer = await self._client.query(
+            TableName=self.table_name,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
+            ExpressionAttributeValues={
+                ":pk": {"S": table.tenant_key(tenant).pk},
+                ":prefix": {"S": table.USAGE_PREFIX},
+            },
+            ConsistentRead=True,
+        )
+        usage: dict[str, Usage] = {}
+        for item in answer["Items"]:
+            # A region has one item, and a few more for what is added to more often.
+            region = item[table.SORT_KEY]["S"].removeprefix(table.USAGE_PREFIX).partition("#")[0]
+            usage[region] = usage.get(region, Usage()) + Usage.from_item(item)
+        return usage
+
+    async def total(self) -> tuple[int, Usage]:
+        """Return how many tenants there are, and what they use together, each read once."""
+        at_a_time = asyncio.Semaphore(_READS)
+
+        async def read(tenant: Tenant) -> Usage:
+            async with at_a_time:
+                return sum((await self.usage(tenant.name)).values(), Usage())
+
+        tenants, total, last = 0, Usage(), None
+        while True:
+            page = await self.page(limit=_PAGE, after=last)
+            total = sum(await asyncio.gather(*map(read, page.tenants)), total)
+            tenants += len(page.tenants)
+            last = page.last
+            if last is None:
+                return tenants, total
+
     async def use(self, tenant: str) -> TenantUse:
         """Return what a tenant uses and may use."""
-        usage_key = table.usage_key(tenant, "")
-        answer, stored = await asyncio.gather(
-            self._client.query(
-                TableName=self.table_name,
-                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-                ExpressionAttributeValues={
-                    ":pk": {"S": usage_key.pk},
-                    ":prefix": {"S": table.USAGE_PREFIX},
-                },
-                ConsistentRead=True,
-            ),
+        usage, stored = await asyncio.gather(
+            self.usage(tenant),
             self._client.get_item(
                 TableName=self.table_name,
                 Key=table.quota_key(tenant).to_wire(),
                 ConsistentRead=True,
             ),
         )
-        usage = {
-            item[table.SORT_KEY]["S"].removeprefix(table.USAGE_PREFIX): Usage.from_item(item)
-            for item in answer["Items"]
-        }
         item = stored.get("Item")
         quota = Quota.from_item(item, Quota(videos=0, stored_bytes=0, uploads=0)) if item else None
         return TenantUse(usage, quota)
