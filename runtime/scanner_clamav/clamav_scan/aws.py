@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-POLL_SECONDS = 20
-"""Longest wait of a receive call that SQS offers."""
+POLL_SECONDS = 3
+"""Wait of a receive call; short, since a process that is to end has to wait for it."""
 
 _READ_ATTEMPTS = 3
 """Times that a range is asked for whose body broke off, which the SDK does not repeat."""

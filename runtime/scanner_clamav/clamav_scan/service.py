@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 SCANS_AT_A_TIME = 2
 """So that a small file need not wait for a large one."""
 
-STOP_SECONDS = 5
+STOP_SECONDS = 8
 """Time in which requests are given back; then the process ends anyway."""
 
 _LOOK_SECONDS = 0.5
@@ -55,27 +55,25 @@ class Consumer:
         self._requests = requests
         self._scanner = scanner
         self._stopping = stopping
-        self.busy = False
 
     def run(self) -> None:
-        """Take requests until the process ends."""
+        """Take requests until the process is to end."""
         while not self._stopping.is_set():
             try:
                 message = self._requests.receive()
                 if message is not None:
-                    self.busy = True
                     self._take(message)
             except Exception:  # noqa: BLE001 - whatever it is, the next may go well
                 _LOG.exception("requests cannot be taken")
                 self._stopping.wait(_PAUSE_SECONDS)
-            finally:
-                self.busy = False
 
     def _take(self, message: Message) -> None:
         """Judge what a message names; what fails comes again, and at last is a dead letter."""
+        keep = self._keep(message)
         try:
+            keep()
             request = ScanRequest.from_json(message.body)
-            verdict = self._scanner.judge(request, self._keep(message))
+            verdict = self._scanner.judge(request, keep)
             if verdict is not None:
                 self._requests.answer(request, verdict, message.trace)
             self._requests.delete(message)
@@ -133,7 +131,7 @@ def serve(environment: ClamAvScannerEnvironment) -> int:
             _LOG.error("ClamAV cannot be used", extra={"reason": str(error)})
             return 1
         try:
-            consumers = _start(environment, daemons, stopping)
+            threads = _start(environment, daemons, stopping)
             while not stopping.wait(_LOOK_SECONDS) and clamd.poll() is None:
                 pass
             ended = clamd.returncode
@@ -141,8 +139,9 @@ def serve(environment: ClamAvScannerEnvironment) -> int:
                 _LOG.error("clamd ended", extra={"exit_code": ended})
             stopping.set()
             last = time.monotonic() + STOP_SECONDS
-            while any(one.busy for one in consumers) and time.monotonic() < last:
-                time.sleep(_LOOK_SECONDS / 10)
+            for thread in threads:
+                # A poll under way may yet bring what another thread has just given back.
+                thread.join(max(0.0, last - time.monotonic()))
         finally:
             clamd.kill()
             clamd.wait()
@@ -151,7 +150,7 @@ def serve(environment: ClamAvScannerEnvironment) -> int:
 
 def _start(
     environment: ClamAvScannerEnvironment, daemons: Daemons, stopping: threading.Event
-) -> list[Consumer]:
+) -> list[threading.Thread]:
     config = client_config(environment.home_region)
     scanner = Scanner(
         files=ObjectVersions(config),
@@ -162,7 +161,10 @@ def _start(
     requests = Requests(
         config, environment.queue_url, hide_seconds=environment.visibility_timeout_seconds
     )
-    consumers = [Consumer(requests, scanner, stopping) for _ in range(SCANS_AT_A_TIME)]
-    for work in (*(one.run for one in consumers), daemons.keep_fresh):
-        threading.Thread(target=work, daemon=True).start()
-    return consumers
+    threads = [
+        threading.Thread(target=Consumer(requests, scanner, stopping).run, daemon=True)
+        for _ in range(SCANS_AT_A_TIME)
+    ]
+    for thread in (*threads, threading.Thread(target=daemons.keep_fresh, daemon=True)):
+        thread.start()
+    return threads
