@@ -91,8 +91,9 @@ class Daemons:
         command = [_program("freshclam"), f"--config-file={self.folder / 'freshclam.conf'}"]
         try:
             done = subprocess.run(
-                [*command, "--stdout"],
-                capture_output=True,
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
                 check=False,
