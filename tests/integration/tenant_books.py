@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -94,20 +94,24 @@ class Books:
     def used(self, tenant: str) -> Usage:
         """Return what a tenant uses, by its videos."""
         videos = self.videos_of(tenant)
+        by_status = Counter(video.status for video in videos)
         return Usage(
             videos=len(videos),
             stored_bytes=sum(video.size_bytes for video in videos),
-            uploads=sum(video.status is VideoStatus.PENDING for video in videos),
+            uploads=by_status[VideoStatus.PENDING],
+            ready=by_status[VideoStatus.READY],
+            failed=by_status[VideoStatus.FAILED],
+            deleted=by_status[VideoStatus.DELETED],
         )
 
     def counted(self, tenant: str) -> Usage:
-        """Return what a tenant uses, as it is counted."""
+        """Return what a tenant uses, as it is counted, without views, which no book tells."""
         rows = self.partitions[table.quota_key(tenant).pk]
         counted = Usage()
         for sk, item in rows.items():
             if sk.startswith(table.USAGE_PREFIX):
                 counted += Usage.from_item(item)
-        return counted
+        return replace(counted, views=0)
 
     def _rows(self, video: Video) -> Rows:
         return self.partitions[table.video_partition(video.video_id)]
