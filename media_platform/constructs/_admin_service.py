@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -34,6 +36,13 @@ _USER_ACTIONS = (
     "cognito-idp:ListUsers",
     "cognito-idp:ListUsersInGroup",
 )
+
+_LOOKING_ACTIONS = [
+    "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+]
+"""A look at a dead letter receives it, and gives it back."""
 
 
 class AdminService(HttpService):
@@ -88,6 +97,27 @@ class AdminService(HttpService):
             memory_mebibytes=memory_mebibytes,
         )
         self._grant(store, users, pipeline)
+        self._pipeline = pipeline
+        self._seen: set[str] = set()
+        pipeline.tell_of_queues(self._look_into_queues)
+
+    def _look_into_queues(self) -> None:
+        """Let it see all queues that the pipeline has by now; scanners may be added later."""
+        container = self.task.default_container
+        assert container is not None  # noqa: S101 - a task has one
+        role = self.task.task_role
+        for variable, queues, actions in (
+            ("QUEUES", self._pipeline.queues, ["sqs:GetQueueAttributes"]),
+            ("DEAD_LETTER_QUEUES", self._pipeline.dead_letter_queues, _LOOKING_ACTIONS),
+        ):
+            urls = {name: queue.queue_url for name, queue in queues.items()}
+            container.add_environment(variable, json.dumps(urls, sort_keys=True))
+            for queue in queues.values():
+                if queue.node.path not in self._seen:
+                    self._seen.add(queue.node.path)
+                    iam.Grant.add_to_principal(
+                        grantee=role, actions=actions, resource_arns=[queue.queue_arn]
+                    )
 
     def _grant(
         self, store: VideoStoreBase, users: UserDirectory, pipeline: TranscodePipeline
@@ -106,14 +136,9 @@ class AdminService(HttpService):
             indexes=_LISTED_INDEXES,
         )
         job_queues = [pipeline.express_queue.queue_arn, pipeline.job_queue.queue_arn]
-        dead_letters = [pipeline.dead_letter_queue.queue_arn]
         for actions, resources in (
             (_USER_ACTIONS, [users.user_pool.user_pool_arn]),
-            (("sqs:GetQueueAttributes",), [*job_queues, *dead_letters]),
             (("sqs:SendMessage",), job_queues),
-            (
-                ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"),
-                dead_letters,
-            ),
+            (("sqs:DeleteMessage",), [pipeline.dead_letter_queue.queue_arn]),
         ):
             iam.Grant.add_to_principal(grantee=role, actions=list(actions), resource_arns=resources)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -36,6 +36,7 @@ from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._webhook_dispatcher import WebhookDispatcher
 from media_platform.constructs._worker_service import WorkerService, backlog_metric
 from media_platform.contract.events import STARTING_EVENTS, EventType
+from media_platform.contract.jobs import EXPRESS, JOBS
 from media_platform.contract.run import SEGMENT_SECONDS
 from media_platform.contract.scanning import MALWARE_SCANNER, Unscanned
 
@@ -229,6 +230,7 @@ class TranscodePipeline(Construct):
         self.topic = self.relay.topic
         self.relay.subscribe_function(self.intake.function, event_types=STARTING_EVENTS)
         self._scanning: Scanning | None = None
+        self._listeners: list[Callable[[], None]] = []
         if scan_content:
             self._scan().add_content_scanner()
         self.webhooks = WebhookDispatcher(
@@ -270,7 +272,9 @@ class TranscodePipeline(Construct):
         Raises:
             ValueError: If there is one of that name, or it is no proper name.
         """
-        return self._scan().add(f"Scanner-{name}", name, visibility_timeout=visibility_timeout)
+        scanner = self._scan().add(f"Scanner-{name}", name, visibility_timeout=visibility_timeout)
+        self._tell_of_queues()
+        return scanner
 
     def add_clamav_scanner(
         self,
@@ -309,6 +313,7 @@ class TranscodePipeline(Construct):
         Source: clamd.conf(5) and freshclam.conf(5).
         """
         scanner = self._scan().add("Malware", MALWARE_SCANNER, visibility_timeout=CLAMAV_VISIBILITY)
+        self._tell_of_queues()
         return ClamAvScanner(
             scanner,
             "ClamAv",
@@ -328,6 +333,42 @@ class TranscodePipeline(Construct):
     def scanners(self) -> Mapping[str, Scanner]:
         """The scanners by name."""
         return self._scanning.scanners if self._scanning is not None else {}
+
+    @property
+    def queues(self) -> Mapping[str, sqs.IQueue]:
+        """The queues of work by name, those of the scanners that were added so far among them."""
+        scanners = self.scanners.items()
+        return {
+            EXPRESS: self.express_queue,
+            JOBS: self.job_queue,
+            **{f"scan-requests-{name}": scanner.queue for name, scanner in scanners},
+            **{f"scan-verdicts-{name}": scanner.verdict_queue for name, scanner in scanners},
+            "webhook-events": self.webhooks.events,
+            "webhook-deliveries": self.webhooks.deliveries,
+        }
+
+    @property
+    def dead_letter_queues(self) -> Mapping[str, sqs.IQueue]:
+        """The queues of what failed for good by name; thumbnails and downloads are jobs."""
+        scanning = {} if self._scanning is None else {"scans": self._scanning.dead_letter_queue}
+        return {
+            JOBS: self.dead_letter_queue,
+            "uploads": self.intake.dead_letter_queue,
+            "sweeps": self.sweep.dead_letter_queue,
+            **scanning,
+            "webhook-events": self.webhooks.dead_letter_queue,
+            "webhook-deliveries": self.webhooks.delivery_dead_letter_queue,
+            "purges": self.purge.dead_letter_queue,
+        }
+
+    def tell_of_queues(self, listener: Callable[[], None]) -> None:
+        """Call a function now, and whenever :attr:`queues` or :attr:`dead_letter_queues` grow."""
+        self._listeners.append(listener)
+        listener()
+
+    def _tell_of_queues(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def _scan(self) -> Scanning:
         """Return what takes verdicts; a pipeline without scanners has none."""

@@ -8,6 +8,7 @@ The variable of a field is its name in upper case.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self, get_type_hints
@@ -131,9 +132,10 @@ class AdminEnvironment(Environment):
         user_pool_id: The user pool.
         operator_tenant: Tenant whose administrators are operators of the stage, or
             ``identity.NOBODY``.
-        express_queue_url: Queue of jobs that start a run.
-        job_queue_url: Queue of the jobs of all further parts.
-        dead_letter_queue_url: Jobs that failed for good.
+        queues: URLs of the queues of the stage by name, as JSON; among them ``jobs.EXPRESS`` and
+            ``jobs.JOBS``.
+        dead_letter_queues: URLs of the queues of what failed for good, likewise; among them
+            ``jobs.JOBS``.
         purge_interval_minutes: Time between two turns in which a region deletes what is due.
     """
 
@@ -145,10 +147,19 @@ class AdminEnvironment(Environment):
     token_client_id: str
     user_pool_id: str
     operator_tenant: str
-    express_queue_url: str
-    job_queue_url: str
-    dead_letter_queue_url: str
+    queues: str
+    dead_letter_queues: str
     purge_interval_minutes: int
+
+    @property
+    def queue_urls(self) -> dict[str, str]:
+        """The queues of the stage by name."""
+        return dict(json.loads(self.queues))
+
+    @property
+    def dead_letter_queue_urls(self) -> dict[str, str]:
+        """The queues of what failed for good by name."""
+        return dict(json.loads(self.dead_letter_queues))
 
 
 @dataclass(frozen=True, kw_only=True)

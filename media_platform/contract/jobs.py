@@ -11,6 +11,12 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Self
 
+EXPRESS = "express"
+"""What administrators call the queue of jobs that start a run."""
+
+JOBS = "jobs"
+"""What they call the queue of all other jobs, and that of all jobs that failed for good."""
+
 
 class Profile(StrEnum):
     """Which rungs a run has: all that the source allows, or those up to a height."""

@@ -7,6 +7,7 @@ users are those of a pool of the emulator.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +21,14 @@ from media_platform.contract import table
 from media_platform.contract.environment import AdminEnvironment
 from media_platform.contract.identity import ADMIN_GROUP, GROUPS
 from media_platform.contract.ids import new_id
+from media_platform.contract.jobs import EXPRESS, JOBS
 from tests.unit.api.api_process import Answer, Api, running_api
 
 OPERATORS = "operators"
 ADMIN_ROLE = "admin"
+
+QUEUES = (EXPRESS, JOBS, "webhook-deliveries")
+DEAD_LETTERS = (JOBS, "webhook-deliveries")
 
 DOCUMENTED_INDEXES = (
     table.TENANT_VIDEOS,
@@ -44,8 +49,8 @@ def documented_permissions(environment: AdminEnvironment) -> list[Statement]:
     def queue(url: str) -> str:
         return f"arn:aws:sqs:{account}:{url.rpartition('/')[2]}"
 
-    jobs = [queue(environment.express_queue_url), queue(environment.job_queue_url)]
-    dead = queue(environment.dead_letter_queue_url)
+    work = {name: queue(url) for name, url in environment.queue_urls.items()}
+    dead = {name: queue(url) for name, url in environment.dead_letter_queue_urls.items()}
     return [
         allow(
             [
@@ -74,9 +79,10 @@ def documented_permissions(environment: AdminEnvironment) -> list[Statement]:
             ],
             f"arn:aws:cognito-idp:{account}:userpool/{environment.user_pool_id}",
         ),
-        allow(["sqs:GetQueueAttributes"], *jobs, dead),
-        allow(["sqs:SendMessage"], *jobs),
-        allow(["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"], dead),
+        allow(["sqs:GetQueueAttributes"], *work.values(), *dead.values()),
+        allow(["sqs:SendMessage"], work[EXPRESS], work[JOBS]),
+        allow(["sqs:ChangeMessageVisibility", "sqs:ReceiveMessage"], *dead.values()),
+        allow(["sqs:DeleteMessage"], dead[JOBS]),
     ]
 
 
@@ -134,10 +140,10 @@ class AdminStage:
         """The emulator."""
         return self.stage.emulator
 
-    def dead_letter(self, body: str, **attributes: str) -> str:
-        """Put a message where jobs go that failed for good, and return its id."""
+    def dead_letter(self, body: str, *, queue: str = JOBS, **attributes: str) -> str:
+        """Put a message where something goes that failed for good, and return its id."""
         sent = self.emulator.client("sqs").send_message(
-            QueueUrl=self.environment.dead_letter_queue_url,
+            QueueUrl=self.environment.dead_letter_queue_urls[queue],
             MessageBody=body,
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value}
@@ -185,10 +191,10 @@ def _make_environment(stage: Stage) -> AdminEnvironment:
     )["UserPool"]["Id"]
     for group in GROUPS:
         cognito.create_group(UserPoolId=pool, GroupName=group)
-    queues = {
-        name: stage.emulator.client("sqs").create_queue(QueueName=name)["QueueUrl"]
-        for name in ("express", "jobs", "dead-letters")
-    }
+
+    def queue(name: str) -> str:
+        return str(stage.emulator.client("sqs").create_queue(QueueName=name)["QueueUrl"])
+
     api = stage.environment
     return AdminEnvironment(
         stage=api.stage,
@@ -199,8 +205,7 @@ def _make_environment(stage: Stage) -> AdminEnvironment:
         token_client_id=api.token_client_id,
         user_pool_id=pool,
         operator_tenant=OPERATORS,
-        express_queue_url=queues["express"],
-        job_queue_url=queues["jobs"],
-        dead_letter_queue_url=queues["dead-letters"],
+        queues=json.dumps({name: queue(name) for name in QUEUES}),
+        dead_letter_queues=json.dumps({name: queue(f"dead-{name}") for name in DEAD_LETTERS}),
         purge_interval_minutes=15,
     )

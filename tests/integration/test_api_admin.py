@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from admin_stage import (
     ADMIN_ROLE,
+    DEAD_LETTERS,
     OPERATORS,
+    QUEUES,
     Account,
     AdminStage,
     documented_permissions,
@@ -22,7 +24,7 @@ from waiting import eventually
 from media_platform.contract import table
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
-from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
+from media_platform.contract.jobs import DEAD_LETTER_REASON, EXPRESS, JOBS, START, TranscodeJob
 from media_platform.contract.purge import Purge
 from media_platform.contract.tracing import TRACEPARENT, TraceContext
 from media_platform.contract.usage import Usage, usage_update
@@ -553,12 +555,27 @@ def test_work_in_hand_is_counted(stage: AdminStage, ada: Person, operator: Accou
         )
 
     eventually(counted, "the video is in flight and its event is to be published")
-    assert {queue["name"] for queue in before["queues"]} == {"express", "jobs", "dead_letters"}
+    assert [queue["name"] for queue in before["queues"]] == list(QUEUES)
+    assert [queue["name"] for queue in before["dead_letters"]] == list(DEAD_LETTERS)
 
 
-@pytest.mark.parametrize(
-    ("part", "queue"), [(START, "express_queue_url"), ("video-0001", "job_queue_url")]
-)
+def test_what_failed_elsewhere_is_seen_and_stays(stage: AdminStage, operator: Account) -> None:
+    queue = "webhook-deliveries"
+    message_id = stage.dead_letter('{"webhook_id": "w"}', queue=queue)
+    for _ in range(2):
+        (letter,) = operator.get(f"/jobs/dead-letters?queue={queue}")["dead_letters"]
+        assert (letter["message_id"], letter["job"]) == (message_id, None)
+        assert letter["body"] == '{"webhook_id": "w"}'
+    depths = {one["name"]: one["visible"] for one in operator.get("/jobs")["dead_letters"]}
+    assert depths[queue] == 1
+    answer = operator.call("POST", f"/jobs/dead-letters/{message_id}/redrive")
+    assert problem(answer) == (404, "dead-letter-not-found")
+    refused = operator.call("GET", "/jobs/dead-letters?queue=nothing")
+    assert problem(refused) == (422, "invalid-request")
+    assert f"{JOBS}, {queue}" in refused.json["detail"]
+
+
+@pytest.mark.parametrize(("part", "queue"), [(START, EXPRESS), ("video-0001", JOBS)])
 def test_a_dead_letter_is_seen_and_goes_back_where_it_came_from(
     stage: AdminStage, operator: Account, part: str, queue: str
 ) -> None:
@@ -572,7 +589,7 @@ def test_a_dead_letter_is_seen_and_goes_back_where_it_came_from(
     path = f"/jobs/dead-letters/{message_id}/redrive"
     assert operator.call("POST", path).status == 200
     assert problem(operator.call("POST", path)) == (404, "dead-letter-not-found")
-    (message,) = stage.emulator.messages(getattr(stage.environment, queue))
+    (message,) = stage.emulator.messages(stage.environment.queue_urls[queue])
     assert TranscodeJob.from_json(message["Body"]) == job
     found = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
     assert found == sent
@@ -582,7 +599,7 @@ def test_a_job_that_no_worker_gave_up_gets_a_reason(stage: AdminStage, operator:
     """SQS itself moves jobs that were received too often, without one."""
     message_id = stage.dead_letter(a_job().to_json())
     assert operator.call("POST", f"/jobs/dead-letters/{message_id}/redrive").status == 200
-    (message,) = stage.emulator.messages(stage.environment.express_queue_url)
+    (message,) = stage.emulator.messages(stage.environment.queue_urls[EXPRESS])
     assert message["MessageAttributes"][DEAD_LETTER_REASON]["StringValue"]
 
 

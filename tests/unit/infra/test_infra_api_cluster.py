@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -306,6 +307,14 @@ def with_admin(stack: cdk.Stack, **arguments: Any) -> AdminService:
     return cluster.add_admin_service(pipeline=pipeline, **arguments)
 
 
+def with_a_late_scanner(stack: cdk.Stack) -> AdminService:
+    admin = with_admin(stack)
+    pipeline = stack.node.find_child("Transcode")
+    assert isinstance(pipeline, TranscodePipeline)
+    pipeline.add_scanner("legal")
+    return admin
+
+
 def admin_task(made: Template) -> dict[str, Any]:
     (task,) = [
         made.content["Resources"][name]["Properties"]
@@ -357,7 +366,29 @@ def test_grants_of_the_admin_service(synth: Synth) -> None:
     )
     on_table = {"<StoreTable.Arn>"}
     jobs = {"<TranscodeExpressJobs.Arn>", "<TranscodeJobs.Arn>"}
-    dead = {"<TranscodeDeadLetters.Arn>"}
+    work = jobs | {
+        f"<Transcode{name}.Arn>"
+        for name in (
+            "ScanningContentRequests",
+            "ScanningContentVerdicts",
+            "ScanningScannerlegalRequests",
+            "ScanningScannerlegalVerdicts",
+            "WebhooksEvents",
+            "WebhooksDeliveries",
+        )
+    }
+    dead = {
+        f"<Transcode{name}DeadLetters.Arn>"
+        for name in (
+            "",
+            "Uploads",
+            "LeftUploads",
+            "Scanning",
+            "Webhooks",
+            "WebhooksDelivery",
+            "OldRuns",
+        )
+    }
     users = (
         "AdminAddUserToGroup",
         "AdminCreateUser",
@@ -370,7 +401,7 @@ def test_grants_of_the_admin_service(synth: Synth) -> None:
         "ListUsers",
         "ListUsersInGroup",
     )
-    assert synth(with_admin).grants("ApiAdminTaskTaskRole") == {
+    assert synth(with_a_late_scanner).grants("ApiAdminTaskTaskRole") == {
         "dynamodb:BatchGetItem": on_table,
         "dynamodb:DeleteItem": on_table,
         "dynamodb:GetItem": on_table,
@@ -378,11 +409,36 @@ def test_grants_of_the_admin_service(synth: Synth) -> None:
         "dynamodb:UpdateItem": on_table,
         "dynamodb:Query": on_table | {f"<StoreTable.Arn>/index/{index.name}" for index in listed},
         **{f"cognito-idp:{action}": {"<ApiUsersUserPool.Arn>"} for action in users},
-        "sqs:GetQueueAttributes": jobs | dead,
+        "sqs:GetQueueAttributes": work | dead,
         "sqs:SendMessage": jobs,
         "sqs:ChangeMessageVisibility": dead,
-        "sqs:DeleteMessage": dead,
+        "sqs:DeleteMessage": {"<TranscodeDeadLetters.Arn>"},
         "sqs:ReceiveMessage": dead,
+    }
+
+
+def test_the_admin_service_knows_every_queue_by_its_name(synth: Synth) -> None:
+    made = synth(with_a_late_scanner)
+    (container,) = admin_task(made)["ContainerDefinitions"]
+    written = {v["Name"]: flat(v["Value"]) for v in container["Environment"]}
+    assert json.loads(written["QUEUES"]) == {
+        "express": "<TranscodeExpressJobs>",
+        "jobs": "<TranscodeJobs>",
+        "scan-requests-content": "<TranscodeScanningContentRequests>",
+        "scan-requests-legal": "<TranscodeScanningScannerlegalRequests>",
+        "scan-verdicts-content": "<TranscodeScanningContentVerdicts>",
+        "scan-verdicts-legal": "<TranscodeScanningScannerlegalVerdicts>",
+        "webhook-deliveries": "<TranscodeWebhooksDeliveries>",
+        "webhook-events": "<TranscodeWebhooksEvents>",
+    }
+    assert json.loads(written["DEAD_LETTER_QUEUES"]).keys() == {
+        "jobs",
+        "purges",
+        "scans",
+        "sweeps",
+        "uploads",
+        "webhook-deliveries",
+        "webhook-events",
     }
 
 

@@ -1,4 +1,4 @@
-"""The queues of transcode jobs, and the jobs that failed for good."""
+"""The queues of a stage, and what failed for good: jobs, scans, webhooks, turns."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from media_api.problems import Kind, Problem
+from media_api.problems import Kind, Problem, invalid
 from media_platform.contract import table
-from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
+from media_platform.contract.jobs import DEAD_LETTER_REASON, EXPRESS, JOBS, START, TranscodeJob
 from media_platform.contract.tracing import TRACEPARENT
 
 PEEK_MAX_LETTERS = 100
@@ -78,27 +78,26 @@ class JobQueues:
 
     Args:
         client: An SQS client.
-        express_url: Queue of jobs that start a run.
-        job_url: Queue of the jobs of all further parts.
-        dead_letter_url: Jobs that failed for good.
+        queues: URLs of the queues of work by name, :data:`jobs.EXPRESS` and ``JOBS`` among them.
+        dead_letter_queues: URLs of the queues of what failed for good by name, ``JOBS`` among them.
+
+    Attributes:
+        dead_letter_queues: As given.
     """
 
     def __init__(
-        self, client: Any, *, express_url: str, job_url: str, dead_letter_url: str
+        self, client: Any, *, queues: Mapping[str, str], dead_letter_queues: Mapping[str, str]
     ) -> None:
         self._client = client
-        self._express_url = express_url
-        self._job_url = job_url
-        self._dead_letter_url = dead_letter_url
+        self._queues = queues
+        self.dead_letter_queues = dead_letter_queues
 
-    async def depths(self) -> list[QueueDepth]:
-        """Return how much is in each queue."""
-        named = {
-            "express": self._express_url,
-            "jobs": self._job_url,
-            "dead_letters": self._dead_letter_url,
-        }
-        return await asyncio.gather(*(self._depth(name, url) for name, url in named.items()))
+    async def depths(self) -> tuple[list[QueueDepth], list[QueueDepth]]:
+        """Return how much is in each queue of work, and in each of what failed for good."""
+        work = [self._depth(name, url) for name, url in self._queues.items()]
+        failed = [self._depth(name, url) for name, url in self.dead_letter_queues.items()]
+        found = await asyncio.gather(*work, *failed)
+        return found[: len(work)], found[len(work) :]
 
     async def _depth(self, name: str, url: str) -> QueueDepth:
         answer = await self._client.get_queue_attributes(
@@ -117,10 +116,10 @@ class JobQueues:
             delayed=int(found["ApproximateNumberOfMessagesDelayed"]),
         )
 
-    async def take(self) -> list[DeadLetter]:
+    async def take(self, name: str) -> list[DeadLetter]:
         """Return up to ten dead letters, which others do not see for :data:`HELD_SECONDS`."""
         answer = await self._client.receive_message(
-            QueueUrl=self._dead_letter_url,
+            QueueUrl=self.dead_letter_queues[name],
             MaxNumberOfMessages=_BATCH,
             VisibilityTimeout=HELD_SECONDS,
             WaitTimeSeconds=_WAIT_SECONDS,
@@ -129,11 +128,11 @@ class JobQueues:
         )
         return [_letter(message) for message in answer.get("Messages", ())]
 
-    async def give_back(self, letters: list[DeadLetter]) -> None:
+    async def give_back(self, name: str, letters: list[DeadLetter]) -> None:
         """Let others see dead letters again at once."""
         for start in range(0, len(letters), _BATCH):
             await self._client.change_message_visibility_batch(
-                QueueUrl=self._dead_letter_url,
+                QueueUrl=self.dead_letter_queues[name],
                 Entries=[
                     {"Id": str(n), "ReceiptHandle": letter.receipt, "VisibilityTimeout": 0}
                     for n, letter in enumerate(letters[start : start + _BATCH])
@@ -148,7 +147,7 @@ class JobQueues:
         """
         attributes = {DEAD_LETTER_REASON: letter.reason or _NO_REASON, TRACEPARENT: letter.trace}
         await self._client.send_message(
-            QueueUrl=self._express_url if job.part == START else self._job_url,
+            QueueUrl=self._queues[EXPRESS if job.part == START else JOBS],
             MessageBody=letter.body,
             # As workers send jobs: those of one tenant do not hold up those of others.
             MessageGroupId=job.tenant,
@@ -159,7 +158,7 @@ class JobQueues:
             },
         )
         await self._client.delete_message(
-            QueueUrl=self._dead_letter_url, ReceiptHandle=letter.receipt
+            QueueUrl=self.dead_letter_queues[JOBS], ReceiptHandle=letter.receipt
         )
 
 
@@ -168,12 +167,14 @@ class Work:
     """What is being done in a region.
 
     Attributes:
-        queues: How much is in each queue.
+        queues: How much is in each queue of work.
+        dead_letters: How much failed for good, by where.
         videos_in_flight: Videos that wait for a worker or are transcoded.
         events_unpublished: Events that were not published yet.
     """
 
     queues: list[QueueDepth]
+    dead_letters: list[QueueDepth]
     videos_in_flight: int
     events_unpublished: int
 
@@ -196,29 +197,38 @@ class Jobs:
 
     async def work(self) -> Work:
         """Return what is being done."""
-        queues, videos, events = await asyncio.gather(
+        (queues, failed), videos, events = await asyncio.gather(
             self._queues.depths(),
             self._count(table.IN_FLIGHT, table.in_flight_of_shard),
             self._count(table.UNPUBLISHED, table.unpublished_of_shard),
         )
-        return Work(queues, videos, events)
+        return Work(queues, failed, videos, events)
 
-    async def dead_letters(self, limit: int) -> list[DeadLetter]:
+    async def dead_letters(self, name: str, limit: int) -> list[DeadLetter]:
         """Return dead letters, oldest first, and leave them where they are.
 
         Args:
+            name: What their queue is called.
             limit: Most of them.
+
+        Raises:
+            Problem: If there is no such queue.
         """
+        if name not in self._queues.dead_letter_queues:
+            raise invalid(
+                "query.queue",
+                f"there is no {name!r}; name one of {', '.join(self._queues.dead_letter_queues)}",
+            )
         seen: dict[str, DeadLetter] = {}
         try:
             while len(seen) < limit:
-                taken = {letter.message_id: letter for letter in await self._queues.take()}
+                taken = {letter.message_id: letter for letter in await self._queues.take(name)}
                 known = taken.keys() <= seen.keys()
                 seen |= taken
                 if known:
                     break
         finally:
-            await self._queues.give_back([*seen.values()])
+            await self._queues.give_back(name, [*seen.values()])
         return sorted(seen.values(), key=lambda letter: letter.sent_at)[:limit]
 
     async def redrive(self, message_id: str) -> DeadLetter:
@@ -231,7 +241,7 @@ class Jobs:
         letter: DeadLetter | None = None
         try:
             while letter is None and len(others) < _SEARCHED_LETTERS:
-                taken = {found.message_id: found for found in await self._queues.take()}
+                taken = {found.message_id: found for found in await self._queues.take(JOBS)}
                 letter = taken.pop(message_id, None)
                 known = taken.keys() <= others.keys()
                 others |= taken
@@ -252,7 +262,7 @@ class Jobs:
                 )
             await self._queues.put_back(letter, letter.job)
         finally:
-            await self._queues.give_back([*others.values()])
+            await self._queues.give_back(JOBS, [*others.values()])
         return letter
 
     async def _count(self, index: table.Index, of_shard: Callable[[str, int], str]) -> int:

@@ -20,6 +20,7 @@ from media_api.admin.user_pool import PAGE_MAX_USERS
 from media_api.models import PAGE_DEFAULT_VIDEOS, PAGE_MAX_VIDEOS, VideoBody
 from media_platform.contract.audit import AuditAction
 from media_platform.contract.identity import TENANT_CHARACTERS
+from media_platform.contract.jobs import JOBS
 from media_platform.contract.object_keys import KEY_SEGMENT, is_key_segment
 from media_platform.contract.video import VideoStatus
 
@@ -394,22 +395,27 @@ class WorkBody(BaseModel):
     """What is being done in this region.
 
     Attributes:
-        queues: The queues.
+        queues: The queues of work: jobs, requests to scanners and their verdicts, webhooks.
+        dead_letters: What failed for good, by where.
         videos_in_flight: Videos that wait for a worker or are transcoded.
         events_unpublished: Events that were not published yet.
     """
 
     queues: list[QueueBody]
+    dead_letters: list[QueueBody]
     videos_in_flight: int
     events_unpublished: int
 
 
 class DeadLetterQuery(_Given):
-    """How many dead letters to look at.
+    """Which dead letters to look at.
 
     Attributes:
+        queue: What their queue is called, as one of `dead_letters` of the jobs.
         limit: Most of them.
     """
+
+    queue: Annotated[str, Field(min_length=1, max_length=64, examples=[JOBS])] = JOBS
 
     limit: Annotated[int, Field(ge=1, le=PEEK_MAX_LETTERS)] = 20
 

@@ -79,9 +79,8 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
             jobs=Jobs(
                 JobQueues(
                     sqs,
-                    express_url=environment.express_queue_url,
-                    job_url=environment.job_queue_url,
-                    dead_letter_url=environment.dead_letter_queue_url,
+                    queues=environment.queue_urls,
+                    dead_letter_queues=environment.dead_letter_queue_urls,
                 ),
                 dynamodb,
                 table_name,

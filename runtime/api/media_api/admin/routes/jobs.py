@@ -36,6 +36,7 @@ async def get_work(request: Request) -> Response:
     work = await _jobs(request).work()
     body = WorkBody(
         queues=[QueueBody(**asdict(queue)) for queue in work.queues],
+        dead_letters=[QueueBody(**asdict(queue)) for queue in work.dead_letters],
         videos_in_flight=work.videos_in_flight,
         events_unpublished=work.events_unpublished,
     )
@@ -52,9 +53,10 @@ async def get_work(request: Request) -> Response:
 async def list_dead_letters(
     request: Request, query: Annotated[DeadLetterQuery, Query()]
 ) -> Response:
-    """Look at jobs that failed for good; they stay where they are."""
-    await _audit(request).put(cause_of(request).entry(AuditAction.DEAD_LETTERS_READ))
-    letters = await _jobs(request).dead_letters(query.limit)
+    """Look at what failed for good, by default jobs; it stays where it is."""
+    entry = cause_of(request).entry(AuditAction.DEAD_LETTERS_READ, subject=query.queue)
+    await _audit(request).put(entry)
+    letters = await _jobs(request).dead_letters(query.queue, query.limit)
     body = DeadLettersBody(dead_letters=[_body(letter) for letter in letters])
     return Response(body.model_dump_json(), media_type=_JSON)
 
