@@ -154,13 +154,14 @@ class AdminStage:
 
 
 @contextmanager
-def running_admin_stage(folder: Path) -> Iterator[AdminStage]:
+def running_admin_stage(folder: Path, **changes: Any) -> Iterator[AdminStage]:
     """Start an emulator with a stage, the API and the admin service on it.
 
     Args:
         folder: Empty folder for state and logs.
+        **changes: Other values of the environment of the API.
     """
-    with running_stage(folder) as stage:
+    with running_stage(folder, **changes) as stage:
         environment = _make_environment(stage)
         credentials = task_credentials(
             stage.emulator, ADMIN_ROLE, documented_permissions(environment)
