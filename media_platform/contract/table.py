@@ -224,9 +224,13 @@ def webhook_partition(tenant: str, webhook_id: str) -> str:
     return f"TENANT#{tenant}#{WEBHOOK_PREFIX}{webhook_id}"
 
 
+WEBHOOK_HEALTH_PREFIX = "HEALTH#"
+"""Start of the sort key of how a webhook endpoint has done, by region."""
+
+
 def webhook_health_key(tenant: str, webhook_id: str, region: str) -> Key:
     """Return the key of how an endpoint does in the eyes of a region."""
-    return Key(webhook_partition(tenant, webhook_id), f"HEALTH#{region}")
+    return Key(webhook_partition(tenant, webhook_id), f"{WEBHOOK_HEALTH_PREFIX}{region}")
 
 
 WEBHOOK_DELIVERY_PREFIX = "DELIVERY#"

@@ -181,6 +181,7 @@ class Attempt:
         status_code: HTTP status of the answer, ``None`` if there was none.
         error: Why there was none, in words; ``None`` if there was one.
         response: The beginning of the answer.
+        retry_after_seconds: When the endpoint asked to be tried again, if it did.
     """
 
     number: int
@@ -189,11 +190,54 @@ class Attempt:
     status_code: int | None = None
     error: str | None = None
     response: str = ""
+    retry_after_seconds: int | None = None
 
     @property
     def delivered(self) -> bool:
         """Whether the endpoint took the event: only 2xx says so."""
         return self.status_code is not None and 200 <= self.status_code < 300  # noqa: PLR2004
+
+    @property
+    def fault(self) -> str:
+        """Why the endpoint did not take the event, in words."""
+        return self.error or f"it answered {self.status_code}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """How an endpoint has done, one item a region.
+
+    Attributes:
+        delivered_at: Time at which it took something last.
+        failed_at: Time at which it did not take something last.
+        failure: Why it did not.
+        failures: Attempts in a row that failed, up to now.
+        failing_since: Time of the first of them.
+    """
+
+    delivered_at: str | None = None
+    failed_at: str | None = None
+    failure: str | None = None
+    failures: int = 0
+    failing_since: str | None = None
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Read it from a wire item; attributes that are no fields are ignored."""
+        stored = from_item(item)
+        return cls(**{f.name: stored[f.name] for f in fields(cls) if f.name in stored})
+
+    def __add__(self, other: Health) -> Health:
+        """Return the health in two regions together."""
+        latest = max(self, other, key=lambda one: one.failed_at or "")
+        since = [one.failing_since for one in (self, other) if one.failing_since]
+        return Health(
+            delivered_at=max(self.delivered_at or "", other.delivered_at or "") or None,
+            failed_at=latest.failed_at,
+            failure=latest.failure,
+            failures=self.failures + other.failures,
+            failing_since=min(since, default=None),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

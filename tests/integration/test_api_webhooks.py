@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,11 +15,13 @@ from emulator import OTHER_REGION, REGION
 from media_platform.contract import table
 from media_platform.contract.audit import AuditAction, AuditEntry
 from media_platform.contract.ids import new_id
+from media_platform.contract.items import to_item
 from media_platform.contract.webhooks import (
     MAX_WEBHOOKS,
     Delivery,
     DeliveryStatus,
     DisabledReason,
+    Health,
     Webhook,
     stamp,
 )
@@ -229,6 +231,40 @@ def test_a_change_keeps_what_is_not_given(stage: Stage, root: Person) -> None:
     assert after.secrets == before.secrets
     assert root.call("PATCH", path, body={}).status == 200
     assert stored(stage, root, webhook_id) == after, "nothing was changed"
+
+
+def test_the_health_of_an_endpoint_is_that_of_all_regions(stage: Stage, root: Person) -> None:
+    webhook_id = made(root)
+    path = f"/api/webhooks/{webhook_id}"
+    healthy = {
+        "last_success_at": None,
+        "last_failure_at": None,
+        "last_failure": None,
+        "consecutive_failures": 0,
+        "failing_since": None,
+    }
+    assert root.call("GET", path).json["health"] == healthy
+    days = [f"2026-11-2{day}T00:00:00.000Z" for day in range(6)]
+    for region, health in (
+        (REGION, Health(delivered_at=days[0], failed_at=days[5], failure="it answered 500")),
+        (OTHER_REGION, Health(delivered_at=days[1], failed_at=days[4], failure="no answer")),
+    ):
+        counted = replace(health, failures=2, failing_since=days[3])
+        key = table.webhook_health_key(root.tenant, webhook_id, region)
+        item = to_item({"pk": key.pk, "sk": key.sk, **asdict(counted)})
+        stage.emulator.client("dynamodb").put_item(
+            TableName=stage.environment.table_name, Item=item
+        )
+    ill = {
+        "last_success_at": days[1],
+        "last_failure_at": days[5],
+        "last_failure": "it answered 500",
+        "consecutive_failures": 4,
+        "failing_since": days[3],
+    }
+    assert root.call("GET", path).json["health"] == ill
+    (listed,) = root.call("GET", "/api/webhooks").json["webhooks"]
+    assert listed["health"] == ill
 
 
 def test_an_endpoint_that_was_disabled_begins_anew(stage: Stage, root: Person) -> None:

@@ -29,6 +29,7 @@ from media_platform.contract.webhooks import (
     DeliveryJob,
     DeliveryStatus,
     DisabledReason,
+    Health,
     Secret,
     Webhook,
     delivery_write,
@@ -86,6 +87,15 @@ class Stage:
         """Return an endpoint as it is now."""
         key = table.webhook_key(webhook.tenant, webhook.webhook_id)
         return Webhook.from_item(self._get(key))
+
+    def health(self, webhook: Webhook) -> Health:
+        """Return how an endpoint has done by now."""
+        answer = self.emulator.client("dynamodb").get_item(
+            TableName=TABLE,
+            Key=table.webhook_health_key(webhook.tenant, webhook.webhook_id, REGION).to_wire(),
+            ConsistentRead=True,
+        )
+        return Health.from_item(answer["Item"]) if "Item" in answer else Health()
 
     def delivery(self, webhook: Webhook, event: DomainEvent) -> Delivery | None:
         """Return a delivery as it is now."""
@@ -303,12 +313,27 @@ def test_a_failing_endpoint_is_tried_until_it_takes_the_event(
 ) -> None:
     webhook = stage.endpoint(tenant, stage.receiver.url(path))
     stage.receiver.tell(
-        path, answer(500, b"it hurts"), answer(302, Location="/elsewhere"), answer(200)
+        path,
+        answer(500, b"it hurts"),
+        answer(302, Location="/elsewhere", **{"Retry-After": "1200"}),
+        answer(200),
     )
     event = stage.publish(tenant)
     # The second attempt comes by the message that waits in the queue, the third by the schedule.
     twice = stage.failed(webhook, event, 2)
     assert twice.status is DeliveryStatus.PENDING
+    assert twice.next_attempt_at is not None
+    last = twice.attempts[-1]
+    waits = datetime.fromisoformat(twice.next_attempt_at) - datetime.fromisoformat(last.started_at)
+    assert timedelta(minutes=20) <= waits < timedelta(minutes=21), "as the endpoint asked"
+    ill = eventually(
+        lambda: found if (found := stage.health(webhook)).failures == 2 else None,
+        "both failures are noted",
+    )
+    assert (ill.delivered_at, ill.failure) == (None, "it answered 302")
+    assert ill.failing_since is not None
+    assert ill.failed_at is not None
+    assert ill.failing_since < ill.failed_at
     stage.bring_forward(twice)
     done = stage.ended(webhook, event)
     assert done.status is DeliveryStatus.DELIVERED
@@ -320,6 +345,13 @@ def test_a_failing_endpoint_is_tried_until_it_takes_the_event(
     assert {one.body.decode() for one in came} == {event.to_json()}
     assert all(is_signed(webhook, one) for one in came)
     assert stage.receiver.received("/elsewhere") == []
+    well = eventually(
+        lambda: found if (found := stage.health(webhook)).delivered_at else None,
+        "the success is noted",
+    )
+    # What failed last is still told.
+    assert (well.failures, well.failing_since) == (0, None)
+    assert (well.failed_at, well.failure) == (ill.failed_at, ill.failure)
 
 
 def test_a_name_that_leads_elsewhere_than_allowed_gets_nothing(

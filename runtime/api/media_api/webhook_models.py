@@ -11,7 +11,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from media_api.models import PAGE_DEFAULT_VIDEOS, PAGE_MAX_VIDEOS
 from media_platform.contract.events import EventType
 from media_platform.contract.webhook_urls import URL_MAX_CHARACTERS
-from media_platform.contract.webhooks import Delivery, DeliveryStatus, DisabledReason, Webhook
+from media_platform.contract.webhooks import (
+    Delivery,
+    DeliveryStatus,
+    DisabledReason,
+    Health,
+    Webhook,
+)
 
 DESCRIPTION_MAX_CHARACTERS = 200
 
@@ -91,6 +97,24 @@ class DeliveryQuery(BaseModel):
     status: DeliveryStatus | None = None
 
 
+class HealthBody(BaseModel):
+    """How an endpoint has done, in all regions together.
+
+    Attributes:
+        last_success_at: Time at which it took something last, within 30 days.
+        last_failure_at: Time at which it did not take something last.
+        last_failure: Why it did not, in words.
+        consecutive_failures: Attempts in a row that failed, up to now.
+        failing_since: Time of the first of them.
+    """
+
+    last_success_at: str | None
+    last_failure_at: str | None
+    last_failure: str | None
+    consecutive_failures: int
+    failing_since: str | None
+
+
 class WebhookBody(BaseModel):
     """An endpoint.
 
@@ -102,6 +126,7 @@ class WebhookBody(BaseModel):
         enabled: Whether anything is sent.
         disabled_reason: Why the platform disabled it, if it did: ``gone`` after an answer 410,
             ``failing`` after days without a success.
+        health: How it has done.
         secrets: How many secrets sign now; more than one while one is being replaced.
         created_at: Time at which it was registered.
         created_by: User who registered it.
@@ -114,6 +139,7 @@ class WebhookBody(BaseModel):
     description: str
     enabled: bool
     disabled_reason: DisabledReason | None
+    health: HealthBody
     secrets: int
     created_at: str
     created_by: str
@@ -152,6 +178,7 @@ class AttemptBody(BaseModel):
         status_code: HTTP status of the answer; ``null`` if there was none.
         error: Why there was none.
         response: The beginning of the answer.
+        retry_after_seconds: When the endpoint asked to be tried again, if it did.
     """
 
     number: int
@@ -160,6 +187,7 @@ class AttemptBody(BaseModel):
     status_code: int | None
     error: str | None
     response: str
+    retry_after_seconds: int | None
 
 
 class DeliveryBody(BaseModel):
@@ -200,7 +228,7 @@ class DeliveriesBody(BaseModel):
     next_cursor: str | None
 
 
-def webhook_body(webhook: Webhook) -> WebhookBody:
+def webhook_body(webhook: Webhook, health: Health) -> WebhookBody:
     """Return an endpoint as clients see it: without its secrets."""
     return WebhookBody(
         webhook_id=webhook.webhook_id,
@@ -209,6 +237,13 @@ def webhook_body(webhook: Webhook) -> WebhookBody:
         description=webhook.description,
         enabled=webhook.enabled,
         disabled_reason=webhook.disabled_reason,
+        health=HealthBody(
+            last_success_at=health.delivered_at,
+            last_failure_at=health.failed_at,
+            last_failure=health.failure,
+            consecutive_failures=health.failures,
+            failing_since=health.failing_since,
+        ),
         secrets=len(webhook.valid_secrets(datetime.now(UTC))),
         created_at=webhook.created_at,
         created_by=webhook.created_by,
@@ -234,6 +269,7 @@ def delivery_body(delivery: Delivery) -> DeliveryBody:
                 status_code=attempt.status_code,
                 error=attempt.error,
                 response=attempt.response,
+                retry_after_seconds=attempt.retry_after_seconds,
             )
             for attempt in delivery.attempts
         ],

@@ -13,7 +13,7 @@ from media_api.aws import error_code
 from media_platform.contract import table
 from media_platform.contract.audit import AuditEntry, audit_write
 from media_platform.contract.items import TransactItem, from_item, to_wire
-from media_platform.contract.webhooks import Delivery, DeliveryStatus, Webhook
+from media_platform.contract.webhooks import Delivery, DeliveryStatus, Health, Webhook
 
 
 class StaleWebhookError(Exception):
@@ -88,6 +88,18 @@ class WebhookTable:
         """Return an endpoint of a tenant, or ``None`` if there is none."""
         item = await self._get(table.webhook_key(tenant, webhook_id))
         return Webhook.from_item(item) if item else None
+
+    async def health(self, webhook: Webhook) -> Health:
+        """Return how an endpoint has done, in all regions together."""
+        answer = await self._client.query(
+            TableName=self.name,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+            ExpressionAttributeValues={
+                ":pk": {"S": table.webhook_partition(webhook.tenant, webhook.webhook_id)},
+                ":sk": {"S": table.WEBHOOK_HEALTH_PREFIX},
+            },
+        )
+        return sum(map(Health.from_item, answer["Items"]), Health())
 
     async def delivery(self, webhook: Webhook, event_id: str) -> Delivery | None:
         """Return a delivery to an endpoint, or ``None`` if there is none."""

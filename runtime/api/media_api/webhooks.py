@@ -24,6 +24,7 @@ from media_platform.contract.webhooks import (
     TEST_EVENT,
     Delivery,
     DeliveryStatus,
+    Health,
     Secret,
     Webhook,
     delivery_write,
@@ -147,6 +148,10 @@ class Webhooks:
     async def list(self, caller: Caller) -> list[Webhook]:
         """Return all endpoints of the caller's tenant, oldest first."""
         return (await self._table.endpoints(caller.tenant)).webhooks
+
+    async def health(self, webhook: Webhook) -> Health:
+        """Return how an endpoint has done."""
+        return await self._table.health(webhook)
 
     async def get(self, caller: Caller, webhook_id: str) -> Webhook:
         """Return an endpoint of the caller's tenant.

@@ -156,21 +156,29 @@ class Webhooks:
         self._client.update_item(
             TableName=self._table_name,
             Key=self._health_key(webhook).to_wire(),
-            UpdateExpression="SET delivered_at = :now, #expires_at = :later REMOVE failing_since",
+            UpdateExpression=(
+                "SET delivered_at = :now, failures = :none, #expires_at = :later "
+                "REMOVE failing_since"
+            ),
             ExpressionAttributeNames={"#expires_at": table.TTL_ATTRIBUTE},
-            ExpressionAttributeValues=_now_and_later(now),
+            ExpressionAttributeValues={**_now_and_later(now), ":none": to_wire(0)},
         )
 
-    def note_failure(self, webhook: Webhook, now: datetime) -> str:
-        """Note that an endpoint did not take something, and return since when it does not."""
+    def note_failure(self, webhook: Webhook, fault: str, now: datetime) -> str:
+        """Note why an endpoint did not take something, and return since when it does not."""
         answer = self._client.update_item(
             TableName=self._table_name,
             Key=self._health_key(webhook).to_wire(),
             UpdateExpression=(
-                "SET failing_since = if_not_exists(failing_since, :now), #expires_at = :later"
+                "SET failing_since = if_not_exists(failing_since, :now), failed_at = :now, "
+                "failure = :fault, #expires_at = :later ADD failures :one"
             ),
             ExpressionAttributeNames={"#expires_at": table.TTL_ATTRIBUTE},
-            ExpressionAttributeValues=_now_and_later(now),
+            ExpressionAttributeValues={
+                **_now_and_later(now),
+                ":fault": to_wire(fault),
+                ":one": to_wire(1),
+            },
             ReturnValues="ALL_NEW",
         )
         return str(from_item(answer["Attributes"])["failing_since"])

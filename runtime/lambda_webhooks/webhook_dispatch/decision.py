@@ -94,7 +94,8 @@ def after(delivery: Delivery, attempt: Attempt, *, now: datetime, chance: float)
 def retry_delay(delivery: Delivery, *, chance: float) -> timedelta:
     """Return the time until the next attempt: longer with every one, an hour at most.
 
-    Attempts from before the delivery was asked for again do not count.
+    An endpoint that asks to be tried later (``Retry-After``) is, by an hour at most; none is tried
+    earlier for that. Attempts from before the delivery was asked for again do not count.
 
     Args:
         delivery: The delivery, with the attempt that failed.
@@ -102,7 +103,9 @@ def retry_delay(delivery: Delivery, *, chance: float) -> timedelta:
     """
     failures = sum(attempt.started_at >= delivery.created_at for attempt in delivery.attempts)
     delay = DELAYS[failures - 1] if failures <= len(DELAYS) else LONGEST_DELAY
-    return delay * (1 - JITTER + 2 * JITTER * chance)
+    usual = delay * (1 - JITTER + 2 * JITTER * chance)
+    asked = timedelta(seconds=delivery.attempts[-1].retry_after_seconds or 0)
+    return max(usual, min(asked, LONGEST_DELAY))
 
 
 def queue_delay_seconds(delivery: Delivery, now: datetime) -> int | None:

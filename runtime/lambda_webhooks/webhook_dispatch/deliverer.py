@@ -118,6 +118,7 @@ class Deliverer:
             status_code=answer.status_code,
             error=answer.error,
             response=answer.response,
+            retry_after_seconds=answer.retry_after_seconds,
         )
 
     def _record(self, webhook: Webhook, mine: Delivery, attempt: Attempt) -> Outcome:
@@ -137,11 +138,11 @@ class Deliverer:
             return Outcome.DELIVERED
         _LOG.warning(
             "an endpoint did not take an event: %s",
-            attempt.error or f"it answered {attempt.status_code}",
+            attempt.fault,
             extra=_fields(mine),
         )
         self._emit(mine, {names.WEBHOOK_ATTEMPTS_FAILED: 1})
-        since = self.webhooks.note_failure(webhook, now)
+        since = self.webhooks.note_failure(webhook, attempt.fault, now)
         reason = reason_to_disable(webhook, attempt, failing_since=since, now=now)
         if reason is not None and self.webhooks.disable(webhook, reason, now):
             _LOG.warning("disabled an endpoint: %s", reason.value, extra=_fields(mine))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import math
 import socket
 import ssl
 import threading
@@ -17,7 +18,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Self
 
 from media_platform.contract.webhook_urls import (
@@ -40,6 +43,8 @@ READ_BYTES = 64 * 1024
 """Most bytes of an answer that are read."""
 
 _RESOLVERS = 32
+_DAY = 24 * 3600
+_DIGITS = 9
 _HTTPS = "https"
 
 Resolve = Callable[[str, int], Sequence[Address]]
@@ -55,12 +60,14 @@ class Answer:
         status_code: HTTP status, ``None`` if there was no answer.
         error: Why there was none.
         response: The beginning of the body.
+        retry_after_seconds: When the other side asked to be tried again, if it did.
     """
 
     milliseconds: int
     status_code: int | None = None
     error: str | None = None
     response: str = ""
+    retry_after_seconds: int | None = None
 
 
 def resolve(host: str, port: int) -> list[Address]:
@@ -98,10 +105,10 @@ class Sender:
     def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """POST ``body`` to ``url``; never raises for what the other side does."""
         started = time.monotonic()
-        status, error, response = None, None, ""
+        answer, error = Answer(0), None
         try:
             with _Deadline(self._total_seconds) as deadline:
-                status, response = self._post(url, body, headers, deadline)
+                answer = self._post(url, body, headers, deadline)
         except RefusedUrlError as refused:
             error = f"nothing was sent: {refused}"
         except ssl.SSLCertVerificationError as failed:
@@ -109,11 +116,12 @@ class Sender:
         except (OSError, http.client.HTTPException, ValueError) as failed:
             error = _in_words(failed)
         milliseconds = round((time.monotonic() - started) * 1000)
-        return Answer(milliseconds, status, error, response)
+        return replace(answer, milliseconds=milliseconds, error=error)
 
     def _post(
         self, url: str, body: bytes, headers: Mapping[str, str], deadline: _Deadline
-    ) -> tuple[int, str]:
+    ) -> Answer:
+        """Return what was answered, however long it took."""
         target = parse_url(url, self._allowed_networks)
         addresses = self._addresses(target)
         connection = _PinnedConnection(
@@ -124,7 +132,12 @@ class Sender:
             answer = connection.getresponse()
             # The end of a connection passes for the end of the head.
             deadline.check()
-            return answer.status, _excerpt(answer)
+            return Answer(
+                0,
+                answer.status,
+                response=_excerpt(answer),
+                retry_after_seconds=_retry_after(answer.getheader("Retry-After")),
+            )
 
     def _addresses(self, target: Target) -> Sequence[Address]:
         """Return where to connect to, all of it judged.
@@ -280,6 +293,23 @@ def _excerpt(answer: http.client.HTTPResponse) -> str:
     except (OSError, http.client.HTTPException, ValueError):
         return ""
     return content[:RESPONSE_MAX_CHARACTERS].decode("utf-8", "replace")
+
+
+def _retry_after(text: str | None) -> int | None:
+    """Return the seconds of a ``Retry-After`` (RFC 9110, section 10.2.3), ``None`` if it says none.
+
+    What lies beyond a day says no more than a day does.
+    """
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return min(int(text.strip()[:_DIGITS]), _DAY)
+    try:
+        at = parsedate_to_datetime(text)
+        seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    except (OverflowError, ValueError):
+        return None
+    return min(max(0, math.ceil(seconds)), _DAY)
 
 
 def _in_words(error: Exception) -> str:

@@ -86,6 +86,24 @@ def test_a_delivery_is_tried_for_a_day_and_then_given_up(chance: float) -> None:
     assert len(last.attempts) == len(steps)
 
 
+@given(asked=st.none() | st.integers(0, 10**6), chance=st.floats(0, 1))
+def test_an_endpoint_is_tried_as_late_as_it_asks_within_bounds(
+    asked: int | None, chance: float
+) -> None:
+    mine = claimed(DELIVERY, NOW)
+    usual, asking = (
+        after(mine, replace(attempt(1, NOW), retry_after_seconds=seconds), now=NOW, chance=chance)
+        for seconds in (None, asked)
+    )
+    assert usual.next_attempt_at is not None
+    assert asking.next_attempt_at is not None
+    wait = datetime.fromisoformat(asking.next_attempt_at) - NOW
+    assert wait <= timedelta(hours=1)
+    assert asking.next_attempt_at >= usual.next_attempt_at
+    if asked is not None and asked >= 6:
+        assert wait == min(timedelta(seconds=asked), timedelta(hours=1))
+
+
 def test_a_delivery_that_is_asked_for_again_begins_anew() -> None:
     later = NOW + timedelta(days=2)
     given_up = life(DELIVERY, chance=0.5)[-1][1]

@@ -65,6 +65,28 @@ def test_every_status_is_an_answer(receiver: Receiver, status: int) -> None:
     assert send(receiver).status_code == status
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("120", 120),
+        (" 0 ", 0),
+        ("9" * 40, 86_400),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Fri, 31 Dec 2100 23:59:59 GMT", 86_400),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None),
+    ],
+)
+def test_what_an_endpoint_asks_for_is_read(
+    receiver: Receiver, text: str, seconds: int | None
+) -> None:
+    receiver.tell("/hook", answer(503, **{"Retry-After": text}))
+    sent = send(receiver)
+    assert (sent.status_code, sent.retry_after_seconds) == (503, seconds)
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(receiver: Receiver, status: int) -> None:
     receiver.tell("/hook", answer(status, Location=receiver.url("/elsewhere")))

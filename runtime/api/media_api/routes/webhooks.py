@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -24,6 +25,7 @@ from media_api.webhook_models import (
     webhook_body,
 )
 from media_api.webhooks import Asked, Webhooks, WithSecret
+from media_platform.contract.webhooks import Webhook
 
 router = APIRouter(prefix="/api/webhooks", tags=["webhooks"], route_class=RuledRoute)
 
@@ -52,7 +54,9 @@ EventId = Annotated[str, Path(description="Id of the event")]
 async def create_webhook(request: Request, new: NewWebhook, keyed: Keyed) -> Response:
     """Register an endpoint and get its secret."""
     made = await _webhooks(request).create(cause_of(request), new, keyed)
-    return _with_secret(made, 201, {"Location": f"/api/webhooks/{made.webhook.webhook_id}"})
+    return await _with_secret(
+        request, made, 201, {"Location": f"/api/webhooks/{made.webhook.webhook_id}"}
+    )
 
 
 @router.get("", operation_id="listWebhooks", response_model=WebhooksBody)
@@ -60,7 +64,8 @@ async def create_webhook(request: Request, new: NewWebhook, keyed: Keyed) -> Res
 async def list_webhooks(request: Request) -> Response:
     """List all endpoints of the tenant, oldest first."""
     found = await _webhooks(request).list(caller_of(request))
-    body = WebhooksBody(webhooks=[webhook_body(webhook) for webhook in found])
+    bodies = await asyncio.gather(*(_body(request, webhook) for webhook in found))
+    body = WebhooksBody(webhooks=bodies)
     return Response(body.model_dump_json(), media_type=_JSON)
 
 
@@ -74,7 +79,7 @@ async def list_webhooks(request: Request) -> Response:
 async def get_webhook(request: Request, webhook_id: WebhookId) -> Response:
     """Get an endpoint."""
     found = await _webhooks(request).get(caller_of(request), webhook_id)
-    return Response(webhook_body(found).model_dump_json(), media_type=_JSON)
+    return Response((await _body(request, found)).model_dump_json(), media_type=_JSON)
 
 
 @router.patch(
@@ -95,7 +100,7 @@ async def change_webhook(
 ) -> Response:
     """Change what is given of an endpoint."""
     after = await _webhooks(request).change(cause_of(request), webhook_id, changes)
-    return Response(webhook_body(after).model_dump_json(), media_type=_JSON)
+    return Response((await _body(request, after)).model_dump_json(), media_type=_JSON)
 
 
 @router.delete(
@@ -124,7 +129,7 @@ async def delete_webhook(request: Request, webhook_id: WebhookId) -> Response:
 async def rotate_webhook_secret(request: Request, webhook_id: WebhookId, keyed: Keyed) -> Response:
     """Replace the secret of an endpoint; the present one still signs for 24 hours."""
     made = await _webhooks(request).rotate_secret(cause_of(request), webhook_id, keyed)
-    return _with_secret(made, 200)
+    return await _with_secret(request, made, 200)
 
 
 @router.post(
@@ -195,8 +200,14 @@ def _webhooks(request: Request) -> Webhooks:
     return webhooks
 
 
-def _with_secret(made: WithSecret, status: int, headers: dict[str, str] | None = None) -> Response:
-    body = WebhookSecretBody(webhook=webhook_body(made.webhook), secret=made.secret)
+async def _body(request: Request, webhook: Webhook) -> WebhookBody:
+    return webhook_body(webhook, await _webhooks(request).health(webhook))
+
+
+async def _with_secret(
+    request: Request, made: WithSecret, status: int, headers: dict[str, str] | None = None
+) -> Response:
+    body = WebhookSecretBody(webhook=await _body(request, made.webhook), secret=made.secret)
     return Response(
         body.model_dump_json(),
         status_code=status,
