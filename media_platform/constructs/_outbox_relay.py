@@ -47,6 +47,7 @@ class OutboxRelay(Construct):
 
     Attributes:
         topic: SNS topic of domain events.
+        environment: Settings of the function.
         function: The Lambda function.
         failures: Bucket with the stream records that could not be published, for 30 days.
     """
@@ -74,7 +75,7 @@ class OutboxRelay(Construct):
             expiry=_FAILURES_EXPIRY,
             removal_policy=removal_policy,
         )
-        environment = OutboxRelayEnvironment(
+        self.environment = OutboxRelayEnvironment(
             home_region=cdk.Stack.of(self).region,
             table_name=store.table.table_name,
             topic_arn=self.topic.topic_arn,
@@ -87,7 +88,7 @@ class OutboxRelay(Construct):
             handler="outbox_relay.handler.handle",
             description="Publishes domain events from the table stream",
             timeout=cdk.Duration.seconds(60),
-            environment=environment.to_variables(),
+            environment=self.environment.to_variables(),
         )
         stream_arn = store.table_stream_arn or self._look_up_stream(store)
         self._grant(store, stream_arn)

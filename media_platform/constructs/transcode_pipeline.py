@@ -27,6 +27,7 @@ from media_platform.constructs._clamav_scanner import (
 )
 from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._outbox_relay import OutboxRelay
+from media_platform.constructs._outbox_sweep import OutboxSweep
 from media_platform.constructs._queues import dead_letter_queue, job_queue
 from media_platform.constructs._run_purge import RunPurge
 from media_platform.constructs._scanning import Scanner, Scanning
@@ -85,8 +86,8 @@ class TranscodePipeline(Construct):
         purge_interval: Time between two looks for such runs, whole minutes, up to a day.
             Default 15 minutes.
         upload_max: Largest upload, up to the 5 TiB of an object. Default 5 GiB.
-        sweep_interval: Time between two looks for uploads and jobs that were left, whole minutes,
-            up to a day. Default 5 minutes.
+        sweep_interval: Time between two looks for uploads, jobs and events that were left, whole
+            minutes, up to a day. Default 5 minutes.
         scan_content: Whether every upload must pass the built-in scanner, which looks at container
             and codecs before a worker does. Default ``True``.
         idle: Time without a job after which workers go. Default 5 minutes.
@@ -108,6 +109,7 @@ class TranscodePipeline(Construct):
         sweep: What looks after uploads and jobs that were left.
         workers: The worker service.
         relay: What publishes events.
+        event_sweep: What publishes events that the relay gave up.
         purge: What deletes runs that were replaced.
         topic: SNS topic of domain events.
         webhooks: What sends them to the webhook endpoints of tenants.
@@ -228,6 +230,9 @@ class TranscodePipeline(Construct):
             removal_policy=removal_policy or cdk.RemovalPolicy.RETAIN,
         )
         self.topic = self.relay.topic
+        self.event_sweep = OutboxSweep(
+            self, "LeftEvents", store=store, relay=self.relay, interval=sweep_interval
+        )
         self.relay.subscribe_function(self.intake.function, event_types=STARTING_EVENTS)
         self._scanning: Scanning | None = None
         self._listeners: list[Callable[[], None]] = []

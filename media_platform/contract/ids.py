@@ -7,9 +7,11 @@ import re
 import threading
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RANDOM_BITS = 74
 _LOW_BITS = 62
 _STEP_BITS = 32
@@ -39,6 +41,16 @@ def new_id() -> str:
     return str(
         uuid.UUID(int=(time_bits << 80) | (0x7 << 76) | (random_bits << 64) | (0x2 << 62) | low)
     )
+
+
+def first_of(time: datetime) -> str:
+    """Return what sorts before every identifier made at ``time`` or later, and behind all others.
+
+    Args:
+        time: A time with its zone, taken to the millisecond.
+    """
+    milliseconds = f"{(time - _EPOCH) // timedelta(milliseconds=1):012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}"
 
 
 def is_id(value: str) -> bool:

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from emulator import ACCOUNT, OTHER_REGION, REGION, Emulator, allow, running_emulator
+from emulator import (
+    ACCOUNT,
+    OTHER_REGION,
+    REGION,
+    Emulator,
+    FunctionError,
+    allow,
+    running_emulator,
+)
 from waiting import eventually
+from worker_wire import Call, Wire, wire_to
 
 from media_platform.assets import Service
 from media_platform.contract import table
 from media_platform.contract.environment import OutboxRelayEnvironment
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
-from media_platform.contract.ids import new_id
+from media_platform.contract.ids import first_of, new_id
 from media_platform.contract.items import from_item
 
 FUNCTION = "relay"
+SWEEP = "sweep"
 TABLE = "videos"
 TOPIC = "domain-events"
 QUEUE = "subscriber"
@@ -31,9 +46,15 @@ RETRIES = 2
 
 @dataclass(frozen=True)
 class Stage:
-    """The table in two regions, and for each a relay, a topic and a subscriber."""
+    """The table in two regions, and for each a relay, a topic and a subscriber.
+
+    Attributes:
+        emulator: The emulator.
+        wire: What the functions of the home region publish through.
+    """
 
     emulator: Emulator
+    wire: Wire
     received: list[tuple[str, DomainEvent, dict[str, Any]]] = field(default_factory=list)
 
     def write(self, event: DomainEvent, region: str = REGION, *, body: str | None = None) -> None:
@@ -105,6 +126,12 @@ def an_event(
     )
 
 
+def an_old_event(*, age: timedelta = timedelta(hours=1)) -> DomainEvent:
+    """Return an event that was written some time ago, as its id says."""
+    begun = first_of(datetime.now(UTC) - age)
+    return replace(an_event(), event_id=begun + new_id()[len(begun) :])
+
+
 def of(event: DomainEvent) -> Callable[[dict[str, Any]], bool]:
     """Return what picks the stream records of an event."""
     sort_key = table.event_key(event.video_id, event.event_id).sk
@@ -113,15 +140,18 @@ def of(event: DomainEvent) -> Callable[[dict[str, Any]], bool]:
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with running_emulator(tmp_path_factory.mktemp("emulator")) as emulator:
+    with (
+        running_emulator(tmp_path_factory.mktemp("emulator")) as emulator,
+        wire_to(emulator.endpoint) as wire,
+    ):
         emulator.table(TABLE, replicas=[OTHER_REGION])
-        for region in (REGION, OTHER_REGION):
-            _make_relay(emulator, region)
-        yield Stage(emulator)
+        _make_functions(emulator, REGION, {"AWS_ENDPOINT_URL_SNS": wire.url})
+        _make_functions(emulator, OTHER_REGION, {})
+        yield Stage(emulator, wire)
         assert emulator.denied() == [], "the documented grants are enough"
 
 
-def _make_relay(emulator: Emulator, region: str) -> None:
+def _make_functions(emulator: Emulator, region: str, endpoints: dict[str, str]) -> None:
     topic_arn = _make_topic(emulator, region)
     sqs = emulator.client("sqs", region)
     sqs.create_queue(QueueName=DEAD_LETTERS)
@@ -146,8 +176,22 @@ def _make_relay(emulator: Emulator, region: str) -> None:
             allow(["sns:Publish"], topic_arn),
             allow(["sqs:SendMessage"], dead_letters_arn),
         ],
-        environment=environment.to_variables(),
+        environment={**environment.to_variables(), **endpoints},
         region=region,
+    )
+    table_arn = f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{TABLE}"
+    emulator.function(
+        SWEEP,
+        Service.OUTBOX_RELAY,
+        "outbox_relay.sweep.handle",
+        [
+            allow(["dynamodb:Query"], f"{table_arn}/index/{table.UNPUBLISHED.name}"),
+            allow(["dynamodb:UpdateItem"], table_arn),
+            allow(["sns:Publish"], topic_arn),
+        ],
+        environment={**environment.to_variables(), **endpoints},
+        region=region,
+        timeout_seconds=300,
     )
     pattern = {
         "eventName": ["INSERT"],
@@ -325,3 +369,174 @@ def test_a_batch_is_reported_from_its_first_failure_on(stage: Stage) -> None:
     for event in events[:11]:
         eventually(lambda event=event: stage.deliveries(event), "all before it are published")
     eventually(stage.dead_letters, "the poison is given up")
+
+
+# --- what is left --------------------------------------------------------------------------------
+
+
+@contextmanager
+def silent(stage: Stage) -> Iterator[None]:
+    """Let SNS refuse whatever is published at home."""
+    stage.wire.refuse = lambda call: b"PublishBatch" in call.body
+    try:
+        yield
+    finally:
+        stage.wire.refuse = lambda _: False
+
+
+def left(stage: Stage, *events: DomainEvent, body: str | None = None) -> None:
+    """Write events of which the relay has given up all that it will."""
+    with silent(stage):
+        for event in events:
+            stage.write(event, body=body)
+        records = stage.records(lambda r: any(of(event)(r) for event in events))["Records"]
+        (*_, last) = sorted(record["dynamodb"]["SequenceNumber"] for record in records)
+
+        def given_up() -> bool:
+            letters = [letter["DDBStreamBatchInfo"] for letter in stage.dead_letters()]
+            return any(int(letter["endSequenceNumber"]) >= int(last) for letter in letters)
+
+        eventually(given_up, "the relay gives up")
+
+
+def test_events_of_a_time_without_topic_are_published_by_the_sweep(stage: Stage) -> None:
+    """Longer than the relay tries; then it goes on with the next, and the sweep brings the rest."""
+    lost = [an_old_event() for _ in range(3)]
+    left(stage, *lost)
+    with silent(stage), pytest.raises(FunctionError, match="an event was not published"):
+        stage.emulator.invoke(SWEEP, {})
+    for event in lost:
+        assert table.UNPUBLISHED.partition_key in stage.item(event)
+        assert stage.deliveries(event) == []
+
+    later = an_event()
+    stage.write(later)
+    eventually(lambda: stage.deliveries(later), "the relay goes on")
+    assert stage.emulator.invoke(SWEEP, {}) == {"published": 3}
+    for event in lost:
+        eventually(lambda event=event: stage.deliveries(event), "it is published after all")
+        assert table.UNPUBLISHED.partition_key not in stage.item(event)
+        assert "expires_at" in stage.item(event)
+    assert stage.emulator.invoke(SWEEP, {}) == {"published": 0}
+    assert [len(stage.deliveries(event)) for event in lost] == [1, 1, 1]
+
+
+def test_what_the_relay_may_still_publish_is_left_to_it(stage: Stage) -> None:
+    event = an_old_event(age=timedelta(minutes=1))
+    left(stage, event)
+    assert stage.emulator.invoke(SWEEP, {}) == {"published": 0}
+    assert table.UNPUBLISHED.partition_key in stage.item(event)
+    stage.delete(event)
+
+
+def test_poison_does_not_keep_the_sweep_from_the_others(stage: Stage) -> None:
+    poison, event = an_old_event(), an_old_event()
+    left(stage, poison, body="{}")
+    left(stage, event)
+    with pytest.raises(FunctionError, match=f"1 times .*{poison.event_id}"):
+        stage.emulator.invoke(SWEEP, {})
+    eventually(lambda: stage.deliveries(event), "the other is published")
+    assert table.UNPUBLISHED.partition_key in stage.item(poison)
+    stage.delete(poison)
+
+
+# --- death ---------------------------------------------------------------------------------------
+
+RELAY = """
+import json, sys, threading
+from outbox_relay.handler import handle
+
+def run(line):
+    print(json.dumps(handle(json.loads(line), None)), flush=True)
+
+handle({"Records": []}, None)
+for line in sys.stdin:
+    threading.Thread(target=run, args=(line,)).start()
+"""
+"""The function as a process that takes a batch a line, as Lambda does one after the other."""
+
+UNWATCHED = "unwatched-videos"
+
+
+@contextmanager
+def relaying(endpoint: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the relay, for the table that no mapping watches."""
+    environment = OutboxRelayEnvironment(
+        home_region=REGION,
+        table_name=UNWATCHED,
+        topic_arn=f"arn:aws:sns:{REGION}:{ACCOUNT}:{TOPIC}",
+        retention_days=RETENTION_DAYS,
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", RELAY],
+        env={
+            **environment.to_variables(),
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def take(process: subprocess.Popen[str], batch: Sequence[DomainEvent]) -> None:
+    """Give the relay a batch as Lambda does."""
+    records = [
+        {
+            "eventName": "INSERT",
+            "dynamodb": {
+                "Keys": {name: item[name] for name in (table.PARTITION_KEY, table.SORT_KEY)},
+                "NewImage": item,
+                "SequenceNumber": str(number),
+            },
+        }
+        for number, item in enumerate(event.to_outbox_item() for event in batch)
+    ]
+    assert process.stdin
+    process.stdin.write(json.dumps({"Records": records}) + "\n")
+    process.stdin.flush()
+
+
+def test_the_relay_dies_within_a_batch_and_starts_again(stage: Stage) -> None:
+    """Behind every call it makes: what it had not marked goes out again, under the same id."""
+    stage.emulator.table(UNWATCHED)
+    size, calls = 3, 4
+    batches = [[an_event() for _ in range(size)] for _ in range(calls + 1)]
+    client = stage.emulator.client("dynamodb")
+    for event in (event for batch in batches for event in batch):
+        client.put_item(TableName=UNWATCHED, Item=event.to_outbox_item())
+
+    with wire_to(stage.emulator.endpoint) as wire, relaying(wire.url) as dying:
+        for done, batch in enumerate(batches):
+
+            def is_about(call: Call, batch: list[DomainEvent] = batch) -> bool:
+                return any(event.event_id.encode() in call.body for event in batch)
+
+            trap = wire.cut(is_about, after=done)
+            take(dying, batch)
+            trap.wait()
+    with relaying(stage.emulator.endpoint) as again:
+        for batch in batches:
+            take(again, batch)
+            assert again.stdout
+            assert json.loads(again.stdout.readline()) == {"batchItemFailures": []}
+
+    for done, batch in enumerate(batches):
+        times = 2 if done else 1
+        for event in batch:
+            eventually(
+                lambda event=event, times=times: len(stage.deliveries(event)) == times,
+                "the event arrives",
+            )
+            key = table.event_key(event.video_id, event.event_id).to_wire()
+            item = client.get_item(TableName=UNWATCHED, Key=key)["Item"]
+            assert table.UNPUBLISHED.partition_key not in item

@@ -37,6 +37,7 @@ ACTING_ROLES = (
     "ScanningContent",
     "ScanningVerdicts",
     "OutboxRelay",
+    "LeftEventsSweep",
     "LeftUploadsSweep",
     "WebhooksFanOut",
     "WebhooksDeliver",
@@ -62,10 +63,11 @@ def test_every_recorded_call_is_allowed_by_its_roles_policies(
 
     table_name, bucket = outputs["TableName"], outputs["MediaBucket"]
     eventually(lambda: not items_of(plane, table_name, old_run), "the schedule purges the old run")
-    eventually(
-        lambda: any("LeftUploadsSweep" in call.role for call in plane.calls()),
-        "the schedule looks for what was left",
-    )
+    for sweep in ("LeftUploadsSweep", "LeftEventsSweep"):
+        eventually(
+            lambda sweep=sweep: any(sweep in call.role for call in plane.calls()),
+            "the schedule looks for what was left",
+        )
     left = plane.client("s3").list_object_versions(Bucket=bucket, Prefix=prefix_of(old_run, None))
     assert not left.get("Versions", ())
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from waiting import PATIENCE_SECONDS
 
+_DENIED = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
 _HOP_BY_HOP = frozenset({"connection", "expect", "keep-alive", "transfer-encoding"})
 
 
@@ -191,7 +192,10 @@ def wire_to(endpoint: str) -> Iterator[Wire]:
                 self.close_connection = True
                 return
             if wire.refuse(Call(operation, text, body)):
-                self.send_error(HTTPStatus.FORBIDDEN)
+                self.send_response_only(HTTPStatus.FORBIDDEN)
+                self.send_header("Content-Length", str(len(_DENIED)))
+                self.end_headers()
+                self.wfile.write(_DENIED)
                 return
             answer, content = _ask(target.hostname, target.port, self, body)
             call = Call(operation, text, body, "" if is_s3 else content.decode())

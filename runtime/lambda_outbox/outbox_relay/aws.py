@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 
-from media_platform.contract.table import PARTITION_KEY, TTL_ATTRIBUTE, UNPUBLISHED, Key
+from media_platform.contract.ids import first_of
+from media_platform.contract.table import (
+    EVENT_SORT_PREFIX,
+    PARTITION_KEY,
+    TTL_ATTRIBUTE,
+    UNPUBLISHED,
+    Key,
+    unpublished_of_shard,
+)
 from outbox_relay.stream import OutboxRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import QueryInputTypeDef
     from mypy_boto3_sns import SNSClient
 
 CLIENT_CONFIG = Config(
@@ -98,3 +108,31 @@ class Outbox:
             )
         except self._client.exceptions.ConditionalCheckFailedException:
             return
+
+    def waiting(self, region: str, shard: int, *, before: datetime) -> Iterator[Mapping[str, Any]]:
+        """Yield the items of one shard that were written before a time, oldest first.
+
+        Args:
+            region: Region that wrote them.
+            shard: The shard.
+            before: The time.
+        """
+        request: QueryInputTypeDef = {
+            "TableName": self._table_name,
+            "IndexName": UNPUBLISHED.name,
+            "KeyConditionExpression": "#unpublished = :shard AND #sk < :first",
+            "ExpressionAttributeNames": {
+                "#unpublished": UNPUBLISHED.partition_key,
+                "#sk": UNPUBLISHED.sort_key,
+            },
+            "ExpressionAttributeValues": {
+                ":shard": {"S": unpublished_of_shard(region, shard)},
+                ":first": {"S": EVENT_SORT_PREFIX + first_of(before)},
+            },
+        }
+        while True:
+            answer = self._client.query(**request)
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            request = {**request, "ExclusiveStartKey": answer["LastEvaluatedKey"]}

@@ -63,31 +63,31 @@ class Relay:
                 break
         published = 0
         for batch in in_batches(readable):
-            failed = self._publish_batch(batch)
+            failed = self.publish_batch(batch)
             if failed is not None:
-                return failed
+                return failed.sequence_number
             published += len(batch)
         if published:
             _LOG.info("published events", extra={"outcome": "published", "events": published})
         return unreadable
 
-    def _publish_batch(self, batch: Sequence[OutboxRecord]) -> str | None:
-        """Publish and mark one batch; return the first sequence number that failed."""
+    def publish_batch(self, batch: Sequence[OutboxRecord]) -> OutboxRecord | None:
+        """Publish and mark what one call takes; return the first record that failed."""
         try:
             failures = self.topic.publish(batch)
         except (BotoCoreError, ClientError) as error:
             _log_failure(batch[0], error)
-            return batch[0].sequence_number
+            return batch[0]
         expires_at = int(time.time()) + self.environment.retention_days * _SECONDS_A_DAY
         for place, record in enumerate(batch):
             if place in failures:
                 _log_failure(record, failures[place])
-                return record.sequence_number
+                return record
             try:
                 self.outbox.mark_published(record.key, expires_at=expires_at)
             except (BotoCoreError, ClientError) as error:
                 _log_failure(record, error)
-                return record.sequence_number
+                return record
         return None
 
 

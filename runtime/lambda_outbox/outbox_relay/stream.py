@@ -1,4 +1,4 @@
-"""What a batch of the table stream holds for the relay."""
+"""What a batch of the table stream, or an item of the outbox, holds for the relay."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ class OutboxRecord:
     """An event as the stream shows it.
 
     Attributes:
-        sequence_number: Place of the record in the stream, by which it is reported.
         key: Key of the outbox item.
         event: The event.
+        sequence_number: Place of the record in the stream, by which it is reported. Empty for one
+            that was read from the table.
     """
 
-    sequence_number: str
     key: Key
     event: DomainEvent
+    sequence_number: str = ""
 
     @property
     def message_bytes(self) -> int:
@@ -73,23 +74,39 @@ def read(record: Mapping[str, Any]) -> OutboxRecord:
         UnreadableRecordError: If it holds no event, or one that is too large for SNS.
     """
     number = sequence_number(record)
+    return read_item(
+        record["dynamodb"].get("NewImage", {}), name=f"record {number}", sequence_number=number
+    )
+
+
+def read_item(item: Mapping[str, Any], *, name: str, sequence_number: str = "") -> OutboxRecord:
+    """Read an item of the outbox.
+
+    Args:
+        item: The item, in wire format.
+        name: What the item is called in errors.
+        sequence_number: As in :class:`OutboxRecord`.
+
+    Raises:
+        UnreadableRecordError: If it holds no event, or one that is too large for SNS.
+    """
     try:
-        item = from_item(record["dynamodb"]["NewImage"])
-        key, region = Key(item["pk"], item["sk"]), item["region"]
-        event = DomainEvent.from_json(item[OUTBOX_BODY])
-        found = OutboxRecord(sequence_number=number, key=key, event=event)
+        stored = from_item(item)
+        key, region = Key(stored["pk"], stored["sk"]), stored["region"]
+        event = DomainEvent.from_json(stored[OUTBOX_BODY])
+        found = OutboxRecord(key=key, event=event, sequence_number=sequence_number)
         size = found.message_bytes
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UnreadableRecordError(
-            f"record {number} holds no event: {type(error).__name__}: {error}"
+            f"{name} holds no event: {type(error).__name__}: {error}"
         ) from error
     if event.region != region:
         raise UnreadableRecordError(
-            f"record {number} is of region {region!r}, but its event is of {event.region!r}"
+            f"{name} is of region {region!r}, but its event is of {event.region!r}"
         )
     if size > BATCH_BYTES:
         raise UnreadableRecordError(
-            f"record {number} holds an event of {size} bytes; SNS takes at most {BATCH_BYTES}"
+            f"{name} holds an event of {size} bytes; SNS takes at most {BATCH_BYTES}"
         )
     return found
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from media_platform.contract import table
-from media_platform.contract.ids import is_id, new_id
+from media_platform.contract.ids import first_of, is_id, new_id
 
 
 def test_an_identifier_has_the_layout_of_rfc_9562() -> None:
@@ -85,3 +86,10 @@ def test_identifiers_spread_over_all_shards() -> None:
 @given(st.uuids())
 def test_a_shard_is_always_one_of_the_shards(value: uuid.UUID) -> None:
     assert 0 <= table.shard(str(value)) < table.SHARDS
+
+
+def test_ids_are_parted_by_a_time() -> None:
+    before = new_id()
+    milliseconds = int(before[:8] + before[9:13], 16)
+    made = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    assert first_of(made) < before < first_of(made + timedelta(milliseconds=1))

@@ -164,7 +164,8 @@ def test_everything_on(synth: Synth) -> None:
     deliveries = mappings(made)["<TranscodeWebhooksDeliveries.Arn>"]
     assert deliveries["ScalingConfig"] == {"MaximumConcurrency": 2}
     assert schedule(made, "OldRuns")["ScheduleExpression"] == "rate(5 minutes)"
-    assert schedule(made, "LeftUploads")["ScheduleExpression"] == "rate(3 minutes)"
+    for left in ("LeftUploads", "LeftEvents"):
+        assert schedule(made, left)["ScheduleExpression"] == "rate(3 minutes)"
     assert {e["INTERVAL_MINUTES"] for e in environments if "INTERVAL_MINUTES" in e} == {"3"}
     bucket = made.resources("AWS::S3::Bucket")["TranscodeOutboxFailuresAC096A7F"]
     assert bucket["DeletionPolicy"] == "Delete"
@@ -262,17 +263,16 @@ def test_old_runs_are_looked_for_again_and_again(synth: Synth) -> None:
     assert invocations(made, "TranscodeOldRuns") == (2, "<TranscodeOldRunsDeadLetters.Arn>")
 
 
-def test_what_was_left_is_looked_for_again_and_again(synth: Synth) -> None:
+@pytest.mark.parametrize("left", ["LeftUploads", "LeftEvents"])
+def test_what_was_left_is_looked_for_again_and_again(synth: Synth, left: str) -> None:
     made = synth(pipeline)
-    rule = schedule(made, "LeftUploads")
+    rule = schedule(made, left)
     assert (rule["State"], rule["ScheduleExpression"]) == ("ENABLED", "rate(5 minutes)")
     (target,) = rule["Targets"]
-    assert flat(target["Arn"]) == "<TranscodeLeftUploadsSweepFunction.Arn>"
-    assert flat(target["DeadLetterConfig"]["Arn"]) == "<TranscodeLeftUploadsDeadLetters.Arn>"
-    assert invocations(made, "TranscodeLeftUploads") == (
-        0,
-        "<TranscodeLeftUploadsDeadLetters.Arn>",
-    )
+    dead_letters = f"<Transcode{left}DeadLetters.Arn>"
+    assert flat(target["Arn"]) == f"<Transcode{left}SweepFunction.Arn>"
+    assert flat(target["DeadLetterConfig"]["Arn"]) == dead_letters
+    assert invocations(made, f"Transcode{left}") == (0, dead_letters)
 
 
 def relayed(made: Template) -> dict[str, Any]:
@@ -565,6 +565,19 @@ def test_grants_of_the_relay(synth: Synth) -> None:
     }
 
 
+def test_grants_of_the_sweep_of_events(synth: Synth) -> None:
+    dead_letters = "<TranscodeLeftEventsDeadLetters.Arn>"
+    assert synth(pipeline).grants("TranscodeLeftEventsSweepRole") == {
+        **{action: {"<TranscodeLeftEventsSweepLogs.Arn>"} for action in LOGS},
+        "dynamodb:Query": {f"{TABLE}/index/unpublished"},
+        "dynamodb:UpdateItem": {TABLE},
+        "sns:Publish": {"<TranscodeOutboxTopic>"},
+        "sqs:GetQueueAttributes": {dead_letters},
+        "sqs:GetQueueUrl": {dead_letters},
+        "sqs:SendMessage": {dead_letters},
+    }
+
+
 def test_webhooks_are_sent_outside_of_any_network(synth: Synth) -> None:
     made = synth(pipeline)
     found = functions(made)
@@ -722,6 +735,7 @@ def test_every_dead_letter_queue_has_its_alarm(synth: Synth) -> None:
     assert watched == {
         webhooks,
         "<TranscodeDeadLetters.QueueName>",
+        "<TranscodeLeftEventsDeadLetters.QueueName>",
         "<TranscodeLeftUploadsDeadLetters.QueueName>",
         "<TranscodeOldRunsDeadLetters.QueueName>",
         "<TranscodeScanningDeadLetters.QueueName>",
