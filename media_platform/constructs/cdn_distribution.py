@@ -68,6 +68,10 @@ class CdnDistribution(Construct):
         cors_origins: Pages of other origins that may play. Default: any, since the signature is
             the permission.
         price_class: Where CloudFront serves from. Default: everywhere.
+        ipv6: Whether viewers may come over IPv6. Default ``True``. Videos that are restricted to
+            IPv4 ranges are refused to them then, and a viewer with both kinds of address may be
+            granted over the one and come for segments over the other; with ``False`` there is no
+            other.
         removal_policy: What happens to keys when they leave the template. Default ``RETAIN``.
 
     Raises:
@@ -100,6 +104,7 @@ class CdnDistribution(Construct):
         active_slot: str | None = None,
         cors_origins: Sequence[str] | None = None,
         price_class: cloudfront.PriceClass | None = None,
+        ipv6: bool = True,
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -136,6 +141,7 @@ class CdnDistribution(Construct):
             comment=f"media-platform {stage}",
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=price_class or cloudfront.PriceClass.PRICE_CLASS_ALL,
+            enable_ipv6=ipv6,
             minimum_protocol_version=(
                 cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021 if certificate else None
             ),

@@ -221,6 +221,8 @@ class StageConfig(_Part):
         regions: Its regions, the primary one first.
         domain: Its own domain. Default: none, which allows one region only.
         scheme: Scheme of the URLs that clients get. Default ``https``.
+        ipv6: Whether viewers may come over IPv6. Default ``True``; a stage whose videos are
+            restricted to IPv4 ranges does without.
         retain_data: Whether data outlive their stacks and refuse to be deleted. Default ``True``.
         customer_managed_key: Whether buckets and table are encrypted with a key of this account.
             Default ``False``: with keys that AWS owns.
@@ -246,6 +248,7 @@ class StageConfig(_Part):
     regions: Annotated[tuple[RegionConfig, ...], Field(min_length=1)]
     domain: DomainConfig | None = None
     scheme: Literal["https", "http"] = "https"
+    ipv6: bool = True
     retain_data: bool = True
     customer_managed_key: bool = False
     nat_gateways: Annotated[int, Field(ge=1)] = 1

@@ -67,12 +67,13 @@ class EdgeStack(cdk.Stack):
                 else None
             ),
             scheme=config.scheme,
+            ipv6=config.ipv6,
             signing_slots=config.signing_slots,
             active_slot=config.active_slot,
             removal_policy=removal_policy(config),
         )
         if domain and zone:
-            self._name_distribution(domain, zone)
+            self._name_distribution(domain, zone, ipv6=config.ipv6)
         for name, value in (
             (EdgeOutput.DISTRIBUTION_ID, self.cdn.distribution.distribution_id),
             (EdgeOutput.DISTRIBUTION_DOMAIN, self.cdn.distribution.distribution_domain_name),
@@ -80,10 +81,15 @@ class EdgeStack(cdk.Stack):
         ):
             cdk.CfnOutput(self, name.value, value=value)
 
-    def _name_distribution(self, domain: DomainConfig, zone: route53.IHostedZone) -> None:
+    def _name_distribution(
+        self, domain: DomainConfig, zone: route53.IHostedZone, *, ipv6: bool
+    ) -> None:
         target = route53.RecordTarget.from_alias(
             route53_targets.CloudFrontTarget(self.cdn.distribution)
         )
         name = f"{domain.name}."
         route53.ARecord(self, "DistributionName", zone=zone, record_name=name, target=target)
-        route53.AaaaRecord(self, "DistributionName6", zone=zone, record_name=name, target=target)
+        if ipv6:
+            route53.AaaaRecord(
+                self, "DistributionName6", zone=zone, record_name=name, target=target
+            )

@@ -90,12 +90,8 @@ class Stage:
 
     def health(self, webhook: Webhook) -> Health:
         """Return how an endpoint has done by now."""
-        answer = self.emulator.client("dynamodb").get_item(
-            TableName=TABLE,
-            Key=table.webhook_health_key(webhook.tenant, webhook.webhook_id, REGION).to_wire(),
-            ConsistentRead=True,
-        )
-        return Health.from_item(answer["Item"]) if "Item" in answer else Health()
+        key = table.webhook_health_key(webhook.tenant, webhook.webhook_id, REGION)
+        return Health.from_item(self._get(key))
 
     def delivery(self, webhook: Webhook, event: DomainEvent) -> Delivery | None:
         """Return a delivery as it is now."""

@@ -178,9 +178,16 @@ def admit(video_id: str, rules: PlaybackRules, client: Client) -> str | None:
     raise _restricted(
         "ipv4_ranges",
         f"video {video_id} is played from certain IPv4 addresses only, and the request came "
-        f"from {client.address or 'an unknown address'}; ask from a network that its owner "
-        "allows, over IPv4",
+        f"{_whence(client.address)}; ask from a network that its owner allows, over IPv4",
     )
+
+
+def _whence(address: str | None) -> str:
+    if address is None:
+        return "from an unknown address"
+    if ":" in address:
+        return f"over IPv6, from {address}, which none of them is"
+    return f"from {address}"
 
 
 def is_within(address: str | None, network: str) -> bool:

@@ -131,8 +131,10 @@ def test_the_first_range_with_the_address_is_signed(
 @pytest.mark.parametrize("address", ["2001:db8::7", "::ffff:192.0.2.7", "x", "", None])
 def test_no_other_address_lies_in_a_range_of_ipv4(address: str | None) -> None:
     assert not is_within(address, "0.0.0.0/0")
-    with pytest.raises(Problem, match="over IPv4"):
+    with pytest.raises(Problem, match="over IPv4") as refused:
         admit(VIDEO, PlaybackRules(ipv4_ranges=("0.0.0.0/0",)), Client(address, None))
+    over_ipv6 = address is not None and ":" in address
+    assert ("came over IPv6" in refused.value.detail) is over_ipv6
 
 
 @pytest.mark.parametrize(

@@ -113,11 +113,13 @@ def test_everything_on(synth: Synth) -> None:
             signing_slots=["a", "b"],
             active_slot="b",
             cors_origins=["https://player.example.com"],
+            ipv6=False,
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
 
     made = synth(build)
     assert config(made)["Aliases"] == ["media.example.com"]
+    assert config(made)["IPV6Enabled"] is False
     assert config(made)["ViewerCertificate"]["MinimumProtocolVersion"] == "TLSv1.2_2021"
     (group,) = config(made)["OriginGroups"]["Items"]
     assert behavior(made, "/media/eu-west-1/*")["TargetOriginId"] == group["Id"]

@@ -69,7 +69,7 @@ FUNCTIONS: dict[str, type[Environment] | None] = {
 @pytest.fixture(scope="module")
 def with_options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     """The templates of a stage with what none of ours turns on."""
-    config = stage_config("local", scanning={"clamav": {}})
+    config = stage_config("local", scanning={"clamav": {}}, ipv6=False)
     return synthesize_stage(tmp_path_factory.mktemp("options"), config)
 
 
@@ -226,6 +226,17 @@ def test_ids_of_what_holds_data_never_change(stages: Stages) -> None:
         "ReplicaStoreMediaBucket3DC61DDB",
         "ReplicaStoreRawBucket9AFCC804",
     }
+
+
+def test_viewers_come_over_ipv6_unless_the_stage_says_no(
+    stages: Stages, with_options: dict[str, Template]
+) -> None:
+    def admits(edge: Template) -> bool:
+        config = edge.only("AWS::CloudFront::Distribution")["DistributionConfig"]
+        return bool(config["IPV6Enabled"])
+
+    assert admits(stages["local"]["Edge"])
+    assert not admits(with_options["Edge"])
 
 
 @pytest.mark.parametrize("stage", STAGES)
