@@ -3,7 +3,7 @@
 Raw: ``raw/<tenant>/<user>/<video>.<extension>``.
 Media: ``media/<home region>/<tenant>/<video>/<run>/...``, below which everything of one run lies,
 so that one signature with a wildcard covers a whole playback; and beside the runs
-``.../<video>/thumbnails/<id>.jpg``.
+``.../<video>/<thumbnail>/thumbnail.jpg``, which goes as a run does.
 Pictures for thumbnails: ``thumbnails/<tenant>/<video>/<id>`` in the raw bucket, apart from the
 uploads that the intake is told of.
 """
@@ -157,7 +157,12 @@ def picture_key(tenant: str, video_id: str, upload_id: str) -> str:
 
 def thumbnail_key(region: str, tenant: str, video_id: str, thumbnail_id: str) -> str:
     """Return the key, in the media bucket, of a chosen thumbnail; it is written once, a JPEG."""
-    return f"{MEDIA_PREFIX}{region}/{tenant}/{video_id}/thumbnails/{thumbnail_id}.jpg"
+    return f"{video_prefix(region, tenant, video_id)}{thumbnail_id}/{THUMBNAIL}"
+
+
+def thumbnail_of_key(key: str) -> str:
+    """Return the id of the thumbnail of which :func:`thumbnail_key` made a key."""
+    return key.split("/")[-2]
 
 
 REPLICATE_TAG = "replicate"
@@ -178,6 +183,7 @@ MEDIA_PLAYLIST = "playlist.m3u8"
 KEY_FRAME_PLAYLIST = "keyframes.m3u8"
 DASH_MANIFEST = "manifest.mpd"
 POSTER = "poster.jpg"
+THUMBNAIL = "thumbnail.jpg"
 STORYBOARD_FOLDER = "storyboard"
 STORYBOARD_INDEX = "storyboard.vtt"
 

@@ -1,4 +1,4 @@
-"""What is to be purged: runs that were replaced or given up, and videos that were deleted.
+"""What is to be purged: runs and thumbnails that were replaced or given up, and deleted videos.
 
 Viewers of today keep a run that was replaced for a while, and a deleted video may be restored for a
 while. The note is written in the transaction that makes it so, and stands in the index of due work.
@@ -24,7 +24,10 @@ TURN_TIME = timedelta(minutes=5)
 """Longest time that a region takes for one turn over what is due."""
 
 GIVEN_UP_TIME = timedelta(hours=1)
-"""Time after which a run is purged that no viewer had: until then, whoever worked on it is gone."""
+"""Time after which is purged what no viewer had: until then, whoever worked on it is gone."""
+
+REPLACED_THUMBNAIL_TIME = timedelta(days=1)
+"""Time after which a thumbnail is purged that was replaced: pages of today still show it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,8 @@ class Purge:
 
     Attributes:
         video_id: The video.
-        run_id: The run. Default: the whole video.
+        run_id: The run, or the thumbnail, whose objects lie as those of a run do. Default: the
+            whole video.
         tenant: Tenant of the video.
         region: Home region of the video; part of the keys of its objects.
         due_at: Time from which on they may go (RFC 3339, UTC).

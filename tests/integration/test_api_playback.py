@@ -437,6 +437,10 @@ def test_a_download_is_told_as_workers_get_on_and_signed_for_itself(
     assert again is not None
     # Whoever still works on the first request may not write any more to the second.
     assert (again.attempt, again.failures, again.failure) == (3, 0, None)
+    # Nobody took it for long, as when the video was deleted and restored meanwhile.
+    long_ago = "2026-01-01T00:00:00.000Z"
+    put_download(stage, replace(again, requested_at=long_ago))
+    assert ada.call("POST", path, body={"height": 720}).json["requested_at"] > long_ago
     put_download(stage, replace(again, done=True))
     assert ada.call("POST", path, body={"height": 720}).status == 200
 

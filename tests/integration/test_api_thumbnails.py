@@ -17,10 +17,11 @@ from media_platform.contract import playback, table
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import REQUESTED_PART
-from media_platform.contract.object_keys import picture_key, thumbnail_key
+from media_platform.contract.object_keys import picture_key, thumbnail_key, thumbnail_of_key
+from media_platform.contract.purge import Purge
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import MAX_PICTURE_BYTES, Thumbnail, ThumbnailStatus
-from media_platform.contract.video import VideoStatus, Visibility
+from media_platform.contract.video import VideoStatus, Visibility, timestamp
 from tests.unit.api.api_keys import new_pair
 
 PLAYABLE = "2026-01-01T00:00:00.000Z"
@@ -63,6 +64,16 @@ def stored(stage: Stage, video_id: str) -> Thumbnail | None:
     return Thumbnail.from_item(item["Item"]) if "Item" in item else None
 
 
+def purge_of(stage: Stage, video_id: str, thumbnail_id: str) -> Purge | None:
+    """Return the note that a thumbnail is to be purged."""
+    item = stage.emulator.client("dynamodb").get_item(
+        TableName=stage.environment.table_name,
+        Key=table.purge_key(video_id, thumbnail_id).to_wire(),
+        ConsistentRead=True,
+    )
+    return Purge.from_item(item["Item"]) if "Item" in item else None
+
+
 def asked_of_workers(stage: Stage, video_id: str) -> list[str]:
     """Return the parts that events ask workers for."""
     return [
@@ -93,11 +104,17 @@ def test_chosen_frame_is_asked_of_the_workers(stage: Stage, ada: Person, film: s
 
 
 def test_later_request_is_the_one_that_is_told(stage: Stage, ada: Person, film: str) -> None:
+    made(stage, film, ada.tenant)
     ids = [
         ada.call("PUT", path(film), body={"at_seconds": second}).json["thumbnail_id"]
         for second in (1, 2)
     ]
     assert ids == sorted(ids)
+    # What nobody will see is purged; what viewers see, when another takes its place.
+    assert purge_of(stage, film, ids[0]) is not None
+    assert purge_of(stage, film, ids[1]) is None
+    shown = thumbnail_of_key(str(stage.video(film).thumbnail))
+    assert purge_of(stage, film, shown) is None
     assert ada.call("GET", path(film)).json["thumbnail_id"] == ids[1]
     request = stored(stage, film)
     assert request is not None
@@ -156,6 +173,9 @@ def test_poster_is_shown_again(stage: Stage, ada: Person, film: str) -> None:
     event = stage.events(film)[-1]
     assert event.event_type is EventType.VIDEO_UPDATED
     assert event.data == {"updated_by": "ada", "changed": {"thumbnail": None}}
+    note = purge_of(stage, film, thumbnail_of_key(str(before.thumbnail)))
+    assert note is not None
+    assert note.due_at > timestamp()
     body = ada.call("GET", path(film)).json
     assert (body["status"], body["chosen"], "/poster.jpg?" in body["url"]) == ("NONE", False, True)
 

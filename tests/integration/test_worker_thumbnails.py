@@ -21,6 +21,7 @@ from media_platform.contract.object_keys import (
     REPLICATE_VALUE,
     picture_key,
     thumbnail_key,
+    thumbnail_of_key,
 )
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
@@ -125,10 +126,17 @@ def test_uploaded_picture_becomes_the_thumbnail(
     stage: Stage, film: TranscodeJob, tmp_path: Path
 ) -> None:
     picture = make_clip(tmp_path / "a.png", "-f", "lavfi", "-i", "color=red", "-frames:v", "1")
+    before = stage.video(film).thumbnail
+    if before is None:
+        before = thumbnail_key(REGION, film.tenant, film.video_id, new_id())
+        stage.edit(film, thumbnail=before)
     with stage.worker():
         request = ask(stage, film, upload_id=put_picture(stage, film, picture.read_bytes()))
         settled(stage)
     assert stage.video(film).thumbnail == key_of(request)
+    note = stage.purge(replace(film, run_id=thumbnail_of_key(before)))
+    assert note is not None
+    assert timestamp() < note.due_at
     body = stage.emulator.client("s3").get_object(Bucket=MEDIA, Key=key_of(request))["Body"].read()
     assert body.startswith(b"\xff\xd8\xff")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from media_api.audit import Cause
 from media_api.decisions import Step
@@ -19,6 +20,9 @@ from media_platform.contract.events import EventType
 from media_platform.contract.jobs import REQUESTED_PART
 from media_platform.contract.run import Part, Run, download_part
 from media_platform.contract.video import Video, VideoStatus, timestamp
+
+PATIENCE = timedelta(minutes=10)
+"""Time in which workers take a download, unless all are busy; it may be asked for again then."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class Downloads:
                     f"{', '.join(map(str, heights))}",
                 )
             part = await self._table.part(video_id, run.run_id, name)
-            if part is not None and state_of(part).status is not DownloadStatus.FAILED:
+            if part is not None and not _may_be_asked_for_again(part):
                 return None
             asked = Part(
                 video_id=video_id,
@@ -157,6 +161,17 @@ class Downloads:
         if run is None:
             raise _not_ready(video)
         return run
+
+
+def _may_be_asked_for_again(part: Part) -> bool:
+    """Tell whether it was given up, or nobody took it in time, as after a restoring."""
+    match state_of(part).status:
+        case DownloadStatus.FAILED:
+            return True
+        case DownloadStatus.WAITING:
+            asked_at = datetime.fromisoformat(part.requested_at or timestamp())
+            return datetime.now(UTC) - asked_at > PATIENCE
+    return False
 
 
 def _not_ready(video: Video) -> Problem:

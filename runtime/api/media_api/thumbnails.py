@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from media_api.audit import Cause
@@ -20,8 +20,10 @@ from media_api.videos import Videos, refuse_deleted
 from media_platform.contract.audit import AuditAction
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import is_id, new_id
+from media_platform.contract.items import TransactItem
 from media_platform.contract.jobs import REQUESTED_PART
-from media_platform.contract.object_keys import RunKeys, picture_key
+from media_platform.contract.object_keys import RunKeys, picture_key, thumbnail_of_key
+from media_platform.contract.purge import GIVEN_UP_TIME, REPLACED_THUMBNAIL_TIME, Purge
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
 from media_platform.contract.video import Video, timestamp
@@ -111,6 +113,7 @@ class Thumbnails:
                     video_status=video.status.value,
                 )
             _check(new, video)
+            stored = await self._table.thumbnail(video_id)
             request = _request(
                 cause,
                 video_id,
@@ -127,7 +130,7 @@ class Thumbnails:
                     "changed": {},
                     REQUESTED_PART: thumbnail_part(request.thumbnail_id),
                 },
-                writes=(self._table.thumbnail_put(request),),
+                writes=(self._table.thumbnail_put(request), *self._purge_unused(video, stored)),
                 subject=request.thumbnail_id,
             )
 
@@ -171,10 +174,38 @@ class Thumbnails:
                 changes={"thumbnail": None},
                 event_type=EventType.VIDEO_UPDATED,
                 event_data={"updated_by": cause.caller.user, "changed": {"thumbnail": None}},
-                writes=(self._table.thumbnail_put(request),),
+                writes=(
+                    self._table.thumbnail_put(request),
+                    *self._purge_unused(video, stored),
+                    *self._purge_shown(video),
+                ),
             )
 
         await self._videos.change(cause, video_id, decide)
+
+    def _purge_unused(self, video: Video, stored: Thumbnail | None) -> list[TransactItem]:
+        """Return the note that what was asked for before is to be purged, if nobody ever saw it."""
+        unused = {ThumbnailStatus.PENDING, ThumbnailStatus.FAILED}
+        if stored is None or stored.status not in unused:
+            return []
+        return [self._purge(video, stored.thumbnail_id, GIVEN_UP_TIME)]
+
+    def _purge_shown(self, video: Video) -> list[TransactItem]:
+        """Return the note that the thumbnail of a video is to be purged, if it has one."""
+        if video.thumbnail is None:
+            return []
+        shown = thumbnail_of_key(video.thumbnail)
+        return [self._purge(video, shown, REPLACED_THUMBNAIL_TIME)]
+
+    def _purge(self, video: Video, thumbnail_id: str, time: timedelta) -> TransactItem:
+        note = Purge.after(
+            time,
+            video_id=video.video_id,
+            run_id=thumbnail_id,
+            tenant=video.tenant,
+            region=video.home_region,
+        )
+        return note.put(self._table.name)
 
     async def _view(self, view: VideoView, request: Thumbnail | None) -> ThumbnailView:
         video = view.video

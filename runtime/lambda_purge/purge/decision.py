@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from media_platform.contract.ids import is_id
-from media_platform.contract.object_keys import RawKey, is_key_segment, video_prefix
+from media_platform.contract.object_keys import (
+    RawKey,
+    is_key_segment,
+    thumbnail_of_key,
+    video_prefix,
+)
 from media_platform.contract.purge import Purge
 from media_platform.contract.video import Video, VideoStatus
 
@@ -62,12 +67,13 @@ def upload_of(note: Purge, video: Video | None) -> str | None:
 
 
 def is_in_use(note: Purge, video: Video | None) -> bool:
-    """Tell whether viewers see it or are about to: a run, or a video that was restored."""
+    """Tell whether viewers see it or are about to; a video that was restored is seen."""
     if video is None:
         return False
     if note.run_id is None:
         return video.status is not VideoStatus.DELETED
-    return note.run_id in {video.current_run, video.next_run}
+    shown = {thumbnail_of_key(video.thumbnail)} if video.thumbnail else set()
+    return note.run_id in {video.current_run, video.next_run, *shown}
 
 
 def home_of(note: Purge, video: Video | None) -> str:

@@ -15,7 +15,8 @@ from media_platform.contract import table
 from media_platform.contract.events import EventType
 from media_platform.contract.items import to_wire
 from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.object_keys import picture_key, thumbnail_key
+from media_platform.contract.object_keys import picture_key, thumbnail_key, thumbnail_of_key
+from media_platform.contract.purge import REPLACED_THUMBNAIL_TIME
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
 from media_platform.contract.video import Failure, Video, VideoStatus, change, timestamp
@@ -27,7 +28,7 @@ from media_worker.objects import IMMUTABLE, Upload
 from media_worker.planning import Plan
 from media_worker.runs import RunLedger
 from media_worker.workplace import Workplace
-from media_worker.writes import in_transaction
+from media_worker.writes import in_transaction, purge_note
 
 THUMBNAIL_TYPE = "image/jpeg"
 
@@ -106,13 +107,17 @@ class HeldThumbnail:
         )
 
     def complete(self) -> Video:
-        """Let the video have it, with its event, and note that it is made, at once."""
+        """Let the video have it, with its event, and note that it is made, at once.
+
+        What it had before is purged later.
+        """
         ledger = self._ledger
         values = {"status": ThumbnailStatus.READY.value, "finished_at": timestamp()}
         for _ in range(_CONFLICT_TRIES):
+            video = video_of(ledger, self.job)
             made = change(
                 ledger.table_name,
-                video_of(ledger, self.job),
+                video,
                 region=ledger.region,
                 event_type=EventType.VIDEO_UPDATED,
                 event_data={
@@ -121,9 +126,17 @@ class HeldThumbnail:
                 },
                 thumbnail=self.key,
             )
-            if ledger.write(
-                [*made.writes, in_transaction(ledger.table_name, self._update(values))]
-            ):
+            writes = [*made.writes, in_transaction(ledger.table_name, self._update(values))]
+            if video.thumbnail is not None:
+                writes.append(
+                    purge_note(
+                        ledger.table_name,
+                        video,
+                        thumbnail_of_key(video.thumbnail),
+                        seconds=int(REPLACED_THUMBNAIL_TIME.total_seconds()),
+                    )
+                )
+            if ledger.write(writes):
                 return made.video
             self.renew()
         raise TransientError(f"video {self.job.video_id} kept changing")

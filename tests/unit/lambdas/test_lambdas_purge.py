@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_platform.contract.ids import new_id
+from media_platform.contract.object_keys import thumbnail_key
 from media_platform.contract.purge import Purge
 from media_platform.contract.video import Video, VideoStatus
 from purge.decision import (
@@ -118,6 +119,10 @@ def test_what_viewers_see_or_will_see_is_in_use() -> None:
     assert not is_in_use(note, a_video(current_run=new_id(), next_run=new_id()))
     assert not is_in_use(note, a_video())
     assert not is_in_use(note, None)
+    key = thumbnail_key(HOME, "acme", note.video_id, str(note.run_id))
+    assert key.startswith(prefix_of(note, None))
+    assert is_in_use(note, a_video(thumbnail=key))
+    assert not is_in_use(a_note(), a_video(thumbnail=key))
 
 
 def test_a_region_that_took_the_video_over_is_its_home() -> None:
