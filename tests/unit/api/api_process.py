@@ -23,6 +23,14 @@ from tests.unit.api import api_issuer
 ROOT = Path(__file__).parents[3]
 PATIENCE_SECONDS = 60
 JSON = {"Content-Type": "application/json"}
+SECURITY = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of every answer that holds nothing to keep."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,14 @@ from media_api.load import MOST_IN_FLIGHT, MOST_LATE_SECONDS, Load
 from media_api.middleware import Envelope
 from media_platform.contract.ids import new_id
 from tests.unit.api.api_issuer import Issuer
-from tests.unit.api.api_process import PATIENCE_SECONDS, Answer, Api, api_environment, running_api
+from tests.unit.api.api_process import (
+    PATIENCE_SECONDS,
+    SECURITY,
+    Answer,
+    Api,
+    api_environment,
+    running_api,
+)
 
 
 class StallingTable:
@@ -136,8 +143,7 @@ def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered(
             assert answer.json["type"] == "urn:media-platform:problem:overloaded"
             assert answer.json["request_id"] == answer.headers["X-Request-Id"]
             assert 1 <= int(answer.headers["Retry-After"]) <= 3
-            assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert answer.headers["Cache-Control"] == "no-store"
+            assert {name: answer.headers.get(name) for name in SECURITY} == SECURITY
         assert own_api.call("GET", "/health/live").status == 200
         assert own_api.call("GET", "/health/ready").status == 200
         assert own_api.log_message("overloaded")["in_flight"] == MOST_IN_FLIGHT
