@@ -305,7 +305,7 @@ def play(
         subprocess.TimeoutExpired: If it took longer than ``timeout_seconds``.
     """
     request = {
-        "candidates": _candidates(),
+        "page": "page.html",
         "cookies": dict(cookies or {}),
         "engine": engine,
         "url": url,
@@ -319,7 +319,7 @@ def play(
         "stall_seconds": stall_seconds,
     }
     for _ in range(ATTEMPTS):
-        report = _read_report(_drive(request, timeout_seconds), rate=rate, tone=tone)
+        report = _read_report(drive(request, timeout_seconds), rate=rate, tone=tone)
         if not report.starved:
             break
     return report
@@ -347,11 +347,22 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _drive(request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
-    """Run the driver; whatever happens, neither it nor its browser stays behind."""
+def drive(request: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
+    """Run the driver; whatever happens, neither it nor its browser stays behind.
+
+    Args:
+        request: What it is asked for: the ``page``, under the origin of a ``url`` on 127.0.0.1, its
+            ``cookies``, and what the function of the page takes.
+        timeout_seconds: How long the whole may take.
+
+    Raises:
+        RuntimeError: If the driver failed, with the end of what it said.
+        subprocess.TimeoutExpired: If it took longer than ``timeout_seconds``.
+    """
+    request = {**request, "candidates": _candidates()}
     with tempfile.TemporaryDirectory(prefix="browser-") as scratch:
         driver = subprocess.Popen(
-            ["node", FOLDER / "play.mjs"],  # noqa: S607 - the one that make found
+            ["node", FOLDER / "drive.mjs"],  # noqa: S607 - the one that make found
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,16 +1,19 @@
-"""What the platform publishes plays in a browser: with cookies, with signatures, while it grows."""
+"""What the platform publishes plays in a browser, and a browser uploads with the URLs given."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 import pytest
-from browser_playback import play
+from browser_playback import drive, play
 from browser_streams import TONE, numbered_clip
 from journey import Person, send, sign_in
 from waiting import eventually
 
 from media_platform.contract.object_keys import DASH_MANIFEST, MASTER_PLAYLIST
+from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES
 from mediactl.local.player import cookie_header
 
 SECONDS = 24
@@ -76,3 +79,29 @@ def test_a_browser_without_a_grant_is_refused(ada: Person, video_id: str) -> Non
     report = play(url, stall_seconds=5)
     assert not report.ended
     assert (403, url) in report.failed_requests
+
+
+def test_a_browser_uploads_a_film_in_parts_to_another_origin(ada: Person, film: bytes) -> None:
+    request = {
+        "page": "upload.html",
+        "url": ada.base_url,
+        "cookies": {},
+        "token": ada.token,
+        "film": base64.b64encode(film).decode(),
+        "padding": SINGLE_PUT_MAX_BYTES,
+    }
+    report = drive(request, timeout_seconds=300)
+    sent = sorted(report["sent"], key=lambda part: part["number"])
+    assert report["size"] > SINGLE_PUT_MAX_BYTES
+    assert len(sent) > 10
+    assert all(part["origin"] != report["origin"] for part in sent)
+    # The rules of the bucket let a page read these, and send nothing but what is signed.
+    digests = [bytes.fromhex(part["sha256"]) for part in sent]
+    assert [part["checksum"] for part in sent] == [base64.b64encode(d).decode() for d in digests]
+    arrived = [(part["number"], part["etag"], part["sha256"]) for part in report["arrived"]]
+    assert arrived == [(part["number"], part["etag"], part["checksum"]) for part in sent]
+    assert report["otherHeader"] is False
+    video = ada.when(report["video"]["video_id"], "UPLOADED", "PROCESSING", "READY")
+    whole = base64.b64encode(hashlib.sha256(b"".join(digests)).digest()).decode()
+    assert video["checksum_sha256"] == f"{whole}-{len(sent)}"
+    assert ada.request("DELETE", f"/api/videos/{video['video_id']}").status == 204

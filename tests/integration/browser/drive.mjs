@@ -1,8 +1,8 @@
-// Plays a stream in headless Chromium, as a JSON object on standard input asks, and writes what was
-// seen and heard as JSON to standard output. It ends when standard input does: whoever started it
+// Calls a function of a page in headless Chromium, as a JSON object on standard input asks, and writes
+// what it returned as JSON to standard output. It ends when standard input does: whoever started it
 // cannot leave a browser behind.
 //
-// Exit codes: 0 played (well or badly), 3 no browser that can play H.264 and AAC, 1 anything else.
+// Exit codes: 0 it returned, 3 no browser that can play H.264 and AAC, 1 anything else.
 
 import { once } from "node:events";
 import { readFile, rm } from "node:fs/promises";
@@ -17,9 +17,16 @@ const STARTS = 3;
 
 const PREFIX = "/__player__/";
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const PAGE = {
+/** What is called of each page, and whether it loads more of its files by then. */
+const PAGES = {
+  "page.html": { call: "playThrough", loadsMore: true },
+  "upload.html": { call: "uploadInParts", loadsMore: false },
+};
+const FILES = {
   "page.html": ["text/html", here("page.html")],
   "page.js": ["text/javascript", here("page.js")],
+  "upload.html": ["text/html", here("upload.html")],
+  "upload.js": ["text/javascript", here("upload.js")],
   "players.js": ["text/javascript", here("players.js")],
   "frames.js": ["text/javascript", here("frames.js")],
   "sound_tap.js": ["text/javascript", here("sound_tap.js")],
@@ -31,21 +38,25 @@ const ARGUMENTS = [
   // Nothing but this machine can be reached, whatever the browser would like to fetch.
   "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
   "--no-proxy-server",
+  // It takes the page, which nobody served, for one from far away that needs leave to reach this machine.
+  "--disable-features=LocalNetworkAccessChecks",
 ];
 const REQUIRED = ['video/mp4; codecs="avc1.640028"', 'audio/mp4; codecs="mp4a.40.2"'];
 
-/** Serves the page under the origin of the stream, so that cookies reach it as in an app of its own. */
-async function openPage(context, url) {
+/** Serves a page under the origin of a URL, so that cookies reach it as in an app of its own. */
+async function openPage(context, url, name) {
   const { origin } = new URL(url);
   const page = await context.newPage();
   await page.route(`${origin}${PREFIX}*`, async (route) => {
-    const name = new URL(route.request().url()).pathname.slice(PREFIX.length);
-    if (!(name in PAGE)) return route.fulfill({ status: 404 });
-    const [contentType, path] = PAGE[name];
+    const file = new URL(route.request().url()).pathname.slice(PREFIX.length);
+    if (!(file in FILES)) return route.fulfill({ status: 404 });
+    const [contentType, path] = FILES[file];
     return route.fulfill({ contentType, body: await readFile(path) });
   });
-  await page.goto(`${origin}${PREFIX}page.html`);
-  await page.waitForFunction(() => "playThrough" in window);
+  await page.goto(`${origin}${PREFIX}${name}`);
+  await page.waitForFunction((call) => call in window, PAGES[name].call);
+  // While anything is routed, preflights are granted without asking the server.
+  if (!PAGES[name].loadsMore) await page.unrouteAll();
   return page;
 }
 
@@ -72,7 +83,7 @@ async function launch(candidates, url) {
     let browser;
     try {
       browser = await start(candidate);
-      const page = await openPage(await browser.newContext(), url);
+      const page = await openPage(await browser.newContext(), url, "page.html");
       const lacking = await page.evaluate(
         (types) => types.filter((type) => !MediaSource.isTypeSupported(type)),
         REQUIRED,
@@ -91,7 +102,7 @@ async function launch(candidates, url) {
 
 const input = createInterface({ input: process.stdin });
 const [request] = await once(input, "line");
-const { candidates, cookies, scratch, ...options } = JSON.parse(request);
+const { candidates, cookies, scratch, page: name, ...options } = JSON.parse(request);
 process.env.TMPDIR = scratch;
 let browser = null;
 let abandoned = false;
@@ -109,14 +120,20 @@ try {
   await context.addCookies(
     Object.entries(cookies).map(([name, value]) => ({ name, value, url: `${origin}/` })),
   );
-  const page = await openPage(context, options.url);
+  const page = await openPage(context, options.url, name);
   const failed = [];
   page.on("response", (response) => {
     // A query may be a signature: it stays out of logs.
     if (response.status() >= 400) failed.push([response.status(), response.url().split("?")[0]]);
   });
   page.on("pageerror", (error) => process.stderr.write(`${error.stack}\n`));
-  const report = await page.evaluate((given) => window.playThrough(given), options);
+  page.on("console", (message) => {
+    if (message.type() === "error") process.stderr.write(`${message.text().replace(/\?[^\s']*/g, "")}\n`);
+  });
+  const report = await page.evaluate(
+    ([call, given]) => window[call](given),
+    [PAGES[name].call, options],
+  );
   const result = { browser: browser.version(), failed_requests: failed, ...report };
   process.stdout.write(`${JSON.stringify(result)}\n`);
 } catch (error) {
