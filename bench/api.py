@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from harness import api_lists
 from harness.api_load import Outcome, load
 from harness.api_servers import Bench, Server, Tokens, running_bench
-from harness.api_signers import signatures_a_second
+from harness.api_signers import signed_urls
 from harness.figures import Figure, arguments, median, report, say, show, stop_on_sigterm
 from harness.stage import cores
 
@@ -182,14 +182,19 @@ class Measurements:
 
     def playback(self) -> list[Figure]:
         """Signatures alone, then the route that grants them, each made anew."""
-        pairs = [signatures_a_second(self._size.seconds / 2) for _ in range(self._runs)]
+        signed = [signed_urls(self._size.seconds / 2) for _ in range(self._runs)]
+        fresh, kept, peer = (
+            median(getattr(each, kind) for each in signed) for kind in ("fresh", "kept", "peer")
+        )
+        rows = [(f"{fresh:,.0f}", f"{kept:,.0f}", f"{peer:,.0f}")]
+        show("URLs signed a processor second", ("ours, anew", "ours, kept", "botocore"), rows)
         rates = self._rates(["api", "signing", "signing-rsa"], playback())
         self._show_rates("grants of playback", rates)
         return [
             Figure(
                 name="signer",
-                value=median(ours for ours, _ in pairs),
-                peer=median(theirs for _, theirs in pairs),
+                value=fresh,
+                peer=peer,
                 aim=10,
                 unit="/s",
                 at_least=True,

@@ -1,10 +1,12 @@
-"""Signatures for playback: ours and botocore's, for as many runs as there are."""
+"""Signatures for playback: ours, made anew and kept, and botocore's."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 
 from botocore.signers import CloudFrontSigner
@@ -17,12 +19,15 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from harness.figures import median
 from media_api.signing import PlaybackSigner
 from media_platform.contract.delivery import SigningKeyPair
 from media_platform.contract.ids import new_id
 from media_platform.contract.object_keys import RunKeys
 
 BASE_URL = "https://media.example"
+_EXPIRES_AT = 2_000_000_000
+_HOT_RUNS = 10
 _TURN = 500
 
 
@@ -43,39 +48,53 @@ def key_pair() -> SigningKeyPair:
     return SigningKeyPair(private_key=private.decode(), public_key=public.decode())
 
 
-def signatures_a_second(seconds: float) -> tuple[float, float]:
-    """Return how many URLs of different runs ours and botocore's signer sign in a second.
+@dataclass(frozen=True)
+class SignedUrls:
+    """Signed URLs a processor second.
+
+    Attributes:
+        fresh: Ours, each for another run and therefore signed.
+        kept: Ours, of a few runs within a slot and therefore kept.
+        peer: Those of botocore's signer, which keeps none.
+    """
+
+    fresh: float
+    kept: float
+    peer: float
+
+
+def signed_urls(seconds: float) -> SignedUrls:
+    """Measure how many URLs are signed.
 
     Args:
         seconds: For how long.
     """
     signer = PlaybackSigner(key_pair(), key_pair_id="KA", base_url=BASE_URL)
     peer = CloudFrontSigner("KA", rsa_signature())
+    made = [RunKeys("eu-central-1", "acme", new_id(), new_id()) for _ in range(10_000)]
+    runs, hot_runs = itertools.cycle(made), itertools.cycle(made[:_HOT_RUNS])
 
-    runs = itertools.cycle(
-        [RunKeys("eu-central-1", "acme", new_id(), new_id()) for _ in range(10_000)]
-    )
-
-    def ours(number: int) -> str:
+    def fresh() -> str:
         keys = next(runs)
-        return signer.grant(keys, 2_000_000_000 + number).url(keys.poster)
+        return signer.grant(keys, _EXPIRES_AT).url(keys.poster)
 
-    def theirs(number: int) -> str:
+    def kept() -> str:
+        keys = next(hot_runs)
+        return signer.grant(keys, _EXPIRES_AT).url(keys.poster)
+
+    def theirs() -> str:
         keys = next(runs)
-        policy = (
-            f'{{"Statement":[{{"Resource":"{BASE_URL}/{keys.prefix}*","Condition":'
-            f'{{"DateLessThan":{{"AWS:EpochTime":{2_000_000_000 + number}}}}}}}]}}'
-        )
+        expires_at = datetime.fromtimestamp(_EXPIRES_AT, UTC)
+        policy = peer.build_policy(f"{BASE_URL}/{keys.prefix}*", expires_at)
         return str(peer.generate_presigned_url(f"{BASE_URL}/{keys.poster}", policy=policy))
 
-    taken = {ours: 0.0, theirs: 0.0}
-    signed = {ours: 0, theirs: 0}
-    # In turns, and by processor time, so that what else goes on disturbs both alike.
-    while sum(taken.values()) < seconds:
-        for sign in taken:
+    turns: dict[Callable[[], str], list[float]] = {fresh: [], kept: [], theirs: []}
+    end = time.monotonic() + seconds
+    # In turns, and by processor time, so that what else goes on disturbs all alike.
+    while time.monotonic() < end:
+        for sign, rates in turns.items():
             begun = time.process_time()
-            for number in range(_TURN):
-                sign(number)
-            taken[sign] += time.process_time() - begun
-            signed[sign] += _TURN
-    return signed[ours] / taken[ours], signed[theirs] / taken[theirs]
+            for _ in range(_TURN):
+                sign()
+            rates.append(_TURN / (time.process_time() - begun))
+    return SignedUrls(*(median(rates) for rates in turns.values()))
