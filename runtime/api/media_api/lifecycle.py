@@ -44,14 +44,25 @@ class Lifecycle:
         self.load.begin()
         self._idle.clear()
 
+    async def wait(self) -> bool:
+        """Let a request stand in line, and tell whether it was counted in after all."""
+        self._idle.clear()
+        try:
+            return await self.load.wait()
+        finally:
+            self._note_idle()
+
     def end(self) -> None:
         """Count a request out."""
         self.load.end()
-        if not self.load.in_flight:
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not (self.load.in_flight or self.load.in_line):
             self._idle.set()
 
     async def drain(self, timeout_seconds: float) -> bool:
-        """Fail readiness and wait until no request is in flight.
+        """Fail readiness and wait until no request is in flight or in line.
 
         Returns:
             Whether that happened within the time.

@@ -1,16 +1,18 @@
-"""How much the process takes on: what is more waits for a moment and is refused.
+"""How much the process takes on: what is more waits, and is refused if that takes too long.
 
-Two things fill a process. Requests that wait for AWS are counted while they are in flight; those
-beyond the limit stand in line. Requests that need nothing but the processor are answered as they
-are taken up, so that those which are not taken up yet are the queue: it is as long as there are
-connections, and how long that takes shows in how late the event loop is for a beat, twice in a row,
-since a process that merely stood still for a moment has no queue that lasts.
+Two things fill a process. Requests that wait for AWS are counted while they are in flight. Requests
+that need nothing but the processor are answered as they are taken up, so that those which are not
+taken up yet are the queue; how long that is shows in how late the event loop is for a beat. Where
+either is too much, a request stands in line, which costs a tenth of an answer.
 
-Standing in line is what protects the process. To refuse costs a third of what it costs to answer,
-and who is refused at once comes back at once; somebody who waits sends nothing meanwhile. The line
-costs no more than its connections, and who stands in it has not been looked at.
+Who stands in line sends nothing meanwhile, and who is refused comes back at once, whatever he is
+told. So the line is what protects the process: it is as long as there are connections, and no more
+than a few leave it refused at a time. While all are called up soon, they are in the order in which
+they came. When that takes long, the newest are called first: answers to those still come in time,
+while in the order of arrival every answer would come late.
 
-Source: Amazon Builders' Library, "Using load shedding to avoid overload".
+Source: Amazon Builders' Library, "Using load shedding to avoid overload"; B. Maurer, "Fail at
+Scale" (ACM Queue, 2015), adaptive LIFO.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from collections import deque
 MOST_IN_FLIGHT = 128
 """Most requests in flight: twice the connections to the table, so that all of them are busy."""
 
-MOST_WAIT_SECONDS = 0.5
-"""Longest time in line."""
+LONG_WAIT_SECONDS = 0.5
+"""Time in line after which a request is refused; after half of it others go first."""
 
-MOST_LATE_SECONDS = 0.5
-"""Age of requests that were not taken up yet at which more of them are refused."""
+MOST_LATE_SECONDS = 0.25
+"""Age of requests that were not taken up yet at which more of them stand in line."""
+
+MOST_REFUSED = 16
+"""Most requests that are refused in a beat, so that refusing takes a few hundredths of the time."""
 
 _BEAT_SECONDS = 0.05
 _RETRY_SECONDS = (1, 3)
@@ -38,23 +43,25 @@ class Load:
 
     Attributes:
         in_flight: Requests in flight.
-        most: Most that there were since :meth:`take_counts`.
+        in_line: Requests that wait until they may begin.
+        most: Most in flight since :meth:`take_counts`.
         refused: Requests that were refused since then.
 
     Args:
         limit: Most requests in flight. Default :data:`MOST_IN_FLIGHT`.
-        wait_seconds: Longest time in line. Default :data:`MOST_WAIT_SECONDS`.
+        wait_seconds: Time in line after which a request is refused. Default
+            :data:`LONG_WAIT_SECONDS`.
     """
 
     def __init__(
-        self, limit: int = MOST_IN_FLIGHT, *, wait_seconds: float = MOST_WAIT_SECONDS
+        self, limit: int = MOST_IN_FLIGHT, *, wait_seconds: float = LONG_WAIT_SECONDS
     ) -> None:
         self._limit = limit
         self._wait_seconds = wait_seconds
-        self._line: deque[asyncio.Future[bool]] = deque()
+        self._line: deque[tuple[float, asyncio.Future[bool]]] = deque()
         self._next_beat: float | None = None
-        self._was_late = False
         self.in_flight = 0
+        self.in_line = 0
         self.most = 0
         self.refused = 0
 
@@ -64,14 +71,9 @@ class Load:
         return self.in_flight >= self._limit
 
     def is_late(self) -> bool:
-        """Tell whether requests wait so long to be taken up that one more must not."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if self._next_beat is None:
-            # The loop beats only while there are requests.
-            self._next_beat = now + _BEAT_SECONDS
-            loop.call_at(self._next_beat, self._beat)
-        return self._was_late and now - self._next_beat > MOST_LATE_SECONDS
+        """Tell whether requests wait so long to be taken up that one more must not begin."""
+        now = asyncio.get_running_loop().time()
+        return now - self._beat_after(now) > MOST_LATE_SECONDS
 
     def begin(self) -> None:
         """Count a request in."""
@@ -82,8 +84,10 @@ class Load:
         """Stand in line, and tell whether the request was counted in after all."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
-        self._line.append(turn)
-        timer = loop.call_later(self._wait_seconds, _call, turn, False)
+        now = loop.time()
+        self._line.append((now, turn))
+        self._beat_after(now)
+        self.in_line += 1
         try:
             return await turn
         except asyncio.CancelledError:
@@ -91,15 +95,13 @@ class Load:
                 self.end()
             raise
         finally:
-            timer.cancel()
+            self.in_line -= 1
 
     def end(self) -> None:
-        """Count a request out; the first in line takes its place."""
+        """Count a request out; one that stands in line takes its place."""
         self.in_flight -= 1
-        while self._line:
-            if _call(self._line.popleft(), True):
-                self.begin()
-                return
+        if self._line and not self.is_late():
+            self._call_next(asyncio.get_running_loop().time())
 
     def take_counts(self) -> tuple[int, int]:
         """Return :attr:`most` and :attr:`refused`, and begin to count anew."""
@@ -107,11 +109,37 @@ class Load:
         self.most, self.refused = self.in_flight, 0
         return counts
 
+    def _beat_after(self, now: float) -> float:
+        """Return when the next beat is due; it beats only while there are requests."""
+        if self._next_beat is None:
+            self._next_beat = now + _BEAT_SECONDS
+            asyncio.get_running_loop().call_at(self._next_beat, self._beat)
+        return self._next_beat
+
     def _beat(self) -> None:
-        if self._next_beat is not None:
-            late = asyncio.get_running_loop().time() - self._next_beat
-            self._was_late = late > MOST_LATE_SECONDS / 2
+        """Call up whom there is room for, and refuse those who have waited too long."""
+        now = asyncio.get_running_loop().time()
+        late = now - self._beat_after(now)
         self._next_beat = None
+        if late <= MOST_LATE_SECONDS:
+            while not self.is_full and self._call_next(now):
+                continue
+        for _ in range(MOST_REFUSED):
+            if not self._line or now - self._line[0][0] < self._wait_seconds:
+                break
+            _call(self._line.popleft()[1], False)
+        if self._line:
+            self._beat_after(now)
+
+    def _call_next(self, now: float) -> bool:
+        """Count in one who stands in line, and tell whether there was any."""
+        while self._line:
+            is_long = now - self._line[0][0] > self._wait_seconds / 2
+            _, turn = self._line.pop() if is_long else self._line.popleft()
+            if _call(turn, True):
+                self.begin()
+                return True
+        return False
 
 
 def retry_after_seconds() -> int:

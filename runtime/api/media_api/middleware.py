@@ -44,6 +44,9 @@ REQUEST_SECONDS = 10
 _IMPATIENT_AFTER_SECONDS = 1
 """After this time it is looked whether the client still waits: most requests end before."""
 
+_ROUND_SECONDS = 0.1
+"""How often it is looked whose time has come."""
+
 _DEFAULT_HEADERS: Mapping[bytes, bytes] = {
     b"cache-control": b"no-store",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
@@ -79,6 +82,7 @@ class Envelope:
         self._lifecycle = lifecycle
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
+        self._watched = _Watched()
         self._told_of_overload_at = -float("inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,23 +96,16 @@ class Envelope:
         load = self._lifecycle.load
         if is_quiet or not (load.is_full or load.is_late()):
             self._lifecycle.begin()
-        elif load.is_late() or not await load.wait():
+        elif not await self._lifecycle.wait():
             await self._refuse(scope, receive, send)
             return
         started = time.perf_counter()
         scope["trace"] = context_of(headers)
-        status = _GONE
-
-        async def send_counted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         try:
-            await self._answer(scope, receive, send_counted, headers)
+            await self._answer(scope, receive, send, headers)
         finally:
             self._lifecycle.end()
+            status = scope.get("status", _GONE)
             seconds = time.perf_counter() - started
             if not is_quiet:
                 _log_access(scope, status, seconds)
@@ -121,7 +118,6 @@ class Envelope:
     ) -> None:
         """Answer a request that is taken on, whatever happens."""
         hold = holding()
-        is_answered = False
         received = 0
 
         async def receive_limited() -> Message:
@@ -133,10 +129,9 @@ class Envelope:
             return message
 
         async def send_held(message: Message) -> None:
-            nonlocal is_answered
             if message["type"] == "http.response.start":
                 await hold.over()
-                is_answered = True
+                scope["status"] = message["status"]
                 message["headers"] = self._headers(message["headers"], scope["request_id"])
             await send(message)
 
@@ -144,8 +139,7 @@ class Envelope:
             announced = headers.get(b"content-length", b"0")
             if announced.isdigit() and int(announced) > self._max_body_bytes:
                 raise problems.too_large(self._max_body_bytes)  # noqa: TRY301 - before any reading
-            # Most requests end before anyone gets impatient, and need no more than a timer.
-            watch = _Watch(receive if scope["method"] in _READING else None)
+            watch = self._watched.add(_Watch(receive if scope["method"] in _READING else None))
             try:
                 await self._app(scope, receive_limited, send_held)
             except asyncio.CancelledError:
@@ -154,9 +148,9 @@ class Envelope:
                 watch.forget()
                 raise TimeoutError(f"no answer within {REQUEST_SECONDS} s") from None
             finally:
-                watch.end()
+                self._watched.remove(watch)
         except Exception as error:
-            if is_answered:
+            if "status" in scope:
                 raise
             problem = _problem_of(error, scope)
             answer = problems.render(problem, path=scope["path"], request_id=scope["request_id"])
@@ -186,6 +180,37 @@ class Envelope:
         return [*headers, *more]
 
 
+class _Watched:
+    """The requests that are being answered.
+
+    One timer goes round all of them, since most end before theirs would.
+    """
+
+    def __init__(self) -> None:
+        self._watches: set[_Watch] = set()
+        self._is_going_round = False
+
+    def add(self, watch: _Watch) -> _Watch:
+        """Watch a request, and return what watches it."""
+        self._watches.add(watch)
+        if not self._is_going_round:
+            self._is_going_round = True
+            asyncio.get_running_loop().call_later(_ROUND_SECONDS, self._go_round)
+        return watch
+
+    def remove(self, watch: _Watch) -> None:
+        """Watch a request no more: its work is done."""
+        self._watches.discard(watch)
+        watch.end()
+
+    def _go_round(self) -> None:
+        self._is_going_round = bool(self._watches)
+        if self._is_going_round:
+            asyncio.get_running_loop().call_later(_ROUND_SECONDS, self._go_round)
+        for watch in self._watches:
+            watch.look()
+
+
 class _Watch:
     """Ends the work of the present task when its time is over, or when its client goes away.
 
@@ -200,14 +225,12 @@ class _Watch:
     def __init__(self, receive: Receive | None) -> None:
         self.is_over = False
         self._receive = receive
-        self._loop = asyncio.get_running_loop()
+        self._begun = time.monotonic()
         self._working = asyncio.current_task()
         self._listening: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(_IMPATIENT_AFTER_SECONDS, self._look)
 
     def end(self) -> None:
         """Watch no more: the work is done."""
-        self._timer.cancel()
         if self._listening is not None:
             self._listening.cancel()
 
@@ -216,20 +239,21 @@ class _Watch:
         if self._working is not None:
             self._working.uncancel()
 
-    def _look(self) -> None:
-        left = max(0, REQUEST_SECONDS - _IMPATIENT_AFTER_SECONDS)
-        self._timer = self._loop.call_later(left, self._end_work)
-        if self._receive is not None:
-            self._listening = self._loop.create_task(self._listen(self._receive))
+    def look(self) -> None:
+        """Do what the time has come for."""
+        taken = time.monotonic() - self._begun
+        if taken > REQUEST_SECONDS and not self.is_over:
+            self.is_over = True
+            self._end_work()
+        elif taken > _IMPATIENT_AFTER_SECONDS and self._receive and not self._listening:
+            self._listening = asyncio.create_task(self._listen(self._receive))
 
     async def _listen(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             continue
-        if self._working is not None:
-            self._working.cancel()
+        self._end_work()
 
     def _end_work(self) -> None:
-        self.is_over = True
         if self._working is not None:
             self._working.cancel()
 

@@ -7,7 +7,7 @@ import json
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +18,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from media_api import middleware
 from media_api.lifecycle import Lifecycle
-from media_api.load import MOST_IN_FLIGHT, MOST_LATE_SECONDS, Load
+from media_api.load import (
+    LONG_WAIT_SECONDS,
+    MOST_IN_FLIGHT,
+    MOST_LATE_SECONDS,
+    MOST_REFUSED,
+    Load,
+)
 from media_api.middleware import Envelope
 from media_platform.contract.ids import new_id
 from tests.unit.api.api_issuer import Issuer
@@ -282,7 +288,7 @@ async def test_reading_ends_with_its_client_and_writing_does_not(
     assert lifecycle.load.in_flight == 0
 
 
-class LateLoop:
+class OwnTime:
     """Time of the event loop as a test wants it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,25 +299,83 @@ class LateLoop:
         monkeypatch.setattr(loop, "call_at", lambda *_: None)
 
 
-@pytest.mark.anyio
-async def test_requests_are_refused_while_the_loop_stays_late(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+async def own_time(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OwnTime]:
     with monkeypatch.context() as patched:
-        loop, load = LateLoop(patched), Load()
-        seen = []
-        for _ in range(3):
-            assert not load.is_late()
-            loop.now += MOST_LATE_SECONDS + 1
-            # The first time, it may have stood still for a moment only.
-            seen.append(load.is_late())
-            load._beat()
-        assert seen == [False, True, True]
-        # On time once, and all is well again.
-        assert not load.is_late()
-        load._beat()
-        loop.now += MOST_LATE_SECONDS + 1
-        assert not load.is_late()
+        yield OwnTime(patched)
+
+
+async def in_line(load: Load, count: int) -> list[asyncio.Task[bool]]:
+    """Let some requests stand in line, one after the other."""
+    tasks = [asyncio.create_task(load.wait()) for _ in range(count)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def beat(load: Load) -> None:
+    """Let the loop beat, and those act who are called up."""
+    load._beat()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.anyio
+async def test_requests_stand_in_line_while_the_loop_is_late(own_time: OwnTime) -> None:
+    load = Load()
+    assert not load.is_late()
+    own_time.now += MOST_LATE_SECONDS + 0.1
+    assert load.is_late()
+    (waiting,) = await in_line(load, 1)
+    await beat(load)
+    assert not waiting.done()
+    await beat(load)
+    assert waiting.result()
+    assert (load.in_flight, load.in_line) == (1, 0)
+
+
+@pytest.mark.anyio
+async def test_once_the_line_is_slow_the_newest_are_called_first(own_time: OwnTime) -> None:
+    load = Load(limit=1, wait_seconds=1)
+    load.begin()
+    first, second = await in_line(load, 2)
+    own_time.now += 0.4
+    await beat(load)
+    (third,) = await in_line(load, 1)
+    load.end()
+    await asyncio.wait({first})
+    own_time.now += 0.2
+    load.end()
+    await asyncio.wait({third})
+    assert not second.done()
+    own_time.now += 0.4
+    await beat(load)
+    assert not second.result()
+    assert load.in_flight == 1
+
+
+@pytest.mark.anyio
+async def test_a_few_are_refused_at_a_time(own_time: OwnTime) -> None:
+    load = Load(limit=1)
+    load.begin()
+    tasks = await in_line(load, MOST_REFUSED + 1)
+    own_time.now += LONG_WAIT_SECONDS
+    await beat(load)
+    assert [task.done() for task in tasks] == [True] * MOST_REFUSED + [False]
+    await beat(load)
+    assert not any(task.result() for task in tasks)
+
+
+@pytest.mark.anyio
+async def test_who_stands_in_line_is_answered_before_the_end() -> None:
+    lifecycle = Lifecycle(nothing, Load(limit=1))
+    lifecycle.begin()
+    waiting = asyncio.create_task(lifecycle.wait())
+    draining = asyncio.create_task(lifecycle.drain(PATIENCE_SECONDS))
+    await asyncio.sleep(0)
+    lifecycle.end()
+    assert await waiting
+    assert not draining.done()
+    lifecycle.end()
+    assert await draining
 
 
 @pytest.mark.anyio
