@@ -118,8 +118,9 @@ class RuledRoute(APIRoute):
             return handler
 
         async def guarded(request: Request) -> Response:
-            anonymous = not rule.needs_token and "authorization" not in request.headers
-            request.state.caller = None if anonymous else await _admit(request, rule)
+            given = request.headers.get("authorization")
+            anonymous = given is None and not rule.needs_token
+            request.scope["caller"] = None if anonymous else await _admit(request, rule, given)
             return await handler(request)
 
         return guarded
@@ -169,19 +170,19 @@ class RuledRoute(APIRoute):
 
 def caller_of(request: Request) -> Caller:
     """Return who makes a request whose route needs a token."""
-    caller: Caller = request.state.caller
+    caller: Caller = request.scope["caller"]
     return caller
 
 
 def viewer_of(request: Request) -> Caller | None:
     """Return who makes a request whose route takes a token, or ``None`` if nobody is signed in."""
-    viewer: Caller | None = request.state.caller
+    viewer: Caller | None = request.scope["caller"]
     return viewer
 
 
-async def _admit(request: Request, rule: Rule) -> Caller:
+async def _admit(request: Request, rule: Rule, authorization: str | None) -> Caller:
     verifier: TokenVerifier = request.app.state.tokens
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise _unauthenticated(
             "there is no access token; sign in and send it as Authorization: Bearer <token>"

@@ -8,6 +8,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 
 from media_api import openapi, problems, tracing
 from media_api.access import ANYONE, RuledRoute, allow
@@ -77,6 +80,25 @@ class Services(Guarded):
     downloads: Downloads
 
 
+class _Application(FastAPI):
+    """FastAPI with the envelope for most of its middlewares.
+
+    They limit bodies and answer what nobody caught, as the envelope does, but refuse nothing.
+    """
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what requests pass before they are routed."""
+        state = self.state
+        return Envelope(
+            ExceptionMiddleware(
+                AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers
+            ),
+            lifecycle=state.lifecycle,
+            max_body_bytes=state.max_body_bytes,
+            metrics=state.metrics,
+        )
+
+
 def create_app(services: Services, spans: TracerProvider | None = None) -> FastAPI:
     """Return the application.
 
@@ -127,7 +149,7 @@ def assemble(
     Raises:
         TypeError: If a route has no access rule.
     """
-    app = FastAPI(
+    app = _Application(
         title=title,
         version=__version__,
         description=description,
@@ -143,12 +165,6 @@ def assemble(
     app.state.max_body_bytes = MAX_BODY_BYTES
     app.state.description_path = description_path
     problems.install(app)
-    app.add_middleware(
-        Envelope,
-        lifecycle=services.lifecycle,
-        max_body_bytes=MAX_BODY_BYTES,
-        metrics=services.metrics,
-    )
     for router in routers:
         # Routes are moved, not included: each request then passes one router instead of two.
         app.router.routes.extend(router.routes)

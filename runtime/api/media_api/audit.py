@@ -17,7 +17,7 @@ from fastapi import Request
 
 from media_api import cursors
 from media_api.access import caller_of
-from media_api.logs import audit_log
+from media_api.logs import audit
 from media_api.tokens import Caller
 from media_platform.contract import table
 from media_platform.contract.audit import AuditAction, AuditEntry, audit_write
@@ -82,7 +82,7 @@ def cause_of(request: Request) -> Cause:
 
 def log_entry(entry: AuditEntry) -> None:
     """Write the log line of an entry that is in the table."""
-    audit_log.info("change", **asdict(entry))
+    audit("change", **asdict(entry))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -19,17 +20,23 @@ from media_platform.contract.logs import log_as_json
 GATHER_SECONDS = 0.05
 """How long lines of requests are gathered before they are written."""
 
-audit_log: structlog.typing.FilteringBoundLogger = structlog.get_logger(source="audit")
-"""One line for every change that a caller makes, and for every playback that is granted."""
-
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(source="media_api")
-"""Everything else that operators want to know."""
+"""What operators want to know, beside what each request does."""
+
+
+def audit(message: str, **fields: object) -> None:
+    """Write the line of a change that a caller made, or of what was granted to him, at once.
+
+    Args:
+        message: What happened.
+        **fields: What the line says of it.
+    """
+    structlog.WriteLogger(sys.stdout).msg(_line("audit", "INFO", message, fields))
 
 
 class AccessLog:
     """One line a request, written a few at a time.
 
-    There are as many lines as requests, and one costs a tenth of what a line of :data:`log` does.
     A process that is killed loses those of the last :data:`GATHER_SECONDS`.
     """
 
@@ -43,10 +50,9 @@ class AccessLog:
             level: Its level, in capitals.
             **fields: What it says.
         """
-        line = {"time": _now(), "level": level, "logger": "media_api.access", "message": "request"}
         if not self._lines:
             asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
-        self._lines.append(to_json({**line, **fields}).decode())
+        self._lines.append(_line("media_api.access", level, "request", fields))
 
     def flush(self) -> None:
         """Write what was not written yet."""
@@ -59,8 +65,11 @@ access_log = AccessLog()
 """One line a request."""
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+def _line(logger: str, level: str, message: str, fields: Mapping[str, object]) -> str:
+    """Return a line as :data:`log` writes it, at a tenth of the cost: there is one a request."""
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    line = {"time": now, "level": level, "logger": logger, "message": message, **fields}
+    return to_json(line).decode()
 
 
 def configure() -> None:

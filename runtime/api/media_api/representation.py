@@ -42,26 +42,34 @@ class Representation:
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers of the answer that carries it: who keeps it asks again."""
         return [
-            (b"content-length", str(len(self.content)).encode()),
-            (b"content-type", b"application/json"),
+            *json_headers(self.content),
             (b"cache-control", REVALIDATED.encode()),
             (b"etag", self.entity_tag.encode()),
         ]
 
 
-class Represented(Response):
-    """The answer that carries a video; the same video has the same one, but for its id.
+class PreparedResponse(Response):
+    """An answer that was made before; equal ones have the same, but for the id of the request.
 
     Args:
-        representation: The video.
+        content: The body.
+        headers: All headers that it brings along; they are only read.
     """
 
-    def __init__(self, representation: Representation) -> None:
-        # All that the base does was done when the representation was made.
+    def __init__(self, content: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        # What else the base does was done when they were made.
         self.status_code = 200
         self.background = None
-        self.body = representation.content
-        self.raw_headers = representation.headers
+        self.body = content
+        self.raw_headers = headers
+
+
+def json_headers(content: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every body of JSON has."""
+    return [
+        (b"content-length", str(len(content)).encode()),
+        (b"content-type", b"application/json"),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

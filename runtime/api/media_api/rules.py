@@ -136,15 +136,16 @@ class Client:
     @classmethod
     def of(cls, headers: Headers) -> Self:
         """Read it from the headers of a request."""
-        hops = ",".join(headers.getlist("x-forwarded-for")).split(",")
+        # Once over all of them, since each look-up goes over all of them.
+        lines = [value for name, value in headers.raw if name == b"x-forwarded-for"]
+        first = dict(reversed(headers.raw))
+        hops = b",".join(lines).decode("latin-1").split(",")
         address = hops[-_PROXIES].strip() if len(hops) >= _PROXIES else None
-        origin = headers.get("origin")
-        return cls(address, _host_of(headers.get("referer") if origin is None else origin))
+        page = first.get(b"origin", first.get(b"referer"))
+        return cls(address, None if page is None else _host_of(page.decode("latin-1")))
 
 
-def _host_of(url: str | None) -> str | None:
-    if url is None:
-        return None
+def _host_of(url: str) -> str | None:
     try:
         host = urlsplit(url).hostname
     except ValueError:

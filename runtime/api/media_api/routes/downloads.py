@@ -42,7 +42,9 @@ async def list_downloads(request: Request, video_id: VideoId) -> Response:
     found = await service.list(viewer_of(request), video_id, client)
     admission = found.admission
     if any(url is not None for _, url in found.downloads):
-        log_grant(request, "downloads", admission.video, admission.keys, admission.expires_at)
+        log_grant(
+            request, client, "downloads", admission.video, admission.keys, admission.expires_at
+        )
     body = DownloadsBody(
         video_id=video_id,
         run_id=admission.keys.run_id,

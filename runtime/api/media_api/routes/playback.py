@@ -18,11 +18,12 @@ from media_api.access import (
     caller_of,
     viewer_of,
 )
-from media_api.logs import audit_log
+from media_api.logs import audit
 from media_api.models import PlaybackBody, ViewsBody
 from media_api.openapi import PlaylistPath, RunId, VideoId, problems, signature_parameters
 from media_api.playback import PlaybackService, signed_playlist_url
 from media_api.problems import Kind
+from media_api.representation import PreparedResponse, json_headers
 from media_api.rules import Client
 from media_api.signing import Grant
 from media_platform.contract.object_keys import RunKeys
@@ -48,26 +49,28 @@ async def get_playback(request: Request, video_id: VideoId) -> Response:
     A PUBLIC video needs no token.
     """
     service: PlaybackService = request.app.state.playback
-    playback = await service.grant(viewer_of(request), video_id, Client.of(request.headers))
-    log_grant(request, "playback", playback.video, playback.grant.keys, playback.grant.expires_at)
-    content, cookies = _written(playback.grant, playback.video.status, playback.poster_url)
-    answer = Response(content, media_type="application/json")
-    answer.raw_headers.extend(cookies)
-    return answer
+    client = Client.of(request.headers)
+    playback = await service.grant(viewer_of(request), video_id, client)
+    video, grant = playback.video, playback.grant
+    log_grant(request, client, "playback", video, grant.keys, grant.expires_at)
+    return PreparedResponse(*_written(grant, video.status, playback.poster_url))
 
 
-def log_grant(request: Request, what: str, video: Video, keys: RunKeys, expires_at: int) -> None:
+def log_grant(  # noqa: PLR0917
+    request: Request, client: Client, what: str, video: Video, keys: RunKeys, expires_at: int
+) -> None:
     """Write the audit line of what a request was granted.
 
     Args:
         request: The request, on a route that takes a token.
+        client: Where it comes from.
         what: What was granted.
         video: The video.
         keys: The run.
         expires_at: Unix seconds at which it ends.
     """
-    viewer, client = viewer_of(request), Client.of(request.headers)
-    audit_log.info(
+    viewer = viewer_of(request)
+    audit(
         what,
         user=viewer.user if viewer else "anonymous",
         user_tenant=viewer.tenant if viewer else None,
@@ -85,8 +88,8 @@ def log_grant(request: Request, what: str, video: Video, keys: RunKeys, expires_
 @lru_cache(_KEPT_ANSWERS)
 def _written(
     grant: Grant, status: VideoStatus, poster_url: str
-) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
-    """Return the body of a grant and the headers that set its cookies; equal ones are kept."""
+) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Return the body of a grant and its headers, which set its cookies; equal ones are kept."""
     keys = grant.keys
     expires = datetime.fromtimestamp(grant.expires_at, UTC).isoformat().replace("+00:00", "Z")
     body = PlaybackBody(
@@ -103,7 +106,8 @@ def _written(
     secure = "; Secure" if grant.base_url.startswith("https:") else ""
     attributes = f"Path=/{keys.prefix}; HttpOnly; SameSite=Lax{secure}"
     cookies = (f"{name}={value}; {attributes}" for name, value in grant.cookies.items())
-    return body.model_dump_json().encode(), tuple((b"set-cookie", c.encode()) for c in cookies)
+    content = body.model_dump_json().encode()
+    return content, [*json_headers(content), *((b"set-cookie", c.encode()) for c in cookies)]
 
 
 @router.get(

@@ -32,7 +32,7 @@ from media_api.models import (
 )
 from media_api.openapi import IfMatch, VideoId, problems
 from media_api.problems import Kind
-from media_api.representation import REVALIDATED, Representation, Represented, is_known
+from media_api.representation import REVALIDATED, PreparedResponse, Representation, is_known
 from media_api.videos import Changed, Videos
 
 router = APIRouter(prefix="/api/videos", tags=["videos"], route_class=RuledRoute)
@@ -142,7 +142,7 @@ async def get_video(request: Request, video_id: VideoId) -> Response:
     if is_known(request.headers.get("if-none-match"), representation.entity_tag):
         headers = {**_REVALIDATED, "ETag": representation.entity_tag}
         return Response(status_code=304, headers=headers)
-    return Represented(representation)
+    return PreparedResponse(representation.content, representation.headers)
 
 
 @router.put(
@@ -158,7 +158,7 @@ async def replace_video(
     """Replace everything that people may change about a video."""
     videos: Videos = request.app.state.videos
     view = await videos.update(cause_of(request), video_id, update, if_match=if_match)
-    return Represented(view.representation)
+    return PreparedResponse(view.representation.content, view.representation.headers)
 
 
 @router.patch(
@@ -175,7 +175,7 @@ async def update_video(
     """Change some of what people may change about a video, by a JSON merge patch (RFC 7396)."""
     videos: Videos = request.app.state.videos
     view = await videos.update(cause_of(request), video_id, patch, if_match=if_match)
-    return Represented(view.representation)
+    return PreparedResponse(view.representation.content, view.representation.headers)
 
 
 @router.delete(
