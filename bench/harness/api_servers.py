@@ -272,6 +272,7 @@ def running_bench(server_core: int, load_core: int) -> Iterator[Bench]:
                 regions=REGION,
                 restore_days=30,
                 webhook_allowed_networks="none",
+                cache_url="none",
             )
             variables = {**environment, **api.to_variables(), "AWS_ENDPOINT_URL": url}
             yield replace(bench, variables=variables)

@@ -18,6 +18,9 @@ from media_platform.contract.scanning import Unscanned
 API_PORT = 8080
 """TCP port on which API and admin service listen, on the network interface of their tasks."""
 
+NO_CACHE = "none"
+"""What stands for the URL of a Valkey where a stage has none."""
+
 LISTEN_ADDRESS = "LISTEN_ADDRESS"
 """Variable with the ``host:port`` to listen on where a task has no interface of its own.
 
@@ -91,6 +94,8 @@ class ApiEnvironment(Environment):
         restore_days: Days for which a deleted video may be restored, from 0.
         webhook_allowed_networks: Networks (CIDR, with commas) that webhooks may be sent to although
             they are not public, or ``none``.
+        cache_url: URL of the Valkey that keeps videos for all tasks (``rediss://``), or
+            :data:`NO_CACHE`.
     """
 
     stage: str
@@ -111,6 +116,7 @@ class ApiEnvironment(Environment):
     regions: str
     restore_days: int
     webhook_allowed_networks: str
+    cache_url: str
 
     @property
     def region_names(self) -> tuple[str, ...]:
@@ -137,6 +143,8 @@ class AdminEnvironment(Environment):
         dead_letter_queues: URLs of the queues of what failed for good, likewise; among them
             ``jobs.JOBS``.
         purge_interval_minutes: Time between two turns in which a region deletes what is due.
+        cache_url: URL of the Valkey that keeps videos for all tasks (``rediss://``), or
+            :data:`NO_CACHE`.
     """
 
     stage: str
@@ -150,6 +158,7 @@ class AdminEnvironment(Environment):
     queues: str
     dead_letter_queues: str
     purge_interval_minutes: int
+    cache_url: str
 
     @property
     def queue_urls(self) -> dict[str, str]:

@@ -117,7 +117,10 @@ class DomainConfig(_Part):
 
 
 class ApiConfig(_Part):
-    """Size and limits of the video API; units are part of the names."""
+    """Size and limits of the video API; units are part of the names.
+
+    ``cache`` and its limits are arguments of ``ApiCluster``, which says what they mean.
+    """
 
     min_tasks: Annotated[int, Field(ge=1)] = 2
     max_tasks: Annotated[int, Field(ge=1)] = 10
@@ -130,6 +133,9 @@ class ApiConfig(_Part):
     quota_mebibytes: Annotated[int, Field(ge=1)] = 10 * 1024**2
     quota_uploads: Annotated[int, Field(ge=1)] = 1000
     restore_days: Annotated[int, Field(ge=0, le=365)] = 30
+    cache: bool = False
+    cache_max_gibibytes: Annotated[int, Field(ge=1, le=5000)] = 1
+    cache_max_units_per_second: Annotated[int, Field(ge=1000, le=15_000_000)] = 10_000
 
 
 class AdminConfig(_Part):

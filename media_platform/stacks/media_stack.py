@@ -84,6 +84,9 @@ class MediaStack(cdk.Stack):
             quota=cdk.Size.mebibytes(config.api.quota_mebibytes),
             quota_uploads=config.api.quota_uploads,
             restore_days=config.api.restore_days,
+            cache=config.api.cache,
+            cache_max_gibibytes=config.api.cache_max_gibibytes,
+            cache_max_units_per_second=config.api.cache_max_units_per_second,
             webhook_allowed_networks=networks,
             removal_policy=removal_policy(config),
         )

@@ -209,4 +209,5 @@ def _make_environment(stage: Stage) -> AdminEnvironment:
         queues=json.dumps({name: queue(name) for name in QUEUES}),
         dead_letter_queues=json.dumps({name: queue(f"dead-{name}") for name in DEAD_LETTERS}),
         purge_interval_minutes=15,
+        cache_url=api.cache_url,
     )

@@ -12,7 +12,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import ClientError
 
-from media_api.cache import CoherentTable, VideoCache
+from media_api.cache import CoherentTable, VideoCache, ViewCache
 from media_api.dynamodb import ATTEMPTS, Credentials, DynamoDb
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Clients:
 
 @asynccontextmanager
 async def open_clients(
-    region: str, *, cache: VideoCache[Any] | None = None, calls: Calls | None = None
+    region: str, *, cache: ViewCache[Any] | None = None, calls: Calls | None = None
 ) -> AsyncIterator[Clients]:
     """Open the clients for as long as the service runs.
 
@@ -84,7 +84,7 @@ async def open_clients(
 async def open_services(
     region: str,
     *services: str,
-    cache: VideoCache[Any] | None = None,
+    cache: ViewCache[Any] | None = None,
     calls: Calls | None = None,
 ) -> AsyncIterator[list[Any]]:
     """Open one client for each of ``services``, in their order, with the limits of this module.
@@ -126,7 +126,7 @@ async def open_services(
 
 @asynccontextmanager
 async def _open_table(
-    session: AioSession, region: str, cache: VideoCache[Any] | None, calls: Calls | None
+    session: AioSession, region: str, cache: ViewCache[Any] | None, calls: Calls | None
 ) -> AsyncIterator[CoherentTable]:
     """Open a client of the table, with the endpoint and the credentials that botocore finds."""
     found = await session.get_credentials()

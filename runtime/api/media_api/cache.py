@@ -10,6 +10,8 @@ is being read meanwhile is not kept, so that there the write shows at once.
 Creating needs no hold, since that a video does not exist is never kept. What other services change
 (workers, the intake) shows after at most the lease.
 
+Where the stage has a Valkey, ``shared_cache`` takes the place of this cache.
+
 Source: C. Gray and D. Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed file
 cache consistency" (1989).
 """
@@ -19,11 +21,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from media_platform.contract import table
 
@@ -66,6 +68,16 @@ def holding() -> Hold:
     return hold
 
 
+def hold_until(moment: float) -> None:
+    """Hold the answer to the present request back until a moment of the monotonic clock at least.
+
+    Outside of a request there is nothing to hold back.
+    """
+    hold = _hold.get()
+    if hold is not None:
+        hold.until(moment)
+
+
 @dataclass
 class _Entry(Generic[View]):
     """A view that is kept or being read."""
@@ -87,6 +99,21 @@ class CacheCounts:
     hits: int = 0
     misses: int = 0
     events: int = 0
+
+
+class ViewCache(Protocol[View]):
+    """Keeps views of videos, in memory (:class:`VideoCache`) or in Valkey (``shared_cache``)."""
+
+    counts: CacheCounts
+
+    async def get(self, video_id: str, load: Callable[[], Awaitable[View | None]]) -> View | None:
+        """Return the view of a video, as it was kept or as ``load`` reads it from the table."""
+
+    def writing(self, video_ids: Iterable[str]) -> AbstractAsyncContextManager[None]:
+        """Return what a block must be in that writes these videos."""
+
+    async def aclose(self) -> None:
+        """Close what was opened."""
 
 
 class VideoCache(Generic[View]):
@@ -158,9 +185,11 @@ class VideoCache(Generic[View]):
                 self._writes[video_id] -= 1
                 if not self._writes[video_id]:
                     del self._writes[video_id]
-            hold = _hold.get()
-            if written and hold is not None:
-                hold.until(time.monotonic() + self.lease_seconds)
+            if written:
+                hold_until(time.monotonic() + self.lease_seconds)
+
+    async def aclose(self) -> None:
+        """Do nothing: memory needs no closing."""
 
     def _drop_ended(self, now: float) -> None:
         """Drop what has ended; entries stand in the order in which they were asked for."""
@@ -179,7 +208,7 @@ class CoherentTable:
         cache: Keeps videos, and counts the events that are written.
     """
 
-    def __init__(self, client: Any, cache: VideoCache[Any]) -> None:
+    def __init__(self, client: Any, cache: ViewCache[Any]) -> None:
         self._client = client
         self._cache = cache
 

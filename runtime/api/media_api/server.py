@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -15,7 +16,6 @@ from granian.server.embed import Server
 
 from media_api.app import Guarded, Services, create_app
 from media_api.aws import open_clients
-from media_api.cache import VideoCache
 from media_api.calls import Calls
 from media_api.creation import Creation
 from media_api.delivery import Delivery
@@ -33,7 +33,7 @@ from media_api.thumbnails import Thumbnails
 from media_api.tokens import KeySet, TokenVerifier, fetch_with
 from media_api.upload_sessions import UploadSessions
 from media_api.uploads import RawBucket
-from media_api.videos import StoredVideo, Videos
+from media_api.videos import Videos, video_cache
 from media_api.views import Views
 from media_api.webhook_store import WebhookTable
 from media_api.webhooks import Webhooks
@@ -77,9 +77,10 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
     """
     environment = settings.environment
     load = Load()
-    cache: VideoCache[StoredVideo] = VideoCache()
+    cache = video_cache(environment.cache_url)
     metrics = Metrics(environment.stage, load, cache.counts)
     async with (
+        aclosing(cache),
         open_clients(environment.home_region, cache=cache, calls=Calls(metrics, spans)) as clients,
         aiohttp.ClientSession() as http,
     ):

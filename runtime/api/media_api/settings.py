@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
 from media_platform.contract.environment import (
     API_PORT,
     LISTEN_ADDRESS,
+    NO_CACHE,
     ApiEnvironment,
     InvalidEnvironmentError,
 )
@@ -25,6 +27,14 @@ Source: Amazon S3 API Reference, "Authenticating Requests: Using Query Parameter
 
 _MOST = 2**53
 """Largest number that every JSON reader takes exactly."""
+
+
+def cache_problems(url: str) -> list[str]:
+    """Return what is wrong with the URL of a cache, if anything is."""
+    parts = urlsplit(url)
+    if url == NO_CACHE or (parts.scheme in {"redis", "rediss"} and parts.hostname):
+        return []
+    return [f"CACHE_URL is {url!r}, not rediss://<host>:<port>; correct it, or write {NO_CACHE}"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +103,7 @@ class Settings:
                 f"WEBHOOK_ALLOWED_NETWORKS is {environment.webhook_allowed_networks!r}: {error}; "
                 "list networks with commas, or write none"
             )
+        problems += cache_problems(environment.cache_url)
         listening = Listening()
         try:
             listening = Listening.from_variables(variables)

@@ -150,7 +150,9 @@ class VideoTable:
     async def run(self, video_id: str, run_id: str) -> Run | None:
         """Return a run, or ``None`` if no worker took it yet."""
         answer = await self._client.get_item(
-            TableName=self.name, Key=table.run_key(video_id, run_id).to_wire()
+            TableName=self.name,
+            Key=table.run_key(video_id, run_id).to_wire(),
+            ConsistentRead=True,  # what is kept of it must not be older than the last write
         )
         item = answer.get("Item")
         return Run.from_item(item) if item else None

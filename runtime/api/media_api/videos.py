@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Self
 
 from media_api import cursors, decisions
 from media_api.audit import Cause
-from media_api.cache import VideoCache
+from media_api.cache import VideoCache, ViewCache
 from media_api.decisions import ChangedSinceError, Step
 from media_api.edits import VideoPatch, VideoUpdate
 from media_api.idempotency import Done, Idempotency, KeyedRequest
@@ -20,11 +22,13 @@ from media_api.store import StaleVideoError, VideoList, VideoTable
 from media_api.tokens import Caller
 from media_platform.contract import table
 from media_platform.contract import video as contract
+from media_platform.contract.environment import NO_CACHE
 from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import is_id
 from media_platform.contract.run import Run
 from media_platform.contract.video import Video, VideoStatus, Visibility
 
+_IN_WORK = frozenset({VideoStatus.PENDING, VideoStatus.UPLOADED, VideoStatus.PROCESSING})
 _WRITE_ATTEMPTS = 5
 _PAUSE_SECONDS = 0.05
 
@@ -61,6 +65,43 @@ class StoredVideo:
             )
             self._views[of_tenant, may_change] = view
         return view
+
+    @property
+    def changes_soon(self) -> bool:
+        """Whether workers or the intake are about to change it."""
+        return self.video.status in _IN_WORK or self.video.next_run is not None
+
+    def to_bytes(self) -> bytes:
+        """Return it as a cache that processes share takes it: the items of the table."""
+        items = [one and one.to_item() for one in (self.video, self._run, self._next_run)]
+        return json.dumps(items, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what :meth:`to_bytes` wrote.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        video, run, next_run = json.loads(data)
+        return cls(
+            Video.from_item(video),
+            run and Run.from_item(run),
+            next_run and Run.from_item(next_run),
+        )
+
+
+def video_cache(url: str) -> ViewCache[StoredVideo]:
+    """Return what keeps videos: the Valkey of the stage, or without one the memory of the process.
+
+    Args:
+        url: Where Valkey is, or ``NO_CACHE``.
+    """
+    if url == NO_CACHE:
+        return VideoCache()
+    from media_api.shared_cache import SharedCache, connect  # noqa: PLC0415 - most stages have none
+
+    return SharedCache(connect(url), StoredVideo.from_bytes)
 
 
 @dataclass(frozen=True)
@@ -103,7 +144,7 @@ class Videos:
     def __init__(
         self,
         videos: VideoTable,
-        cache: VideoCache[StoredVideo],
+        cache: ViewCache[StoredVideo],
         idempotency: Idempotency,
         *,
         region: str,

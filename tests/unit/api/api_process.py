@@ -131,6 +131,7 @@ def api_environment(**changes: Any) -> ApiEnvironment:
         "regions": "eu-central-1,us-west-2",
         "restore_days": 30,
         "webhook_allowed_networks": "none",
+        "cache_url": "none",
     }
     return ApiEnvironment(**{**values, **changes})
 

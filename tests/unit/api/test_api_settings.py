@@ -19,6 +19,7 @@ COMPLETE = {
     "QUOTA_UPLOADS": "10",
     "RESTORE_DAYS": "30",
     "WEBHOOK_ALLOWED_NETWORKS": "none",
+    "CACHE_URL": "none",
 }
 
 
@@ -46,6 +47,7 @@ def test_the_local_plane_may_set_the_address(address: str, host: str, port: int)
         ("UPLOAD_MAX_BYTES", str(5 * 1024**4 + 1), "not from 1 to 5497558138880"),
         ("QUOTA_UPLOADS", "0", "QUOTA_UPLOADS is 0, which is not from 1 to"),
         ("UPLOAD_MAX_BYTES", "many", "UPLOAD_MAX_BYTES is 'many', not int"),
+        ("CACHE_URL", "valkey", "CACHE_URL is 'valkey', not rediss://<host>:<port>; "),
         ("WEBHOOK_ALLOWED_NETWORKS", "any", "WEBHOOK_ALLOWED_NETWORKS is 'any'"),
         ("LISTEN_ADDRESS", "8080", "LISTEN_ADDRESS is '8080', not <host>:<port>"),
         ("LISTEN_ADDRESS", "host:99999", "not <host>:<port>"),

@@ -300,9 +300,9 @@ def test_a_load_balancer_on_the_internet_admits_cloudfront_alone(stack: cdk.Stac
         api(stack, certificate=certificate(stack))
 
 
-def with_admin(stack: cdk.Stack, **arguments: Any) -> AdminService:
+def with_admin(stack: cdk.Stack, *, cache: bool = False, **arguments: Any) -> AdminService:
     store = VideoStore(stack, "Store")
-    cluster = ApiCluster(stack, "Api", stage="test", store=store)
+    cluster = ApiCluster(stack, "Api", stage="test", store=store, cache=cache)
     pipeline = TranscodePipeline(stack, "Transcode", store=store, cluster=cluster.cluster)
     return cluster.add_admin_service(pipeline=pipeline, **arguments)
 
@@ -551,3 +551,73 @@ def test_a_region_counts_itself(stack: cdk.Stack) -> None:
     message = f"regions is ['mars-1'] without the region of the stack, {region}; add it"
     with pytest.raises(ValueError, match=re.escape(message)):
         api(stack, regions=["mars-1"])
+
+
+def test_without_a_cache_each_task_keeps_its_own(synth: Synth) -> None:
+    made = synth(api)
+    assert variables(made)["CACHE_URL"] == "none"
+    assert not made.resources("AWS::ElastiCache::ServerlessCache")
+
+
+@pytest.fixture(scope="module")
+def cached(synth: Synth) -> Template:
+    return synth(lambda stack: with_admin(stack, cache=True))
+
+
+def test_the_cache_is_a_small_valkey_in_private_subnets(cached: Template) -> None:
+    made = cached.only("AWS::ElastiCache::ServerlessCache")
+    assert (made["Engine"], made["MajorEngineVersion"]) == ("valkey", "8")
+    assert made["CacheUsageLimits"] == {
+        "DataStorage": {"Maximum": 1, "Unit": "GB"},
+        "ECPUPerSecond": {"Maximum": 10_000},
+    }
+    assert made["SnapshotRetentionLimit"] == 0
+    assert re.fullmatch(r"[a-z][a-z0-9-]{0,39}", made["ServerlessCacheName"])
+    subnets = [flat(subnet) for subnet in made["SubnetIds"]]
+    assert len(subnets) == 2
+    assert all(subnet.startswith("<ApiVpcPrivateSubnet") for subnet in subnets)
+
+
+def test_both_services_reach_the_cache_over_tls_and_nobody_else_does(cached: Template) -> None:
+    urls = {
+        container["Name"]: flat(variable["Value"])
+        for task in cached.resources("AWS::ECS::TaskDefinition").values()
+        for container in task["Properties"]["ContainerDefinitions"]
+        for variable in container["Environment"]
+        if variable["Name"] == "CACHE_URL"
+    }
+    assert urls == dict.fromkeys(("api", "admin"), "rediss://<ApiCache.Endpoint.Address>:6379")
+    cache = cached.only("AWS::ElastiCache::ServerlessCache")
+    assert [flat(g) for g in cache["SecurityGroupIds"]] == ["<ApiCacheSecurityGroup.GroupId>"]
+    admitted = {
+        (flat(rule["SourceSecurityGroupId"]), rule["FromPort"], rule["ToPort"])
+        for made in cached.resources("AWS::EC2::SecurityGroupIngress").values()
+        if flat((rule := made["Properties"])["GroupId"]) == "<ApiCacheSecurityGroup.GroupId>"
+    }
+    assert admitted == {
+        ("<ApiServiceSecurityGroup.GroupId>", 6379, 6379),
+        ("<ApiAdminServiceSecurityGroup.GroupId>", 6379, 6379),
+    }
+    (group,) = [
+        made["Properties"]
+        for name, made in cached.resources("AWS::EC2::SecurityGroup").items()
+        if name.startswith("ApiCacheSecurityGroup")
+    ]
+    assert "SecurityGroupIngress" not in group
+    (nothing,) = group["SecurityGroupEgress"]
+    assert nothing["CidrIp"] == "255.255.255.255/32"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"cache_max_gibibytes": 0}, "cache_max_gibibytes is 0, allowed are 1 to 5000; "),
+        (
+            {"cache_max_units_per_second": 10},
+            "cache_max_units_per_second is 10, allowed are 1000 to 15000000; ",
+        ),
+    ],
+)
+def test_limits_of_the_cache(stack: cdk.Stack, arguments: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        api(stack, cache=True, **arguments)

@@ -70,6 +70,8 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         ({"worker": {"sweep_interval_minutes": 0}}, "worker.sweep_interval_minutes: "),
         ({"api": {"upload_max_mebibytes": 5 * 1024**2 + 1}}, "api.upload_max_mebibytes: "),
         ({"scanning": {"quarantine_roles": ["analyst"]}}, "scanning.quarantine_roles.0: "),
+        ({"api": {"cache_max_gibibytes": 0}}, "api.cache_max_gibibytes: "),
+        ({"api": {"cache_max_units_per_second": 999}}, "api.cache_max_units_per_second: "),
         ({"scanning": {"clamav": {"unscanned": "maybe"}}}, "scanning.clamav.unscanned: "),
         ({"scanning": {"clamav": {"min_tasks": 0}}}, "scanning.clamav.min_tasks: "),
         ({"scanning": {"clamav": {"max_scan_mebibytes": 2048}}}, "scanning.clamav.max_scan_meb"),

@@ -69,7 +69,7 @@ FUNCTIONS: dict[str, type[Environment] | None] = {
 @pytest.fixture(scope="module")
 def with_options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     """The templates of a stage with what none of ours turns on."""
-    config = stage_config("local", scanning={"clamav": {}}, ipv6=False)
+    config = stage_config("local", scanning={"clamav": {}}, api={"cache": True}, ipv6=False)
     return synthesize_stage(tmp_path_factory.mktemp("options"), config)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -15,7 +16,6 @@ from media_api.admin.users import Users
 from media_api.admin.videos import AdminVideos
 from media_api.audit import AuditTrail
 from media_api.aws import open_services
-from media_api.cache import VideoCache
 from media_api.calls import Calls
 from media_api.idempotency import Idempotency
 from media_api.lifecycle import Lifecycle
@@ -24,7 +24,7 @@ from media_api.metrics import Metrics
 from media_api.server import run
 from media_api.store import VideoTable
 from media_api.tokens import KeySet, TokenVerifier, fetch_with
-from media_api.videos import StoredVideo
+from media_api.videos import video_cache
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -40,9 +40,10 @@ async def serve(settings: AdminSettings, spans: TracerProvider | None = None) ->
     environment = settings.environment
     region, table_name = environment.home_region, environment.table_name
     load = Load()
-    cache: VideoCache[StoredVideo] = VideoCache()
+    cache = video_cache(environment.cache_url)
     metrics = Metrics(environment.stage, load, cache.counts)
     async with (
+        aclosing(cache),
         open_services(
             region,
             *("dynamodb", "cognito-idp", "sqs"),

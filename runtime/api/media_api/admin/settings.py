@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from media_api.settings import Listening
-from media_platform.contract.environment import AdminEnvironment
+from media_api.settings import Listening, cache_problems
+from media_platform.contract.environment import AdminEnvironment, InvalidEnvironmentError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,10 @@ class AdminSettings:
         Raises:
             InvalidEnvironmentError: If a variable is missing or malformed.
         """
+        environment = AdminEnvironment.from_variables(variables)
+        if problems := cache_problems(environment.cache_url):
+            raise InvalidEnvironmentError(f"{cls.__name__}: {'; '.join(problems)}")
         return cls(
-            environment=AdminEnvironment.from_variables(variables),
+            environment=environment,
             listening=Listening.from_variables(variables),
         )
