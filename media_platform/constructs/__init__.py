@@ -5,18 +5,24 @@ from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs._scanning import Scanner
 from media_platform.constructs._user_directory import TokenIssuer
 from media_platform.constructs._video_store_base import VideoStoreBase
+from media_platform.constructs.alarm_topic import AlarmTopic
 from media_platform.constructs.api_cluster import ApiCluster
 from media_platform.constructs.cdn_distribution import CdnDistribution, MediaOrigin
+from media_platform.constructs.monthly_budget import MonthlyBudget
 from media_platform.constructs.multi_region_replica import MultiRegionReplica
+from media_platform.constructs.operations_dashboard import OperationsDashboard
 from media_platform.constructs.transcode_pipeline import TranscodePipeline
 from media_platform.constructs.video_store import VideoStore
 
 __all__ = [
+    "AlarmTopic",
     "ApiCluster",
     "CdnDistribution",
     "ClamAvScanner",
     "MediaOrigin",
+    "MonthlyBudget",
     "MultiRegionReplica",
+    "OperationsDashboard",
     "ReplicationTarget",
     "Scanner",
     "TokenIssuer",

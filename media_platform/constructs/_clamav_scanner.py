@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._alarms import watch_memory
 from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._fargate_task import fargate_task
 from media_platform.constructs._nag import accept_wildcards
@@ -27,8 +27,6 @@ CLAMAV_MOST = cdk.Size.mebibytes(2047)
 _MIRROR = "database.clamav.net"
 _BACKLOG_PER_TASK = 20
 """Requests that a task works off in half a minute, when files have some ten megabytes."""
-
-_LATE = cdk.Duration.minutes(15)
 
 
 class ClamAvScanner(Construct):
@@ -94,7 +92,7 @@ class ClamAvScanner(Construct):
             propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
         self._scale(min_tasks, max_tasks)
-        self._watch()
+        watch_memory(self, self.service, what="ClamAV")
         scanner.grant_scan(self.task.task_role)
         accept_wildcards(self.task.task_role, "Any upload is judged.", store.raw_objects_arn)
 
@@ -140,18 +138,4 @@ class ClamAvScanner(Construct):
                 )
                 for step, following in zip(steps, [*steps[1:], None], strict=True)
             ],
-        )
-
-    def _watch(self) -> None:
-        cloudwatch.Alarm(
-            self,
-            "Late",
-            alarm_description="Uploads wait for ClamAV: its service is down or has too few tasks",
-            metric=self.scanner.queue.metric_approximate_age_of_oldest_message(
-                statistic="Maximum", period=cdk.Duration.minutes(1)
-            ),
-            threshold=_LATE.to_seconds(),
-            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            evaluation_periods=1,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )

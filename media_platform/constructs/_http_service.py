@@ -9,6 +9,7 @@ from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._checks import reject
 from media_platform.constructs._fargate_task import fargate_task
 from media_platform.contract.environment import API_PORT
@@ -16,6 +17,7 @@ from media_platform.contract.environment import API_PORT
 _STOP_TIMEOUT = cdk.Duration.seconds(30)
 _HEALTH_CHECK_GRACE_PERIOD = cdk.Duration.seconds(30)
 _CPU_TARGET_PERCENT = 60
+_BUSY_PERCENT = 80
 
 
 class HttpService(Construct):
@@ -91,3 +93,12 @@ class HttpService(Construct):
         )
         scaling = self.service.auto_scale_task_count(min_capacity=min_tasks, max_capacity=max_tasks)
         scaling.scale_on_cpu_utilization("Cpu", target_utilization_percent=_CPU_TARGET_PERCENT)
+        OperatorAlarm(
+            self,
+            "ProcessorBusy",
+            metric=self.service.metric_cpu_utilization(),
+            above=_BUSY_PERCENT,
+            periods=3,
+            description=f"Tasks of {name} are busy beyond {_BUSY_PERCENT} %; allow more max_tasks",
+        )
+        watch_memory(self, self.service, what=name)

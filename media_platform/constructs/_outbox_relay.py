@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -16,6 +17,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._deploy_resource import (
     DeployResource,
     deploy_function,
@@ -32,6 +34,9 @@ from media_platform.contract.events import EventType
 
 _BATCH = 100
 _RETRIES = 10
+_LATE = cdk.Duration.minutes(1)
+"""Age of an event that somebody should look at."""
+
 _FAILURES_EXPIRY = cdk.Duration.days(30)
 
 
@@ -111,8 +116,22 @@ class OutboxRelay(Construct):
                 destination=self.failures.bucket_arn
             )
         )
+        OperatorAlarm(
+            self,
+            "Late",
+            metric=self.metric_delay(),
+            above=_LATE.to_milliseconds(),
+            periods=5,
+            description="Events wait to be published; read the log of the relay",
+        )
         # Lambda refuses a mapping whose role lacks the stream or the destination.
         mapping.node.add_dependency(self.function.grant_principal)
+
+    def metric_delay(self) -> cloudwatch.IMetric:
+        """Return how long events wait for it (milliseconds, largest within a minute)."""
+        return self.function.metric(
+            "IteratorAge", statistic="Maximum", period=cdk.Duration.minutes(1)
+        )
 
     def subscribe_queue(
         self, queue: sqs.IQueue, *, event_types: Sequence[EventType] | None = None

@@ -12,9 +12,13 @@ from constructs import Construct
 
 from media_platform import assets
 from media_platform.assets import Service
+from media_platform.constructs._alarms import OperatorAlarm
 
 RUNTIME = lambda_.Runtime.PYTHON_3_14
 LOG_RETENTION = logs.RetentionDays.ONE_MONTH
+
+_PERIODS_IN_TROUBLE = 3
+"""Five minutes each, in a row: a call that fails once is called again."""
 
 
 def python_function(
@@ -30,7 +34,8 @@ def python_function(
 ) -> lambda_.Function:
     """Return a function that runs ``handler`` of ``service`` with boto3 and nothing else.
 
-    Its role may write to its own log group and nothing more; grants add the rest.
+    Its role may write to its own log group and nothing more; grants add the rest. Alarms tell that
+    it fails or is throttled for a quarter of an hour.
 
     Args:
         scope: Parent.
@@ -56,7 +61,7 @@ def python_function(
         description=description,
     )
     log_group.grant_write(role)
-    return lambda_.Function(
+    function = lambda_.Function(
         parts,
         "Function",
         runtime=RUNTIME,
@@ -70,3 +75,16 @@ def python_function(
         role=role,
         log_group=log_group,
     )
+    for name, metric, problem in (
+        ("Errors", function.metric_errors(), "fails; read its log"),
+        ("Throttles", function.metric_throttles(), "is throttled; raise the account's concurrency"),
+    ):
+        OperatorAlarm(
+            parts,
+            name,
+            metric=metric,
+            above=0,
+            periods=_PERIODS_IN_TROUBLE,
+            description=f"The function that {description[0].lower()}{description[1:]} {problem}",
+        )
+    return function

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._nag import accept
 
 RETENTION = cdk.Duration.days(14)
 """The longest that SQS keeps a message, so that a failure can wait for a person."""
+
+_MINUTE = cdk.Duration.minutes(1)
 
 
 def job_queue(
@@ -20,8 +22,10 @@ def job_queue(
     visibility_timeout: cdk.Duration,
     dead_letter_queue: sqs.IQueue,
     max_receive_count: int,
+    max_age: cdk.Duration,
+    late: str,
 ) -> sqs.Queue:
-    """Return a queue of transcode jobs.
+    """Return a queue of jobs, with an alarm that one waits for too long.
 
     Args:
         scope: Parent.
@@ -29,8 +33,10 @@ def job_queue(
         visibility_timeout: Time after which a job that nobody holds on to is seen again.
         dead_letter_queue: Where a job goes that was received too often.
         max_receive_count: Receives of one job before it goes there.
+        max_age: Age of the oldest job that is as it should be.
+        late: What is the matter if it is older, and what to do about it.
     """
-    return sqs.Queue(
+    queue = sqs.Queue(
         scope,
         construct_id,
         encryption=sqs.QueueEncryption.SQS_MANAGED,
@@ -42,6 +48,15 @@ def job_queue(
             queue=dead_letter_queue, max_receive_count=max_receive_count
         ),
     )
+    OperatorAlarm(
+        queue,
+        "Old",
+        metric=queue.metric_approximate_age_of_oldest_message(statistic="Maximum", period=_MINUTE),
+        above=max_age.to_seconds(),
+        periods=5,
+        description=late,
+    )
+    return queue
 
 
 def dead_letter_queue(scope: Construct, construct_id: str, *, what: str) -> sqs.Queue:
@@ -60,16 +75,13 @@ def dead_letter_queue(scope: Construct, construct_id: str, *, what: str) -> sqs.
         retention_period=RETENTION,
     )
     accept(queue, "It is a dead-letter queue itself.", "SQS3")
-    cloudwatch.Alarm(
+    OperatorAlarm(
         queue,
         "NotEmpty",
-        alarm_description=f"There are {what} that failed for good and wait for a decision",
         metric=queue.metric_approximate_number_of_messages_visible(
-            statistic="Maximum", period=cdk.Duration.minutes(1)
+            statistic="Maximum", period=_MINUTE
         ),
-        threshold=0,
-        comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-        evaluation_periods=1,
-        treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        above=0,
+        description=f"There are {what} that failed for good and wait for a decision",
     )
     return queue

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import reject
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.contract.object_keys import REPLICATE_TAG, REPLICATE_VALUE
 
 Kind = Literal["raw", "media"]
+_LATE = cdk.Duration.minutes(1)
+"""How late a change of the table may be; usually it takes a second."""
+
+_COPY_LATE = cdk.Duration.minutes(15)
+"""How late a copy may be: what S3 promises with replication time control."""
+
+_PENDING = cdk.Size.gibibytes(100)
+"""Bytes that may wait for half an hour."""
+
+_METRICS_THRESHOLD = s3.ReplicationTimeValue.FIFTEEN_MINUTES
+"""The one value that S3 takes."""
+
 _KINDS: tuple[Kind, ...] = ("raw", "media")
 
 
@@ -168,6 +182,7 @@ def rules(
                 bucket_arn=_bucket_arn(target.bucket_name(kind)),
                 region=target.region,
             ),
+            metrics=_METRICS_THRESHOLD,
             sse_kms_encrypted_objects=True if key else None,
             kms_key=(
                 kms.Key.from_key_arn(
@@ -181,6 +196,61 @@ def rules(
         )
         for priority, target in enumerate(targets, start=1)
     ]
+
+
+def watch(
+    scope: Construct,
+    targets: Sequence[ReplicationTarget],
+    *,
+    buckets: Mapping[Kind, s3.IBucket],
+    table_delay: Callable[[str], cloudwatch.IMetric],
+) -> None:
+    """Add the alarms that copies are late or fail, and that changes of the table are late.
+
+    Args:
+        scope: Parent.
+        targets: Where copies go.
+        buckets: What is copied.
+        table_delay: The metric of how long changes of the table take to a region.
+
+    Source: S3 User Guide, "Using S3 Replication metrics"; DynamoDB Developer Guide, "Global tables:
+    monitoring".
+    """
+    for target in targets:
+        alarms = Construct(scope, f"To-{target.region}")
+        OperatorAlarm(
+            alarms,
+            "TableLate",
+            metric=table_delay(target.region),
+            above=_LATE.to_milliseconds(),
+            periods=3,
+            description=f"Changes of the table reach {target.region} late; it would miss them if "
+            "this region were lost now",
+        )
+        for kind, bucket in buckets.items():
+            for name, metric_name, above, periods, problem in (
+                ("Late", "ReplicationLatency", _COPY_LATE.to_seconds(), 3, "are late"),
+                ("Pending", "BytesPendingReplication", _PENDING.to_bytes(), 6, "pile up"),
+                ("Failed", "OperationsFailedReplication", 0, 1, "fail"),
+            ):
+                OperatorAlarm(
+                    alarms,
+                    f"{kind.capitalize()}{name}",
+                    metric=cloudwatch.Metric(
+                        namespace="AWS/S3",
+                        metric_name=metric_name,
+                        dimensions_map={
+                            "SourceBucket": bucket.bucket_name,
+                            "DestinationBucket": target.bucket_name(kind),
+                            "RuleId": target.region,
+                        },
+                        statistic="Maximum",
+                    ),
+                    above=above,
+                    periods=periods,
+                    description=f"Copies of {kind} objects to {target.region} {problem}; see S3's "
+                    "replication metrics of the bucket",
+                )
 
 
 def _bucket_arn(name: str) -> str:

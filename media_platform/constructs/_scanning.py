@@ -33,6 +33,9 @@ _CONTENT_MEMORY_MEBIBYTES = 512
 _QUEUE_TIMEOUTS = 6
 """Visibility in timeouts of the function (AWS Lambda Developer Guide, "Using Lambda with SQS")."""
 
+_LATE = cdk.Duration.minutes(15)
+"""Age of a request or verdict that somebody should look at."""
+
 _MAX_RECEIVE_COUNT = 5
 _BATCH = 10
 _SCANNER_VISIBILITY = cdk.Duration.minutes(5)
@@ -76,6 +79,8 @@ class Scanner(Construct):
             visibility_timeout=visibility_timeout,
             dead_letter_queue=dead_letter_queue,
             max_receive_count=_MAX_RECEIVE_COUNT,
+            max_age=_LATE,
+            late=f"Uploads wait for the scanner {scanner_name}; see that it runs",
         )
         self.verdict_queue = job_queue(
             self,
@@ -85,6 +90,8 @@ class Scanner(Construct):
             ),
             dead_letter_queue=dead_letter_queue,
             max_receive_count=_MAX_RECEIVE_COUNT,
+            max_age=_LATE,
+            late=f"Verdicts of the scanner {scanner_name} are not taken; read the function's log",
         )
 
     def grant_scan(self, grantee: iam.IGrantable) -> iam.Grant:

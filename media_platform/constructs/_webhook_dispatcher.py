@@ -34,6 +34,9 @@ _EVENT_RECEIVES = 50
 _DELIVERY_RECEIVES = 5
 """The same of a delivery, which the schedule sends again whatever becomes of its message."""
 
+_LATE = cdk.Duration.minutes(15)
+"""Age of an event or a delivery that somebody should look at."""
+
 _TURN = cdk.Duration.minutes(1)
 _MAX_TURN_AGE = cdk.Duration.minutes(5)
 
@@ -87,6 +90,8 @@ class WebhookDispatcher(Construct):
             visibility_timeout=_VISIBILITY,
             dead_letter_queue=self.dead_letter_queue,
             max_receive_count=_EVENT_RECEIVES,
+            max_age=_LATE,
+            late="Events wait to become webhooks; read the log of the function that fans them out",
         )
         self.deliveries = job_queue(
             self,
@@ -94,6 +99,8 @@ class WebhookDispatcher(Construct):
             visibility_timeout=_VISIBILITY,
             dead_letter_queue=self.delivery_dead_letter_queue,
             max_receive_count=_DELIVERY_RECEIVES,
+            max_age=_LATE,
+            late="Webhooks wait to be sent; slow endpoints may need more max_webhook_batches",
         )
         relay.subscribe_queue(self.events)
         environment = WebhookEnvironment(

@@ -14,15 +14,23 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._checks import check_range
 from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs._metrics import platform_metric
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._video_store_base import VideoStoreBase
+from media_platform.contract import metrics
 from media_platform.contract.environment import WorkerEnvironment
 
 _STOP_TIMEOUT = cdk.Duration.seconds(120)
 _PERIOD = cdk.Duration.minutes(1)
 _EMPTY_MINUTES = 3
+_FAILURE_PERIOD = cdk.Duration.minutes(15)
+_FAILED_PERCENT = 20
+_FEW = 3
+"""Fewer failures than this in a period say something of uploads, not of workers."""
+
 _BELOW = "LessThanOrEqualToThreshold"
 
 
@@ -182,6 +190,7 @@ class WorkerService(Construct):
         self.scaling = self.service.auto_scale_task_count(min_capacity=0, max_capacity=max_workers)
         self._scale(backlog_metric(express_queue, job_queue), max_workers)
         self._grant(store, (express_queue, job_queue), job_queue, dead_letter_queue)
+        self._watch(stage)
 
     def grant_wake(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` raise the least number of workers and start the first.
@@ -255,6 +264,26 @@ class WorkerService(Construct):
             if isinstance(part, cloudwatch.CfnAlarm) and part.comparison_operator == _BELOW:
                 part.evaluation_periods = part.datapoints_to_alarm = _EMPTY_MINUTES
 
+    def _watch(self, stage: str) -> None:
+        watch_memory(self, self.service, what="the workers")
+        failed, completed = (
+            platform_metric(stage, name, period=_FAILURE_PERIOD)
+            for name in (metrics.JOBS_FAILED, metrics.JOBS_COMPLETED)
+        )
+        OperatorAlarm(
+            self,
+            "VideosFail",
+            metric=cloudwatch.MathExpression(
+                label="Videos that fail in per cent",
+                expression=f"IF(failed >= {_FEW}, 100 * failed / (failed + FILL(completed, 0)), 0)",
+                period=_FAILURE_PERIOD,
+                using_metrics={"failed": failed, "completed": completed},
+            ),
+            above=_FAILED_PERCENT,
+            description=f"More than {_FAILED_PERCENT} % of the videos fail; the log of the workers "
+            "says why",
+        )
+
     def _grant(
         self,
         store: VideoStoreBase,
@@ -303,7 +332,7 @@ def backlog_metric(*queues: sqs.IQueue) -> cloudwatch.MathExpression:
     would take workers that are busy. Workers look at all queues, so their metrics come and go
     together.
     """
-    metrics = [
+    parts = [
         metric
         for queue in queues
         for metric in (
@@ -315,7 +344,7 @@ def backlog_metric(*queues: sqs.IQueue) -> cloudwatch.MathExpression:
             ),
         )
     ]
-    named = {f"m{number}": metric for number, metric in enumerate(metrics, start=1)}
+    named = {f"m{number}": metric for number, metric in enumerate(parts, start=1)}
     return cloudwatch.MathExpression(
         label="Backlog", expression="+".join(named), period=_PERIOD, using_metrics=named
     )

@@ -23,6 +23,7 @@ from media_platform.constructs._checks import (
     check_upload_max,
     reject,
 )
+from media_platform.constructs._load_balancer_alarms import watch_load_balancer, watch_targets
 from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
@@ -261,6 +262,7 @@ class ApiCluster(Construct):
             "The rule cannot read the address range, which is that of the VPC.",
             "EC23",
         )
+        watch_load_balancer(self.load_balancer)
         self.listener = self._listen(certificate, cloudfront_prefix_list_id)
         self.target_group = self._route("Api", API_PATHS, 10, self.api.service)
         self.admin: AdminService | None = None
@@ -383,7 +385,7 @@ class ApiCluster(Construct):
     def _route(
         self, name: str, paths: str, priority: int, service: ecs.FargateService
     ) -> elbv2.ApplicationTargetGroup:
-        return self.listener.add_targets(
+        targets = self.listener.add_targets(
             name,
             priority=priority,
             conditions=[elbv2.ListenerCondition.path_patterns([paths])],
@@ -400,6 +402,8 @@ class ApiCluster(Construct):
                 unhealthy_threshold_count=3,
             ),
         )
+        watch_targets(targets, what=f"the {name} service")
+        return targets
 
     def _check_limits(
         self, upload_max: cdk.Size, upload_expiry: cdk.Duration, playback_expiry: cdk.Duration

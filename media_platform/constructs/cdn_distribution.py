@@ -15,6 +15,7 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import DEFAULT_STAGE, check_stage, reject
 from media_platform.constructs._delivery_documents import DeliveryDocuments
 from media_platform.constructs._nag import accept
@@ -25,6 +26,7 @@ from media_platform.contract.object_keys import MEDIA_PREFIX
 SLOTS = ("a", "b")
 """Slots of the key group: two, so that a new key is trusted before the old one is given up."""
 
+_ERROR_PERCENT = 1
 _FALLBACK_STATUS_CODES = [403, 404, 500, 502, 503, 504]
 
 
@@ -165,6 +167,7 @@ class CdnDistribution(Construct):
             },
         )
         self._accept_findings(certificate)
+        self._watch()
         authority = domain_name or self.distribution.distribution_domain_name
         self.base_url = f"{scheme}://{authority}"
         active = self.signing_keys[active_slot]
@@ -190,6 +193,28 @@ class CdnDistribution(Construct):
     def metric_errors(self) -> cloudwatch.IMetric:
         """Return the share of answers with status 5xx (per cent, average of five minutes)."""
         return self.distribution.metric5xx_error_rate()
+
+    def _watch(self) -> None:
+        """Add the alarm on errors, where there can be one: CloudFront's metrics are in one region.
+
+        Source: CloudFront Developer Guide, "Types of metrics for CloudFront".
+        """
+        if cdk.Stack.of(self).region != "us-east-1":
+            cdk.Annotations.of(self).add_info_v2(
+                "@media-platform/distribution-alarm",
+                "there is no alarm on errors of the distribution, since its metrics are in "
+                "us-east-1; deploy this stack there to have one",
+            )
+            return
+        OperatorAlarm(
+            self,
+            "Errors",
+            metric=self.metric_errors(),
+            above=_ERROR_PERCENT,
+            periods=3,
+            description=f"More than {_ERROR_PERCENT} % of the viewers' requests end with status "
+            "5xx; see which origin answers so",
+        )
 
     def _make_keys(
         self,

@@ -181,8 +181,13 @@ class TranscodePipeline(Construct):
                 # The worker counts failures and moves what failed; this is the backstop for jobs
                 # that kill every worker, far above what Spot interruptions add up to.
                 max_receive_count=_MAX_RECEIVE_COUNT,
+                max_age=max_age,
+                late=f"{what} wait for workers; see whether they start, or allow more max_workers",
             )
-            for name in ("ExpressJobs", "Jobs")
+            for name, max_age, what in (
+                ("ExpressJobs", cdk.Duration.minutes(10), "New uploads"),
+                ("Jobs", cdk.Duration.hours(1), "Parts of videos"),
+            )
         )
         self.workers = WorkerService(
             self,
@@ -400,9 +405,7 @@ class TranscodePipeline(Construct):
 
     def metric_relay_delay(self) -> cloudwatch.IMetric:
         """Return how long events wait for the relay (milliseconds, largest within a minute)."""
-        return self.relay.function.metric(
-            "IteratorAge", statistic="Maximum", period=cdk.Duration.minutes(1)
-        )
+        return self.relay.metric_delay()
 
     def metric_webhook_backlog(self) -> cloudwatch.IMetric:
         """Return the webhooks that wait to be sent (count, largest within a minute).

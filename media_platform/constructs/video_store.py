@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -13,6 +14,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs import _replication
+from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._distributions import distribution_conditions
 from media_platform.constructs._private_bucket import private_bucket
@@ -61,6 +63,9 @@ class VideoStore(VideoStoreBase):
 
     Raises:
         ValueError: If arguments contradict each other or AWS would refuse them.
+
+    Attributes:
+        replication_regions: Regions that get copies.
 
     Source: S3 User Guide, "Replicating objects"; DynamoDB Developer Guide, "Global tables".
     """
@@ -170,6 +175,8 @@ class VideoStore(VideoStoreBase):
         else:
             self.table = dynamodb.TableV2.from_table_name(self, "Table", imported_table_name)
             self.table_stream_arn = None
+        self.replication_regions = tuple(target.region for target in targets)
+        self._watch(targets)
 
     @classmethod
     def from_video_store_attributes(
@@ -235,6 +242,50 @@ class VideoStore(VideoStoreBase):
                     conditions=conditions,
                 )
             )
+
+    def metric_throttles(self) -> cloudwatch.IMetric:
+        """Return the reads and writes that the table refused (count, sum of five minutes)."""
+        return cloudwatch.MathExpression(
+            label="Throttled reads and writes",
+            expression="FILL(reads, 0) + FILL(writes, 0)",
+            using_metrics={
+                "reads": self._table_metric("ReadThrottleEvents", "Sum"),
+                "writes": self._table_metric("WriteThrottleEvents", "Sum"),
+            },
+        )
+
+    def metric_table_use(self, kind: Literal["Read", "Write"]) -> cloudwatch.Metric:
+        """Return the capacity units that were used (count, sum of five minutes)."""
+        return self._table_metric(f"Consumed{kind}CapacityUnits", "Sum")
+
+    def metric_replication_delay(self, region: str) -> cloudwatch.Metric:
+        """Return how long changes of the table take to ``region`` (milliseconds, on average)."""
+        return self._table_metric("ReplicationLatency", "Average", ReceivingRegion=region)
+
+    def _table_metric(self, name: str, statistic: str, **dimensions: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/DynamoDB",
+            metric_name=name,
+            dimensions_map={"TableName": self.table.table_name, **dimensions},
+            statistic=statistic,
+        )
+
+    def _watch(self, targets: Sequence[ReplicationTarget]) -> None:
+        OperatorAlarm(
+            self,
+            "TableThrottles",
+            metric=self.metric_throttles(),
+            above=0,
+            periods=3,
+            description="The table refuses reads or writes; look for a hot key with Contributor "
+            "Insights, or for a quota of the account",
+        )
+        _replication.watch(
+            self,
+            targets,
+            buckets={"raw": self.raw_bucket, "media": self.media_bucket},
+            table_delay=self.metric_replication_delay,
+        )
 
     def _keep_quarantine(self, raw: s3.Bucket, role_arns: list[str]) -> None:
         """Deny reading, and releasing, of versions that carry the tag of the quarantine.

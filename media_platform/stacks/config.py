@@ -31,6 +31,9 @@ def _tenant_name(value: str) -> str:
     return value
 
 
+CERTIFICATE_REGION = "us-east-1"
+"""Region in which CloudFront wants its certificates."""
+
 RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
 
@@ -173,6 +176,7 @@ class WorkerConfig(_Part):
     sweep_interval_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 5
 
 
+EmailAddress = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
 RoleArn = Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:role/.+$")]
 
 
@@ -241,6 +245,9 @@ class StageConfig(_Part):
             that nobody sees the users and videos of another tenant.
         worker: The transcode workers.
         scanning: What uploads must pass before.
+        alarm_emails: Addresses that get mail of alarms, once they have confirmed it. Default: none.
+        monthly_budget_usd: Costs of the stage in a month of which alarms tell when they are
+            foreseen, and when they are there. Default: none.
         webhooks: What webhooks may reach.
         joining: Regions that are deployed for the first time: they get their store and nothing is
             copied to them yet, since S3 refuses a replication rule whose destination does not
@@ -266,6 +273,8 @@ class StageConfig(_Part):
     worker: WorkerConfig = WorkerConfig()
     scanning: ScanningConfig = ScanningConfig()
     webhooks: WebhookConfig = WebhookConfig()
+    alarm_emails: tuple[EmailAddress, ...] = ()
+    monthly_budget_usd: Annotated[int, Field(ge=1)] | None = None
     joining: Annotated[tuple[RegionName, ...], BeforeValidator(_listed)] = ()
 
     @property
@@ -282,6 +291,16 @@ class StageConfig(_Part):
     def replicas(self) -> tuple[RegionConfig, ...]:
         """The other regions."""
         return self.regions[1:]
+
+    @property
+    def edge_region(self) -> str:
+        """The region of the distribution: its certificate has to be in one region."""
+        return self.primary.name if self.domain is None else CERTIFICATE_REGION
+
+    @property
+    def names_stores(self) -> bool:
+        """Whether stores have physical names, since stacks of other regions must know them."""
+        return bool(self.replicas) or self.edge_region != self.primary.name
 
     @model_validator(mode="after")
     def _regions_are_distinct(self) -> Self:

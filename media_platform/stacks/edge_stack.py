@@ -12,11 +12,12 @@ from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as route53_targets
 from constructs import Construct
 
-from media_platform.constructs import CdnDistribution, MediaOrigin
+from media_platform.constructs import AlarmTopic, CdnDistribution, MediaOrigin
 from media_platform.contract.outputs import EdgeOutput
 from media_platform.stacks.config import DomainConfig, StageConfig
 from media_platform.stacks.media_stack import hosted_zone
 from media_platform.stacks.removal import removal_policy
+from media_platform.stacks.store_stack import alarm_topic
 
 
 class EdgeStack(cdk.Stack):
@@ -28,6 +29,7 @@ class EdgeStack(cdk.Stack):
         config: The stage.
         media_origins: One for every region, the primary one first.
         load_balancer: Internal load balancer of the API, where the stage has no own domain.
+        alarms: Who is told of its alarms, in its own region. Default: a topic of its own.
         **kwargs: Arguments of :class:`aws_cdk.Stack`.
 
     Attributes:
@@ -42,6 +44,7 @@ class EdgeStack(cdk.Stack):
         config: StageConfig,
         media_origins: Sequence[MediaOrigin],
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
+        alarms: AlarmTopic | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
@@ -72,6 +75,10 @@ class EdgeStack(cdk.Stack):
             active_slot=config.active_slot,
             removal_policy=removal_policy(config),
         )
+        if alarms is None:
+            alarm_topic(self, config)
+        else:
+            alarms.watch(self)
         if domain and zone:
             self._name_distribution(domain, zone, ipv6=config.ipv6)
         for name, value in (

@@ -10,7 +10,14 @@ from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as route53_targets
 from constructs import Construct
 
-from media_platform.constructs import ApiCluster, TokenIssuer, TranscodePipeline, VideoStoreBase
+from media_platform.constructs import (
+    AlarmTopic,
+    ApiCluster,
+    OperationsDashboard,
+    TokenIssuer,
+    TranscodePipeline,
+    VideoStore,
+)
 from media_platform.contract.outputs import MediaOutput
 from media_platform.stacks.config import ClamAvConfig, DomainConfig, RegionConfig, StageConfig
 from media_platform.stacks.removal import removal_policy
@@ -25,6 +32,7 @@ class MediaStack(cdk.Stack):
         config: The stage.
         region_config: The region.
         store: Its store.
+        alarms: Who is told of its alarms.
         token_issuer: Whose tokens are accepted. Default: a new user pool.
         **kwargs: Arguments of :class:`aws_cdk.Stack`.
 
@@ -40,7 +48,8 @@ class MediaStack(cdk.Stack):
         *,
         config: StageConfig,
         region_config: RegionConfig,
-        store: VideoStoreBase,
+        store: VideoStore,
+        alarms: AlarmTopic,
         token_issuer: TokenIssuer | None = None,
         **kwargs: Any,
     ) -> None:
@@ -126,6 +135,15 @@ class MediaStack(cdk.Stack):
                 operator_tenant=config.operator_tenant,
                 **config.admin.model_dump(),
             )
+        OperationsDashboard(
+            self,
+            "Operations",
+            stage=config.name,
+            store=store,
+            pipeline=self.pipeline,
+            api=self.api,
+        )
+        alarms.watch(self)
         if config.domain and zone:
             self._name_load_balancer(config.domain, zone)
         self._output()

@@ -9,14 +9,12 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from media_platform.constructs import MediaOrigin, TokenIssuer, VideoStoreBase
+from media_platform.constructs.monthly_budget import STAGE_TAG
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
 from media_platform.stacks.config import RegionConfig, StageConfig
 from media_platform.stacks.edge_stack import EdgeStack
 from media_platform.stacks.media_stack import MediaStack
 from media_platform.stacks.store_stack import ReplicaStoreStack, StoreStack, store_names
-
-CERTIFICATE_REGION = "us-east-1"
-"""Region in which CloudFront wants its certificates."""
 
 
 @dataclass
@@ -72,6 +70,7 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
             config=config,
             region_config=region,
             store=platform.stores[region.name].store,
+            alarms=platform.stores[region.name].alarms,
             token_issuer=_primary_issuer(config) if first else None,
             **_stack(config, StackPart.MEDIA, region),
         )
@@ -83,15 +82,17 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
         first = first or media
     if first is None:
         return
-    edge_region = CERTIFICATE_REGION if config.domain else config.primary.name
+    store_beside = platform.stores.get(config.edge_region)
     platform.edge = EdgeStack(
         scope,
         "Edge",
         config=config,
         media_origins=_media_origins(config, platform.stores[config.primary.name].store),
         load_balancer=None if config.domain else first.api.load_balancer,
+        alarms=store_beside.alarms if store_beside is not None else None,
         stack_name=stack_name(config.name, StackPart.EDGE),
-        env=cdk.Environment(account=config.account, region=edge_region),
+        tags={STAGE_TAG: config.name},
+        env=cdk.Environment(account=config.account, region=config.edge_region),
     )
 
 
@@ -114,9 +115,9 @@ def _primary_output(config: StageConfig, part: StackPart, name: StrEnum) -> str:
 def _media_origins(config: StageConfig, primary: VideoStoreBase) -> list[MediaOrigin]:
     """Return the origin of every region; each falls back to the primary's copy, that to the next.
 
-    Names are plain values where there are several regions, so that no reference crosses them.
+    Names are plain values where regions differ, so that no reference crosses them.
     """
-    if not config.replicas:
+    if not config.names_stores:
         bucket = primary.media_bucket.bucket_name
         return [MediaOrigin(region=config.primary.name, bucket_name=bucket)]
     origins = []
@@ -141,5 +142,6 @@ def _stack(
 ) -> dict[str, object]:
     return {
         "stack_name": stack_name(config.name, part),
+        "tags": {STAGE_TAG: config.name},
         "env": cdk.Environment(account=config.account, region=(region or config.primary).name),
     }

@@ -8,7 +8,13 @@ import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from media_platform.constructs import MultiRegionReplica, ReplicationTarget, VideoStore
+from media_platform.constructs import (
+    AlarmTopic,
+    MonthlyBudget,
+    MultiRegionReplica,
+    ReplicationTarget,
+    VideoStore,
+)
 from media_platform.contract.outputs import StoreOutput
 from media_platform.stacks.config import StageConfig
 from media_platform.stacks.removal import removal_policy
@@ -25,6 +31,7 @@ class StoreStack(cdk.Stack):
 
     Attributes:
         store: The store.
+        alarms: Who is told when something is the matter in this region.
     """
 
     def __init__(
@@ -42,13 +49,13 @@ class StoreStack(cdk.Stack):
                 removal_policy=removal_policy(config),
             )
         copies = [region for region in config.members if region != config.primary]
-        primary = store_names(config, config.primary.name) if config.replicas else None
+        names = store_names(config, config.primary.name) if config.names_stores else None
         self.store = VideoStore(
             self,
             "Store",
             table_name=table_name(config) if config.replicas else None,
-            raw_bucket_name=primary.raw_bucket_name if primary else None,
-            media_bucket_name=primary.media_bucket_name if primary else None,
+            raw_bucket_name=names.raw_bucket_name if names else None,
+            media_bucket_name=names.media_bucket_name if names else None,
             encryption_key=key,
             quarantine_role_arns=config.scanning.quarantine_roles,
             removal_policy=removal_policy(config),
@@ -56,6 +63,15 @@ class StoreStack(cdk.Stack):
             replica_table_regions=[region.name for region in copies],
         )
         self.store.grant_distributions_read()
+        self.alarms = alarm_topic(self, config)
+        if config.monthly_budget_usd is not None:
+            MonthlyBudget(
+                self,
+                "Budget",
+                stage=config.name,
+                limit_usd=config.monthly_budget_usd,
+                topic=self.alarms.topic,
+            )
         _output(self, self.store)
 
 
@@ -71,6 +87,7 @@ class ReplicaStoreStack(cdk.Stack):
 
     Attributes:
         store: The store.
+        alarms: Who is told when something is the matter in this region.
     """
 
     def __init__(
@@ -101,7 +118,15 @@ class ReplicaStoreStack(cdk.Stack):
             removal_policy=removal_policy(config),
         ).store
         self.store.grant_distributions_read()
+        self.alarms = alarm_topic(self, config)
         _output(self, self.store)
+
+
+def alarm_topic(stack: cdk.Stack, config: StageConfig) -> AlarmTopic:
+    """Return a topic that hears of all alarms of ``stack``."""
+    topic = AlarmTopic(stack, "Alarms", email_addresses=config.alarm_emails)
+    topic.watch(stack)
+    return topic
 
 
 def table_name(config: StageConfig) -> str:

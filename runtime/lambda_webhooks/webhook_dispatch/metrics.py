@@ -1,16 +1,11 @@
-"""Metrics in the CloudWatch embedded metric format: log lines from which CloudWatch makes metrics.
-
-Source: Amazon CloudWatch User Guide, "Specification: Embedded metric format".
-"""
+"""Metrics as log lines, from which CloudWatch makes metrics."""
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections.abc import Mapping
 
-from media_platform.contract.metrics import NAMESPACE
+from media_platform.contract import embedded_metrics
 
 
 def emit(stage: str, values: Mapping[str, float], **properties: str) -> None:
@@ -21,19 +16,5 @@ def emit(stage: str, values: Mapping[str, float], **properties: str) -> None:
         values: The metrics by name; their unit is part of the name.
         **properties: What else is known.
     """
-    definition = {
-        "Namespace": NAMESPACE,
-        "Dimensions": [["Stage"]],
-        "Metrics": [
-            {"Name": name, "Unit": "Seconds" if name.endswith("Seconds") else "Count"}
-            for name in values
-        ],
-    }
-    line = {
-        "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [definition]},
-        **properties,
-        "Stage": stage,
-        **values,
-    }
     # One write a line, so that lines of two threads are never mixed.
-    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.write(f"{embedded_metrics.line(stage, values, properties=properties)}\n")

@@ -141,7 +141,7 @@ def test_uploads_that_wait_are_told(minimal: Template) -> None:
     (alarm,) = [
         found["Properties"]
         for name, found in minimal.resources("AWS::CloudWatch::Alarm").items()
-        if name.startswith(f"{SERVICE}Late")
+        if name.startswith("TranscodeScanningMalwareRequestsOld")
     ]
     assert alarm["MetricName"] == "ApproximateAgeOfOldestMessage"
     assert flat(alarm["Dimensions"][0]["Value"]) == "<TranscodeScanningMalwareRequests.QueueName>"

@@ -63,7 +63,7 @@ class Deployed:
                 (name, alarm["Properties"])
                 for name, alarm in made.resources("AWS::CloudWatch::Alarm").items()
             )
-            if "Metrics" in properties
+            if any(action.get("Ref") in policies for action in properties.get("AlarmActions", []))
         ]
         target = made.only("AWS::ApplicationAutoScaling::ScalableTarget")
         return cls(alarms, policies, target["MinCapacity"], target["MaxCapacity"])

@@ -254,7 +254,9 @@ def test_what_holds_data_is_kept_where_the_stage_says_so(stages: Stages, stage: 
         (made["DeletionPolicy"], made["UpdateReplacePolicy"])
         for template in stages[stage].values()
         for kind in kinds
-        for made in template.resources(kind).values()
+        for name, made in template.resources(kind).items()
+        # That of alarms holds nothing: what it encrypted is gone once it was delivered.
+        if not name.startswith("Alarms")
     }
     assert found == {(policy, policy)}
 
@@ -313,10 +315,10 @@ def test_no_region_imports_from_another(stages: Stages) -> None:
     """Exports do not reach another region; what crosses is a named output or a plain value."""
     for name, template in stages["prod"].items():
         text = json.dumps(template.content)
-        if name.endswith("eu-west-1"):
-            region_exports = set(re.findall(r'"Fn::ImportValue": "([^"]+)"', text))
-            own = json.dumps(stages["prod"]["Store-eu-west-1"].content["Outputs"])
-            assert all(export in own for export in region_exports)
+        region = "eu-west-1" if name.endswith("eu-west-1") else "us-east-1"
+        imports = set(re.findall(r'"Fn::ImportValue": "([^"]+)"', text))
+        exports = json.dumps(stages["prod"][f"Store-{region}"].content["Outputs"])
+        assert all(imported in exports for imported in imports)
     store = stages["prod"]["Store-eu-west-1"].only("AWS::KMS::ReplicaKey")
     assert store["PrimaryKeyArn"] == {
         "Fn::GetStackOutput": {
@@ -325,7 +327,6 @@ def test_no_region_imports_from_another(stages: Stages) -> None:
             "Region": "us-east-1",
         }
     }
-    assert "Fn::ImportValue" not in json.dumps(stages["prod"]["Edge"].content)
 
 
 def test_a_joining_region_has_its_store_and_nobody_copies_to_it(

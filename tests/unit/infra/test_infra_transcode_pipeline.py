@@ -728,8 +728,8 @@ def test_every_dead_letter_queue_has_its_alarm(synth: Synth) -> None:
     made = synth(pipeline)
     watched = {
         flat(alarm["Properties"]["Dimensions"][0]["Value"])
-        for alarm in made.resources("AWS::CloudWatch::Alarm").values()
-        if "Dimensions" in alarm["Properties"]
+        for name, alarm in made.resources("AWS::CloudWatch::Alarm").items()
+        if "NotEmpty" in name
     }
     (webhooks,) = [name for name in watched if name.startswith("<TranscodeOutboxSubscription")]
     assert watched == {
@@ -770,7 +770,7 @@ def test_deployed_steps_ask_for_one_number_of_workers(
     asked = set()
     for alarm in made.resources("AWS::CloudWatch::Alarm").values():
         properties = alarm["Properties"]
-        if "Metrics" not in properties:
+        if "AlarmActions" not in properties:
             continue
         threshold = properties["Threshold"]
         below = properties["ComparisonOperator"] == "LessThanOrEqualToThreshold"

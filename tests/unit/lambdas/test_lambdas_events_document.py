@@ -55,7 +55,7 @@ def test_every_type_has_one_sample() -> None:
 
 OPTIONAL: dict[str, set[str]] = {
     "VideoFailed": {"run_id", "duplicate_of"},
-    "VideoUpdated": {"run_id", "cancelled_run_id", "code", "message"},
+    "VideoUpdated": {"run_id", "part", "cancelled_run_id", "code", "message"},
 }
 """What the data of an event may lack."""
 
