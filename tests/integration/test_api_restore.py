@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from api_stage import RENDITION, Person, Stage, running_stage
+from emulator import OTHER_REGION
 
 from media_platform.contract import table
 from media_platform.contract.events import EventType
@@ -148,6 +150,18 @@ def test_restoring_what_is_not_deleted_changes_nothing(stage: Stage, ada: Person
     video_id = ada.new_video()
     assert act(ada, video_id, "restore").json["version"] == 1
     assert len(stage.events(video_id)) == 1
+
+
+def test_a_video_is_restored_at_home_alone(stage: Stage, ada: Person) -> None:
+    video_id = ada.new_video()
+    path = f"/api/videos/{video_id}"
+    assert ada.call("DELETE", path).status == 204
+    before = replace(stage.video(video_id), home_region=OTHER_REGION)
+    stage.replace(before)
+    answer = act(ada, video_id, "restore")
+    assert (answer.status, answer.json["type"][-17:]) == (409, "other-home-region")
+    assert ada.call("DELETE", path).status == 204
+    assert stage.video(video_id) == before
 
 
 def test_restoring_ends(stage: Stage, ada: Person) -> None:

@@ -62,7 +62,20 @@ def test_every_recorded_call_is_allowed_by_its_roles_policies(
     administer(sign_in(platform, "opal", tenant=OPERATORS, group=ADMIN_GROUP), video_id)
 
     table_name, bucket = outputs["TableName"], outputs["MediaBucket"]
-    eventually(lambda: not items_of(plane, table_name, old_run), "the schedule purges the old run")
+    eventually(
+        lambda: not items_of(plane, table_name, old_run.video_id), "the schedule purges the old run"
+    )
+    eventually(
+        lambda: (
+            [
+                item["sk"]["S"]
+                for item in items_of(plane, table_name, video_id)
+                if item["sk"]["S"] != table.purge_key(video_id).sk
+            ]
+            == []
+        ),
+        "all of the video goes that was deleted for good",
+    )
     for sweep in ("LeftUploadsSweep", "LeftEventsSweep"):
         eventually(
             lambda sweep=sweep: any(sweep in call.role for call in plane.calls()),
@@ -138,6 +151,8 @@ def administer(operator: Person, video_id: str) -> None:
         f"videos/{video_id}",
         "jobs",
         "jobs/dead-letters",
+        "jobs/dead-letters?queue=webhook-events",
+        "stats",
         f"audit?day={timestamp()[:10]}",
         "openapi.json",
     )
@@ -145,6 +160,7 @@ def administer(operator: Person, video_id: str) -> None:
     for method, path, body in calls:
         answer = operator.request(method, path, **({"json": body} if body else {}))
         assert answer.status == 200, (path, answer.data)
+    assert operator.request("DELETE", f"/api/admin/videos/{video_id}").status == 202
 
 
 def be_told_of_a_video(platform: Any, receiver: Receiver, person: Person, film: bytes) -> str:
@@ -198,13 +214,13 @@ def replaced_run(plane: Any, outputs: dict[str, str]) -> Purge:
     return note
 
 
-def items_of(plane: Any, table_name: str, note: Purge) -> list[dict[str, Any]]:
-    """Return everything of the video of a note."""
+def items_of(plane: Any, table_name: str, video_id: str) -> list[dict[str, Any]]:
+    """Return everything of a video."""
     answer = plane.client("dynamodb").query(
         TableName=table_name,
         ConsistentRead=True,
         KeyConditionExpression="pk = :pk",
-        ExpressionAttributeValues={":pk": {"S": table.video_partition(note.video_id)}},
+        ExpressionAttributeValues={":pk": {"S": table.video_partition(video_id)}},
     )
     return list(answer["Items"])
 

@@ -177,7 +177,7 @@ def restore(video: Video, *, user: str, table_name: str) -> Step | None:
         event_data={"restored_by": user, "status": changes["status"].value},
         writes=(
             drop_purge(table_name, video.video_id),
-            *_purge_run(video, given_up, table_name=table_name),
+            *purge_notes(video, given_up, table_name=table_name),
         ),
     )
 
@@ -215,7 +215,7 @@ def transcode(
             "changed": {"profile": profile.value, "quality": quality.value},
             "run_id": run_id,
         },
-        writes=_purge_run(video, given_up, table_name=table_name),
+        writes=purge_notes(video, given_up, table_name=table_name),
     )
 
 
@@ -231,7 +231,7 @@ def cancel(video: Video, *, user: str, table_name: str) -> Step:
             changes={"next_run": None},
             event_type=EventType.VIDEO_UPDATED,
             event_data={"updated_by": user, "changed": {}, "cancelled_run_id": video.next_run},
-            writes=_purge_run(video, video.next_run, table_name=table_name),
+            writes=purge_notes(video, video.next_run, table_name=table_name),
         )
     if video.status not in IN_FLIGHT_STATUSES:
         raise Problem(
@@ -245,7 +245,7 @@ def cancel(video: Video, *, user: str, table_name: str) -> Step:
         changes={"status": VideoStatus.FAILED, "failure": CANCELLED, "current_run": None},
         event_type=EventType.VIDEO_FAILED,
         event_data={"code": CANCELLED.code, "message": CANCELLED.message},
-        writes=_purge_run(video, video.current_run, table_name=table_name),
+        writes=purge_notes(video, video.current_run, table_name=table_name),
     )
 
 
@@ -264,12 +264,21 @@ def _may_be_tried_again(video: Video) -> bool:
     )
 
 
-def _purge_run(video: Video, run_id: str | None, *, table_name: str) -> tuple[TransactItem, ...]:
-    """Return the note that a run is to be purged that no viewer had, if there is one."""
+def purge_notes(
+    video: Video, run_id: str | None, *, table_name: str, after: timedelta = GIVEN_UP_TIME
+) -> tuple[TransactItem, ...]:
+    """Return the note that a run or a thumbnail is to be purged, if there is one.
+
+    Args:
+        video: The video.
+        run_id: The run or the thumbnail.
+        table_name: The table.
+        after: Time until then. Default: that of what no viewer had.
+    """
     if run_id is None:
         return ()
     note = Purge.after(
-        GIVEN_UP_TIME,
+        after,
         video_id=video.video_id,
         run_id=run_id,
         tenant=video.tenant,

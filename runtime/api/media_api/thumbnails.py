@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from media_api.audit import Cause
-from media_api.decisions import Step
+from media_api.decisions import Step, purge_notes
 from media_api.delivery import DeliveryUnavailableError
 from media_api.models import NewPicture, NewThumbnail, is_playable
 from media_api.playback import PlaybackService, SignedUrl
@@ -23,7 +23,7 @@ from media_platform.contract.ids import is_id, new_id
 from media_platform.contract.items import TransactItem
 from media_platform.contract.jobs import REQUESTED_PART
 from media_platform.contract.object_keys import RunKeys, picture_key, thumbnail_of_key
-from media_platform.contract.purge import GIVEN_UP_TIME, REPLACED_THUMBNAIL_TIME, Purge
+from media_platform.contract.purge import REPLACED_THUMBNAIL_TIME
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
 from media_platform.contract.video import Video, timestamp
@@ -183,29 +183,20 @@ class Thumbnails:
 
         await self._videos.change(cause, video_id, decide)
 
-    def _purge_unused(self, video: Video, stored: Thumbnail | None) -> list[TransactItem]:
+    def _purge_unused(self, video: Video, stored: Thumbnail | None) -> tuple[TransactItem, ...]:
         """Return the note that what was asked for before is to be purged, if nobody ever saw it."""
         unused = {ThumbnailStatus.PENDING, ThumbnailStatus.FAILED}
-        if stored is None or stored.status not in unused:
-            return []
-        return [self._purge(video, stored.thumbnail_id, GIVEN_UP_TIME)]
+        thumbnail_id = stored.thumbnail_id if stored and stored.status in unused else None
+        return purge_notes(video, thumbnail_id, table_name=self._table.name)
 
-    def _purge_shown(self, video: Video) -> list[TransactItem]:
+    def _purge_shown(self, video: Video) -> tuple[TransactItem, ...]:
         """Return the note that the thumbnail of a video is to be purged, if it has one."""
-        if video.thumbnail is None:
-            return []
-        shown = thumbnail_of_key(video.thumbnail)
-        return [self._purge(video, shown, REPLACED_THUMBNAIL_TIME)]
-
-    def _purge(self, video: Video, thumbnail_id: str, time: timedelta) -> TransactItem:
-        note = Purge.after(
-            time,
-            video_id=video.video_id,
-            run_id=thumbnail_id,
-            tenant=video.tenant,
-            region=video.home_region,
+        return purge_notes(
+            video,
+            thumbnail_of_key(video.thumbnail) if video.thumbnail else None,
+            table_name=self._table.name,
+            after=REPLACED_THUMBNAIL_TIME,
         )
-        return note.put(self._table.name)
 
     async def _view(self, view: VideoView, request: Thumbnail | None) -> ThumbnailView:
         video = view.video

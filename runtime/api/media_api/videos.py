@@ -387,6 +387,8 @@ class Videos:
             step = await decide(video)
             if step is None:
                 return Changed(await self._view(caller, video), replayed=False)
+            # A DELETED video may be deleted again anywhere, which changes nothing.
+            self._refuse_elsewhere(video)
             change = contract.change(
                 self._table.name,
                 video,
@@ -428,13 +430,22 @@ class Videos:
                 f"only its owner and users in the group {ADMIN_GROUP} may change or delete video "
                 f"{video_id}; ask one of them",
             )
-        if video.home_region != self._region and video.status is not VideoStatus.DELETED:
+        if video.status is not VideoStatus.DELETED:
+            self._refuse_elsewhere(video)
+        return video
+
+    def _refuse_elsewhere(self, video: Video) -> None:
+        """Change nothing of a video that is at home in another region.
+
+        Raises:
+            Problem: If it is.
+        """
+        if video.home_region != self._region:
             raise Problem(
                 Kind.OTHER_REGION,
-                f"video {video_id} is at home in {video.home_region}, and this is "
+                f"video {video.video_id} is at home in {video.home_region}, and this is "
                 f"{self._region}; send the request there",
             )
-        return video
 
     async def _changed_since(self, caller: Caller, video: Video) -> Problem:
         current = (await self._view(caller, video)).representation.entity_tag
