@@ -10,12 +10,12 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._alarms import watch_memory
 from media_platform.constructs._checks import check_range, reject
-from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs._fargate_task import SCRATCH_PATH, fargate_task
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._scanning import Scanner
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._worker_service import backlog_metric, scaling_steps
-from media_platform.contract.environment import ClamAvScannerEnvironment
+from media_platform.contract.environment import CLAMAV_READY_FILE, ClamAvScannerEnvironment
 from media_platform.contract.scanning import Unscanned
 
 CLAMAV_VISIBILITY = cdk.Duration.minutes(1)
@@ -74,6 +74,14 @@ class ClamAvScanner(Construct):
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
             stop_timeout=cdk.Duration.seconds(30),
+            # The old task stays until the new one has its signatures.
+            health_check=ecs.HealthCheck(
+                command=["CMD", "test", "-e", f"{SCRATCH_PATH}/{CLAMAV_READY_FILE}"],
+                interval=cdk.Duration.seconds(10),
+                timeout=cdk.Duration.seconds(5),
+                retries=10,
+                start_period=cdk.Duration.seconds(300),
+            ),
         )
         self.service = ecs.FargateService(
             self,

@@ -35,6 +35,7 @@ def fargate_task(
     port: int | None = None,
     scratch_gibibytes: int | None = None,
     stop_timeout: cdk.Duration,
+    health_check: ecs.HealthCheck | None = None,
 ) -> ecs.FargateTaskDefinition:
     """Return a task definition with one container.
 
@@ -50,6 +51,8 @@ def fargate_task(
         port: TCP port on which it listens. Default: none.
         scratch_gibibytes: Disk, 21 to 200 GiB. Default: the 20 GiB that cost nothing.
         stop_timeout: Time from SIGTERM to SIGKILL, 120 s at most.
+        health_check: What tells that it does its work, for which a deployment waits. Default: it
+            does as soon as it runs.
     """
     task = ecs.FargateTaskDefinition(
         scope,
@@ -80,6 +83,7 @@ def fargate_task(
         user=CONTAINER_USER,
         readonly_root_filesystem=True,
         stop_timeout=stop_timeout,
+        health_check=health_check,
         # A process with id 1 of its own reaps children and passes signals on.
         linux_parameters=ecs.LinuxParameters(task, "Linux", init_process_enabled=True),
         logging=ecs.LogDrivers.aws_logs(stream_prefix=name or service.value, log_group=log_group),

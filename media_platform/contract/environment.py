@@ -21,6 +21,9 @@ API_PORT = 8080
 NO_CACHE = "none"
 """What stands for the URL of a Valkey where a stage has none."""
 
+CLAMAV_READY_FILE = "clamav-is-ready"
+"""File in the folder for temporary files that says that the ClamAV scanner takes requests."""
+
 LISTEN_ADDRESS = "LISTEN_ADDRESS"
 """Variable with the ``host:port`` to listen on where a task has no interface of its own.
 

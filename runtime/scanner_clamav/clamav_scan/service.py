@@ -18,7 +18,7 @@ from pathlib import Path
 from clamav_scan.aws import Message, ObjectVersions, Requests, client_config
 from clamav_scan.daemons import DaemonError, Daemons
 from clamav_scan.scanner import Scanner
-from media_platform.contract.environment import ClamAvScannerEnvironment
+from media_platform.contract.environment import CLAMAV_READY_FILE, ClamAvScannerEnvironment
 from media_platform.contract.logs import log_as_json
 from media_platform.contract.scanning import ScanRequest
 
@@ -118,6 +118,7 @@ def serve(environment: ClamAvScannerEnvironment) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    ready = Path(tempfile.gettempdir()) / CLAMAV_READY_FILE
     with tempfile.TemporaryDirectory(prefix="clamav-") as folder:
         daemons = Daemons.prepare(
             Path(folder),
@@ -132,6 +133,7 @@ def serve(environment: ClamAvScannerEnvironment) -> int:
             return 1
         try:
             threads = _start(environment, daemons, stopping)
+            ready.touch()
             while not stopping.wait(_LOOK_SECONDS) and clamd.poll() is None:
                 pass
             ended = clamd.returncode
@@ -143,6 +145,7 @@ def serve(environment: ClamAvScannerEnvironment) -> int:
                 # A poll under way may yet bring what another thread has just given back.
                 thread.join(max(0.0, last - time.monotonic()))
         finally:
+            ready.unlink(missing_ok=True)
             clamd.kill()
             clamd.wait()
     return int(ended is not None)

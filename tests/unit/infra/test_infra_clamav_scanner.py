@@ -74,6 +74,14 @@ def test_its_container_can_write_its_scratch_volume_only(minimal: Template) -> N
     ]
 
 
+def test_a_deployment_waits_until_the_new_task_has_its_signatures(minimal: Template) -> None:
+    service = made(minimal, "AWS::ECS::Service")
+    assert service["DeploymentConfiguration"]["MinimumHealthyPercent"] == 100
+    check = container(minimal)["HealthCheck"]
+    assert check["Command"] == ["CMD", "test", "-e", "/tmp/clamav-is-ready"]  # noqa: S108
+    assert check["StartPeriod"] == 300
+
+
 def test_everything_on(synth: Synth) -> None:
     template = synth(
         lambda stack: clamav(

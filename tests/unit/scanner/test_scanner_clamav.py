@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 from clam_programs import (
     BROKEN_MIRROR,
@@ -25,6 +31,7 @@ from clam_programs import (
 from clamav_scan.clamd import Clamd, ClamdError, UnscannedError
 from clamav_scan.daemons import DaemonError, Daemons
 from clamav_scan.scanner import RANGE_BYTES, GoneError, QuarantinedError, Scanner
+from media_platform.contract.environment import CLAMAV_READY_FILE, ClamAvScannerEnvironment
 from media_platform.contract.scanning import Outcome, ScanRequest, Unscanned, Verdict
 
 REQUEST = ScanRequest(
@@ -263,3 +270,69 @@ def test_a_machine_without_clamav_is_told_so(folder: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", "")
     with pytest.raises(DaemonError, match="there is no freshclam on the PATH; install ClamAV"):
         made.fetch_signatures()
+
+
+ROOT = Path(__file__).parents[3]
+
+
+@contextmanager
+def task(folder: Path, *, mirror: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the scanner as its task does, with a queue that nobody can reach."""
+    environment = ClamAvScannerEnvironment(
+        home_region="eu-central-1",
+        queue_url="http://127.0.0.1:9/requests",
+        visibility_timeout_seconds=60,
+        max_scan_bytes=1000,
+        unscanned=Unscanned.PASS,
+        signature_mirror=mirror,
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clamav_scan"],
+        env={
+            **environment.to_variables(),
+            "PATH": f"{install(folder)}:{os.environ['PATH']}",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'runtime/scanner_clamav'}",
+            "TMPDIR": str(folder),
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        },
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_task_without_signatures_ends(folder: Path) -> None:
+    with task(folder, mirror=BROKEN_MIRROR) as process:
+        assert process.wait(30) == 1
+    assert not (folder / CLAMAV_READY_FILE).exists()
+
+
+def test_a_task_is_ready_with_its_clamd_and_ends_with_it(folder: Path) -> None:
+    with task(folder, mirror="database.example") as process:
+        last = time.monotonic() + 60
+        while not (folder / CLAMAV_READY_FILE).exists():
+            assert process.poll() is None
+            assert time.monotonic() < last
+            time.sleep(0.05)
+        (clamd,) = psutil.Process(process.pid).children()
+        clamd.kill()
+        assert process.wait(30) == 1
+    assert not (folder / CLAMAV_READY_FILE).exists()
+
+
+def test_a_task_that_is_told_too_little_says_what(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "clamav_scan"],
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'runtime/scanner_clamav'}", "UNSCANNED": "maybe"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 78
+    assert "QUEUE_URL is missing" in done.stderr
+    assert "UNSCANNED is 'maybe', not Unscanned" in done.stderr
