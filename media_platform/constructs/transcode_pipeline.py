@@ -365,6 +365,7 @@ class TranscodePipeline(Construct):
             JOBS: self.dead_letter_queue,
             "uploads": self.intake.dead_letter_queue,
             "sweeps": self.sweep.dead_letter_queue,
+            "event-sweeps": self.event_sweep.dead_letter_queue,
             **scanning,
             "webhook-events": self.webhooks.dead_letter_queue,
             "webhook-deliveries": self.webhooks.delivery_dead_letter_queue,

@@ -383,6 +383,7 @@ def test_grants_of_the_admin_service(synth: Synth) -> None:
             "",
             "Uploads",
             "LeftUploads",
+            "LeftEvents",
             "Scanning",
             "Webhooks",
             "WebhooksDelivery",
@@ -432,6 +433,7 @@ def test_the_admin_service_knows_every_queue_by_its_name(synth: Synth) -> None:
         "webhook-events": "<TranscodeWebhooksEvents>",
     }
     assert json.loads(written["DEAD_LETTER_QUEUES"]).keys() == {
+        "event-sweeps",
         "jobs",
         "purges",
         "scans",

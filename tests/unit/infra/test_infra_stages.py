@@ -66,6 +66,10 @@ FUNCTIONS: dict[str, type[Environment] | None] = {
 }
 
 
+SUBSCRIPTIONS = "TranscodeOutboxSubscription"
+"""Start of the names of queues of what could not be handed to a subscriber, whoever it is."""
+
+
 @pytest.fixture(scope="module")
 def with_options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     """The templates of a stage with what none of ours turns on."""
@@ -104,6 +108,22 @@ def test_containers_get_exactly_the_variables_of_the_contract(stages: Stages, st
             assert "Secrets" not in container
             seen.add(container["Name"])
     assert seen == set(CONTAINERS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_operators_see_every_queue_but_those_of_subscribers(stages: Stages, stage: str) -> None:
+    primary = stages[stage]["Media-us-east-1"]
+    (admin,) = (
+        container
+        for task in primary.resources("AWS::ECS::TaskDefinition").values()
+        for container in task["Properties"]["ContainerDefinitions"]
+        if container["Name"] == "admin"
+    )
+    told = json.dumps(
+        [one["Value"] for one in admin["Environment"] if one["Name"].endswith("QUEUES")]
+    )
+    unseen = {name for name in primary.resources("AWS::SQS::Queue") if name not in told}
+    assert {name[: len(SUBSCRIPTIONS)] for name in unseen} == {SUBSCRIPTIONS}
 
 
 def test_optional_containers_get_exactly_theirs(with_options: dict[str, Template]) -> None:
