@@ -9,6 +9,7 @@ open no more of them refuses it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -183,6 +184,9 @@ def load(
         most: Number of requests, in place of a time.
         begun: Called when all connections are there.
     """
+    # What the process began with is not looked at again while it measures.
+    gc.collect()
+    gc.freeze()
 
     async def run() -> Outcome:
         sending = _Load(requests, scheduled=rate is not None)

@@ -10,6 +10,7 @@ are ready to be sent. All but ``aws`` run on the server of the API, with its set
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -89,7 +90,9 @@ def _reply(content: Any) -> bytes:
 
 
 async def serve_aws(port: int) -> None:
-    """Answer for good."""
+    """Answer for good, without the pauses of a garbage collector: AWS is not one process."""
+    gc.freeze()
+    gc.disable()
     Responder.answers = {
         mark.encode(): _reply(content) for mark, content in canned()["answers"].items()
     }

@@ -7,6 +7,9 @@ in whichever task of the API or the admin service it is. Clocks need not agree, 
 the process that writes, what is kept of the video is dropped before and after the write, and what
 is being read meanwhile is not kept, so that there the write shows at once.
 
+What is asked for near the end of its lease is read again beside the requests, so that of a video
+that many watch nobody waits for the table.
+
 Creating needs no hold, since that a video does not exist is never kept. What other services change
 (workers, the intake) shows after at most the lease.
 
@@ -21,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
@@ -34,6 +37,9 @@ LEASE_SECONDS = 0.25
 
 A release that makes it longer must first be deployed with writers that wait longer.
 """
+
+_RENEWED_AFTER = 0.75
+"""Share of a lease after which what is asked for is read again."""
 
 _MOST_ENTRIES = 4096
 
@@ -80,10 +86,11 @@ def hold_until(moment: float) -> None:
 
 @dataclass
 class _Entry(Generic[View]):
-    """A view that is kept or being read."""
+    """A view that is kept or being read, and the read of what follows it."""
 
     ends_at: float
     view: asyncio.Future[View | None]
+    renewal: asyncio.Future[None] | None = None
 
 
 @dataclass
@@ -129,6 +136,7 @@ class VideoCache(Generic[View]):
         self, lease_seconds: float = LEASE_SECONDS, *, clock: Clock = time.monotonic
     ) -> None:
         self.lease_seconds = lease_seconds
+        self._renewal_seconds = lease_seconds * (1 - _RENEWED_AFTER)
         self.counts = CacheCounts()
         self._clock = clock
         self._entries: dict[str, _Entry[View]] = {}
@@ -138,7 +146,8 @@ class VideoCache(Generic[View]):
         """Return the view of a video, from memory if it may be.
 
         Reads of one video at the same time share one read of the table; whoever comes when its
-        lease has ended, or while the video is being written, reads for himself.
+        lease has ended, or while the video is being written, reads for himself. One that is asked
+        for in the last quarter of its lease is read again meanwhile.
 
         Args:
             video_id: The video.
@@ -149,6 +158,8 @@ class VideoCache(Generic[View]):
         if entry is not None and entry.ends_at > now:
             self.counts.hits += 1
             if entry.view.done():
+                if entry.renewal is None and entry.ends_at - now <= self._renewal_seconds:
+                    entry.renewal = asyncio.ensure_future(self._renew(video_id, entry, load))
                 return entry.view.result()
             # A reader that goes away must not take the others' read with him.
             return await asyncio.shield(entry.view)
@@ -166,6 +177,22 @@ class VideoCache(Generic[View]):
             if view is None and self._entries.get(video_id) is entry:
                 del self._entries[video_id]
         return view
+
+    async def _renew(
+        self, video_id: str, old: _Entry[View], load: Callable[[], Awaitable[View | None]]
+    ) -> None:
+        """Replace what is kept, unless it was written meanwhile.
+
+        What fails is left to who comes when the lease has ended: he is told.
+        """
+        self.counts.misses += 1
+        with suppress(Exception):
+            entry = _Entry(self._clock() + self.lease_seconds, asyncio.ensure_future(load()))
+            view = await entry.view
+            if self._entries.get(video_id) is old:
+                del self._entries[video_id]
+                if view is not None:
+                    self._entries[video_id] = entry
 
     @asynccontextmanager
     async def writing(self, video_ids: Iterable[str]) -> AsyncIterator[None]:

@@ -54,13 +54,69 @@ async def test_a_view_is_kept_from_the_moment_it_was_asked_for() -> None:
     cache: VideoCache[str] = VideoCache(10, clock=clock)
     reading = asyncio.ensure_future(cache.get("v", source.load))
     read = await source.reads.get()
-    clock.now += 9
+    clock.now += 7
     read.set_result("old")
     assert await reading == "old"
     assert await cache.get("v", unread) == "old"
-    clock.now += 1
+    clock.now += 3
     assert await cache.get("v", returning("new")) == "new"
     assert (cache.counts.hits, cache.counts.misses) == (1, 2)
+
+
+async def test_what_is_asked_for_until_the_end_of_its_lease_is_read_again_meanwhile() -> None:
+    clock, source = Clock(), Source()
+    cache: VideoCache[str] = VideoCache(10, clock=clock)
+    await cache.get("v", returning("old"))
+    clock.now += 8
+    assert await cache.get("v", source.load) == "old"
+    read = await source.reads.get()
+    clock.now += 1
+    assert await cache.get("v", unread) == "old"
+    read.set_result("new")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    # Its own lease began when it was asked for.
+    assert await cache.get("v", unread) == "new"
+    clock.now += 7
+    assert await cache.get("v", unread) == "new"
+    clock.now += 2
+    assert await cache.get("v", returning("newer")) == "newer"
+    assert (cache.counts.hits, cache.counts.misses) == (4, 4)
+
+
+async def test_a_read_that_a_write_overtakes_replaces_nothing() -> None:
+    clock, source = Clock(), Source()
+    cache: VideoCache[str] = VideoCache(10, clock=clock)
+    await cache.get("v", returning("old"))
+    clock.now += 8
+    await cache.get("v", source.load)
+    read = await source.reads.get()
+    async with cache.writing(["v"]):
+        pass
+    assert await cache.get("v", returning("written")) == "written"
+    read.set_result("old")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await cache.get("v", unread) == "written"
+
+
+@pytest.mark.parametrize("answer", [None, ValueError("the table is away")])
+async def test_a_renewal_that_finds_nothing_counts_at_once_and_one_that_fails_does_not(
+    answer: Any,
+) -> None:
+    clock, source = Clock(), Source()
+    cache: VideoCache[str] = VideoCache(10, clock=clock)
+    await cache.get("v", returning("old"))
+    clock.now += 8
+    await cache.get("v", source.load)
+    read = await source.reads.get()
+    if isinstance(answer, ValueError):
+        read.set_exception(answer)
+    else:
+        read.set_result(answer)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await cache.get("v", returning("new")) == ("old" if answer else "new")
 
 
 async def test_readers_share_one_read_while_its_lease_lasts() -> None:
