@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from admin_stage import OPERATORS, AdminStage, running_admin_stage
 
+from media_platform.contract.video import Failure, VideoStatus, timestamp
 from tests.unit.api.api_keys import new_pair
 from tests.unit.api.api_process import Api
 
@@ -25,6 +26,7 @@ SEED = os.environ.get("SEED", "1")
 EXAMPLES = os.environ.get("EXAMPLES", "2")
 """Requests an operation, and sequences of requests along the links."""
 
+TENANT = "acme"
 A_DAY = 24 * 3600
 HERE = Path(__file__).parent
 
@@ -33,8 +35,24 @@ HERE = Path(__file__).parent
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminStage]:
     with running_admin_stage(tmp_path_factory.mktemp("described")) as stage:
         stage.stage.deliver(new_pair())
+        fill(stage)
         yield stage
         assert stage.emulator.denied() == []
+
+
+def fill(stage: AdminStage) -> None:
+    """Let there be what no request makes: runs, failures, dead letters."""
+    api, owner = stage.stage, stage.stage.person("ada", TENANT)
+    for visibility in ("TENANT", "PUBLIC"):
+        keys = api.start_run(owner.new_video(visibility=visibility), playable_at=timestamp())
+        api.publish(keys.master_playlist, "#EXTM3U\n")
+    ready = owner.new_video()
+    api.start_run(ready)
+    api.change(ready, status=VideoStatus.READY, duration_seconds=2.5, width=1280, height=720)
+    failure = Failure(code="processing_failed", message="it was no film")
+    api.change(owner.new_video(), status=VideoStatus.FAILED, failure=failure)
+    stage.dead_letter("no job")
+    stage.account(TENANT, "viewer")
 
 
 def check(stage: AdminStage, api: Api, description: str, tenant: str) -> None:
@@ -60,7 +78,7 @@ def check(stage: AdminStage, api: Api, description: str, tenant: str) -> None:
 
 
 def test_the_api_does_what_its_description_says(stage: AdminStage) -> None:
-    check(stage, stage.stage.api, "/api/openapi.json", "acme")
+    check(stage, stage.stage.api, "/api/openapi.json", TENANT)
 
 
 def test_the_admin_service_does_what_its_description_says(stage: AdminStage) -> None:
