@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ class RunningPlane:
         plane: The plane.
         endpoints: Where it is found.
         emulator: Its emulator.
+        refused: Calls that tests let be refused: role, action and resource.
     """
 
     plane: Plane
     endpoints: Endpoints
     emulator: Emulator
+    refused: set[tuple[str, str, str]] = field(default_factory=set)
 
     @property
     def region(self) -> str:
@@ -73,11 +75,17 @@ def state_folder(base: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlane]:
-    """The deployed local stage of this repository, up for the whole session."""
+    """The deployed local stage of this repository, up for the whole session.
+
+    In the end, whatever tests ran: the policies allowed all that its roles did.
+    """
     made = Plane(state_folder(tmp_path_factory.mktemp("plane")), app=REPOSITORY)
     try:
         endpoints = made.up()
-        yield RunningPlane(made, endpoints, made.emulator())
+        running = RunningPlane(made, endpoints, made.emulator())
+        yield running
+        denied = {(c.role, c.action, c.resource) for c in running.calls() if not c.allowed}
+        assert denied <= running.refused
     finally:
         made.down()
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
+import time
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from journey import Person, sign_in
+from journey import Person, send, sign_in
 from waiting import eventually
 
 from media_platform.contract import table
@@ -17,8 +21,10 @@ from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import new_id
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import END, Part
+from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES
 from media_platform.contract.video import timestamp
 from media_platform.contract.webhooks import TEST_EVENT
+from mediactl.local.recorded_calls import RecordedCall
 from purge.decision import prefix_of
 from tests.unit.lambdas.test_lambdas_webhooks_document import by_python
 from tests.unit.lambdas.webhook_receiver import Received, Receiver, serving
@@ -29,37 +35,36 @@ DEPLOYER = "cdk-"
 OPERATORS = "operators"
 """Tenant of the operators of the local stage, as ``cdk.json`` says."""
 
-ACTING_ROLES = (
-    "ApiTask",
-    "AdminTask",
-    "WorkersTask",
-    "Intake",
-    "ScanningContent",
-    "ScanningVerdicts",
-    "OutboxRelay",
-    "LeftEventsSweep",
-    "LeftUploadsSweep",
-    "WebhooksFanOut",
-    "WebhooksDeliver",
-    "WebhooksTurn",
-    "OldRunsPurge",
-    "KeyMaker",
-    "DeliveryWriter",
-)
-"""A part of the name of every role that acts on the main path."""
+LISTED = tomllib.loads(Path(__file__).with_name("granted_calls.toml").read_text())["grants"]
+"""Grants that are used by other tests or by AWS."""
 
 
-def test_every_recorded_call_is_allowed_by_its_roles_policies(
-    plane: Any, platform: Any, outputs: dict[str, str], film: bytes
+@pytest.fixture(scope="module")
+def roles(plane: Any) -> dict[str, list[Grant]]:
+    """What every role of the stage may do."""
+    listed = plane.client("iam").get_paginator("list_roles").paginate()
+    names = [role["RoleName"] for page in listed for role in page["Roles"]]
+    return {name: grants_of(plane, name) for name in names if not name.startswith(DEPLOYER)}
+
+
+def test_calls_and_grants_are_the_same(
+    plane: Any,
+    platform: Any,
+    outputs: dict[str, str],
+    film: bytes,
+    roles: dict[str, list[Grant]],
 ) -> None:
+    """Every call is allowed by the policies, and every grant is used or listed with a reason."""
     old_run = replaced_run(plane, outputs)
     person = sign_in(platform, "grace", tenant="acme")
     with serving() as receiver:
         video_id = be_told_of_a_video(platform, receiver, person, film)
-    person.client.playback(video_id)
-    assert person.request("GET", "/api/videos").status == 200
+    look_at(person, video_id)
+    change_picture(person, video_id)
+    give_uploads_up(person)
     assert person.request("DELETE", f"/api/videos/{video_id}").status == 204
-    administer(sign_in(platform, "opal", tenant=OPERATORS, group=ADMIN_GROUP), video_id)
+    assert person.request("POST", f"/api/videos/{video_id}/restore").status == 200
+    administer(sign_in(platform, "opal", tenant=OPERATORS, group=ADMIN_GROUP), person, video_id)
 
     table_name, bucket = outputs["TableName"], outputs["MediaBucket"]
     eventually(
@@ -79,16 +84,32 @@ def test_every_recorded_call_is_allowed_by_its_roles_policies(
     assert not left.get("Versions", ())
 
     calls = [call for call in plane.calls() if not call.role.startswith(DEPLOYER)]
-    silent = [part for part in ACTING_ROLES if not any(part in call.role for call in calls)]
-    assert not silent
-    granted = {role: statements_of(plane, role) for role in {call.role for call in calls}}
     uncovered = {
         (call.role, call.action, call.resource)
         for call in calls
-        if not any(allows(s, call.action, call.resource) for s in granted[call.role])
+        if not any(grant.covers(call) for grant in roles[call.role])
     }
     assert not uncovered
     assert not [call for call in calls if not call.allowed]
+    unused = {
+        (role, grant.action, grant.resource)
+        for role, grants in roles.items()
+        for grant in grants
+        if not any(call.role == role and grant.covers(call) for call in calls)
+        and not any(lists(entry, role, grant) for entry in LISTED)
+    }
+    assert not unused
+
+
+def test_what_is_listed_is_granted_and_tested(roles: dict[str, list[Grant]]) -> None:
+    for entry in LISTED:
+        assert any(
+            lists(entry, role, grant) for role, grants in roles.items() for grant in grants
+        ), f"nobody is granted this any more: {entry}"
+        assert entry.keys() - {"roles", "actions", "resources"} in ({"reason"}, {"test"}), entry
+        if "test" in entry:
+            file, _, name = entry["test"].partition("::")
+            assert f"def {name}(" in Path(__file__).with_name(file).read_text(), entry["test"]
 
 
 @pytest.mark.parametrize(
@@ -123,14 +144,57 @@ def test_what_is_not_granted_is_refused(
         aws_secret_access_key=session["SecretAccessKey"],
         aws_session_token=session["SessionToken"],
     )
+    begun = time.time()
     filled = {n: outputs.get(v, v) if isinstance(v, str) else v for n, v in arguments.items()}
     with pytest.raises(ClientError) as refused:
         getattr(client, operation)(**filled)
     assert refused.value.response["Error"]["Code"] in {"AccessDenied", "AccessDeniedException"}
+    calls = [call for call in plane.calls(since=begun) if not call.allowed]
+    assert calls
+    plane.refused.update((call.role, call.action, call.resource) for call in calls)
 
 
-def administer(operator: Person, video_id: str) -> None:
+def look_at(person: Person, video_id: str) -> None:
+    """Play a video without cookies, tag it, and find it in every kind of list."""
+    grant = person.client.playback(video_id)
+    assert send("GET", grant["signed_playlist_url"]).status == 200
+    tagged = person.request("PATCH", f"/api/videos/{video_id}", json={"tags": ["sea"]})
+    assert tagged.status == 200
+    for query in ("", "?owner=me", "?owner=me&status=READY", "?status=READY", "?tag=sea"):
+        listed = person.request("GET", f"/api/videos{query}").json()["videos"]
+        assert video_id in {video["video_id"] for video in listed}, query
+
+
+def change_picture(person: Person, video_id: str) -> None:
+    """Upload a picture and let it be what is shown of a video."""
+    picture = send("GET", person.client.playback(video_id)["poster_url"]).data
+    path = f"/api/videos/{video_id}/thumbnail"
+    about = {"content_type": "image/jpeg", "size_bytes": len(picture)}
+    upload = person.request("POST", f"{path}/upload", json=about).json()
+    assert send("PUT", upload["url"], body=picture, headers=upload["headers"]).status == 200
+    chosen = person.request("PUT", path, json={"upload_id": upload["upload_id"]})
+    assert chosen.status == 202, chosen.data
+    eventually(lambda: person.request("GET", path).json()["chosen"], "the picture is shown")
+
+
+def give_uploads_up(person: Person) -> None:
+    """Begin an upload with one PUT and one in parts, look where they stand, and abort them."""
+    for size_bytes in (1, SINGLE_PUT_MAX_BYTES + 1):
+        about = {
+            "title": "Given up",
+            "file_name": "film.mp4",
+            "content_type": "video/mp4",
+            "size_bytes": size_bytes,
+        }
+        made = person.request("POST", "/api/videos", json=about)
+        path = f"{made.headers['Location']}/upload"
+        assert person.request("POST", f"{path}/complete").status == 409
+        assert person.request("POST", f"{path}/abort").status == 200
+
+
+def administer(operator: Person, person: Person, video_id: str) -> None:
     """Let an operator of the stage use the admin service, which the edge finds by its paths."""
+    owner = person.client.video(video_id)["owner"]
     email = f"{new_id()}@example.com"
     made = operator.request("POST", "/api/admin/users", json={"email": email, "invite": False})
     assert made.status == 201, made.data
@@ -142,6 +206,9 @@ def administer(operator: Person, video_id: str) -> None:
         "tenants",
         f"tenants/{OPERATORS}",
         "videos?tenant=acme",
+        "videos?tenant=acme&status=READY",
+        f"videos?tenant=acme&owner={owner}",
+        f"videos?tenant=acme&owner={owner}&status=READY",
         f"videos/{video_id}",
         "jobs",
         "jobs/dead-letters",
@@ -219,8 +286,20 @@ def items_of(plane: Any, table_name: str, video_id: str) -> list[dict[str, Any]]
     return list(answer["Items"])
 
 
-def statements_of(plane: Any, role: str) -> list[dict[str, Any]]:
-    """Return the Allow statements of a role as CloudFormation deployed them."""
+@dataclass(frozen=True)
+class Grant:
+    """One action on one resource that a policy allows; both may be patterns."""
+
+    action: str
+    resource: str
+
+    def covers(self, call: RecordedCall) -> bool:
+        """Tell whether it allows a call; conditions are left to the emulator."""
+        return fnmatchcase(call.action, self.action) and fnmatchcase(call.resource, self.resource)
+
+
+def grants_of(plane: Any, role: str) -> list[Grant]:
+    """Return what the policies of a role allow, as CloudFormation deployed them."""
     iam = plane.client("iam")
     documents = [
         iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
@@ -230,19 +309,31 @@ def statements_of(plane: Any, role: str) -> list[dict[str, Any]]:
         version = iam.get_policy(PolicyArn=policy["PolicyArn"])["Policy"]["DefaultVersionId"]
         found = iam.get_policy_version(PolicyArn=policy["PolicyArn"], VersionId=version)
         documents.append(found["PolicyVersion"]["Document"])
-    statements = []
+    grants = []
     for document in documents:
         read = json.loads(document) if isinstance(document, str) else document
-        statements += [s for s in read["Statement"] if s["Effect"] == "Allow"]
-    return statements
+        grants += [
+            Grant(action, resource)
+            for statement in read["Statement"]
+            if statement["Effect"] == "Allow"
+            for action in listed(statement["Action"])
+            for resource in listed(statement["Resource"])
+        ]
+    return grants
 
 
-def allows(statement: dict[str, Any], action: str, resource: str) -> bool:
-    """Tell whether a statement covers a call; conditions are left to the emulator."""
-    return matches(statement["Action"], action) and matches(statement["Resource"], resource)
+def listed(value: str | list[str]) -> list[str]:
+    """Return what a policy names, one or several, as a list."""
+    return [value] if isinstance(value, str) else value
 
 
-def matches(patterns: str | list[str], value: str) -> bool:
-    """Tell whether a value is meant by one of the patterns of a policy."""
-    listed = [patterns] if isinstance(patterns, str) else patterns
-    return any(fnmatch.fnmatchcase(value, pattern) for pattern in listed)
+def lists(entry: dict[str, Any], role: str, grant: Grant) -> bool:
+    """Tell whether an entry of the table is about a grant of a role."""
+    return all(
+        any(fnmatchcase(value, pattern) for pattern in entry[name])
+        for name, value in (
+            ("roles", role),
+            ("actions", grant.action),
+            ("resources", grant.resource),
+        )
+    )
