@@ -172,7 +172,9 @@ def running_admin_stage(folder: Path, **changes: Any) -> Iterator[AdminStage]:
 
 def task_credentials(emulator: Emulator, name: str, statements: list[Statement]) -> dict[str, str]:
     """Return the variables with which a task acts in a role that may do ``statements``."""
-    role = emulator.role(name, "ecs-tasks.amazonaws.com", statements)
+    role = emulator.role(
+        name, "ecs-tasks.amazonaws.com", statements, stands_for="ApiAdminTaskTaskRole"
+    )
     session = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="task")
     credentials = session["Credentials"]
     return {

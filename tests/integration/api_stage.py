@@ -266,7 +266,10 @@ def running_stage(folder: Path, **changes: Any) -> Iterator[Stage]:
             emulator.client("s3").create_bucket(
                 Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
             )
-        role = emulator.role("api", "ecs-tasks.amazonaws.com", documented_permissions(environment))
+        statements = documented_permissions(environment)
+        role = emulator.role(
+            "api", "ecs-tasks.amazonaws.com", statements, stands_for="ApiTaskTaskRole"
+        )
         session = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="task")
         credentials = session["Credentials"]
         variables = {

@@ -19,6 +19,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from template_grants import check_granted
 
 from media_platform import assets
 from media_platform.contract import table
@@ -67,8 +68,20 @@ class Emulator:
         with _MAKING_CLIENTS:
             return _client(self.endpoint, service, region)
 
-    def role(self, name: str, service: str, statements: Sequence[Statement]) -> str:
-        """Create a role that ``service`` assumes and that may do ``statements``; return its ARN."""
+    def role(
+        self, name: str, service: str, statements: Sequence[Statement], *, stands_for: str = ""
+    ) -> str:
+        """Create a role and return its ARN.
+
+        Args:
+            name: Its name.
+            service: Who assumes it.
+            statements: What it may do.
+            stands_for: The role of the templates that may do the same: see
+                :func:`template_grants.check_granted`. Default: none.
+        """
+        if stands_for:
+            check_granted(stands_for, statements)
         iam = self.client("iam")
         trust = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy([trust]))
@@ -101,6 +114,7 @@ class Emulator:
                 *statements,
             ],
         )
+        check_granted(handler, statements)
         client = self.client("lambda", region)
         made = client.create_function(
             FunctionName=name,

@@ -174,7 +174,6 @@ def _make_functions(emulator: Emulator, region: str, endpoints: dict[str, str]) 
             allow(["dynamodb:ListStreams"], "*"),
             allow(["dynamodb:UpdateItem"], f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{TABLE}"),
             allow(["sns:Publish"], topic_arn),
-            allow(["sqs:SendMessage"], dead_letters_arn),
         ],
         environment={**environment.to_variables(), **endpoints},
         region=region,

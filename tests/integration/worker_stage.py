@@ -446,6 +446,7 @@ def make_stage(
             ),
             allow(["application-autoscaling:RegisterScalableTarget"], "*"),
         ],
+        stands_for="TranscodeWorkersTaskTaskRole",
     )
     session = emulator.client("sts").assume_role(RoleArn=role, RoleSessionName="task")
     credentials = session["Credentials"]
