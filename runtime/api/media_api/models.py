@@ -10,6 +10,7 @@ from media_api.edits import Description, Title
 from media_api.rules import RulesBody
 from media_api.tags import Tag, Tags
 from media_api.upload_models import Sha256, UploadBody
+from media_api.whole import WHOLE
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.media_types import EXTENSIONS, allowed_types
 from media_platform.contract.run import Run
@@ -56,7 +57,7 @@ class NewVideo(BaseModel):
         Field(json_schema_extra={"enum": sorted(EXTENSIONS)}, examples=["video/mp4"]),
         AfterValidator(_accepted_type),
     ]
-    size_bytes: Annotated[int, Field(strict=True, ge=0, examples=[104857600])]
+    size_bytes: Annotated[int, Field(strict=True, ge=0, examples=[104857600]), WHOLE]
     visibility: Visibility = Visibility.TENANT
     description: Description = ""
     tags: Tags = []
@@ -283,7 +284,7 @@ class NewPicture(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     content_type: Literal["image/jpeg", "image/png", "image/webp"]
-    size_bytes: Annotated[int, Field(strict=True, ge=1, le=MAX_PICTURE_BYTES)]
+    size_bytes: Annotated[int, Field(strict=True, ge=1, le=MAX_PICTURE_BYTES), WHOLE]
 
 
 class ThumbnailBody(BaseModel):

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers
 
 from media_api.problems import Kind, Problem
+from media_api.whole import WHOLE
 from media_platform.contract.video import PlaybackRules
 
 MOST_ENTRIES = 32
@@ -82,7 +83,9 @@ Ranges: TypeAlias = Annotated[
     ],
     Field(max_length=MOST_ENTRIES, examples=[["192.0.2.0/24"]]),
 ]
-Seconds: TypeAlias = Annotated[int, Field(strict=True, ge=SHORTEST_SECONDS, le=LONGEST_SECONDS)]
+Seconds: TypeAlias = Annotated[
+    int, Field(strict=True, ge=SHORTEST_SECONDS, le=LONGEST_SECONDS), WHOLE
+]
 
 
 class RulesBody(BaseModel):

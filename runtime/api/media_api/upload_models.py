@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from media_api.whole import WHOLE
 from media_platform.contract.upload import PARTS_MAX
 
 PARTS_PER_REQUEST = 100
@@ -54,7 +55,7 @@ class PartToSign(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    number: Annotated[int, Field(strict=True, ge=1, le=PARTS_MAX, examples=[1])]
+    number: Annotated[int, Field(strict=True, ge=1, le=PARTS_MAX, examples=[1]), WHOLE]
     sha256: Sha256
 
 

@@ -11,6 +11,7 @@ from media_api import problems
 from media_api.app import MAX_BODY_BYTES
 from media_api.lifecycle import Lifecycle
 from media_api.middleware import Envelope
+from media_api.models import NewVideo
 from media_api.problems import Kind, Problem
 from media_platform.contract.ids import is_id, new_id
 from media_platform.contract.media_types import EXTENSIONS
@@ -144,6 +145,12 @@ def test_an_invalid_value_is_named_with_what_is_allowed(
     assert detail == f"{field}: {error['message']}"
     for part in parts:
         assert part in detail
+
+
+@pytest.mark.parametrize("text", ["1000", "1000.0", "1e3"])
+def test_a_whole_number_may_be_written_as_json_has_it(text: str) -> None:
+    new = NewVideo.model_validate({**GOOD, "size_bytes": json.loads(text)})
+    assert repr(new.size_bytes) == "1000"
 
 
 def test_everything_that_is_missing_is_named_at_once(api: Api, token: str) -> None:

@@ -18,6 +18,7 @@ from pydantic import (
 from media_api.admin.jobs import PEEK_MAX_LETTERS
 from media_api.admin.user_pool import PAGE_MAX_USERS
 from media_api.models import PAGE_DEFAULT_VIDEOS, PAGE_MAX_VIDEOS, VideoBody
+from media_api.whole import WHOLE
 from media_platform.contract.audit import AuditAction
 from media_platform.contract.identity import TENANT_CHARACTERS
 from media_platform.contract.jobs import JOBS
@@ -239,9 +240,9 @@ class QuotaBody(_Given):
         uploads: Most uploads at a time.
     """
 
-    videos: Annotated[int, Field(strict=True, ge=0, le=_MOST)]
-    stored_bytes: Annotated[int, Field(strict=True, ge=0, le=_MOST)]
-    uploads: Annotated[int, Field(strict=True, ge=0, le=_MOST)]
+    videos: Annotated[int, Field(strict=True, ge=0, le=_MOST), WHOLE]
+    stored_bytes: Annotated[int, Field(strict=True, ge=0, le=_MOST), WHOLE]
+    uploads: Annotated[int, Field(strict=True, ge=0, le=_MOST), WHOLE]
 
 
 class TenantUseBody(BaseModel):
