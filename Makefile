@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AWS_PROFILE AWS_ENDPOINT_URL PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down check browser unit integration test synth bench lock
+.PHONY: help setup demo down check browser unit integration platform workers test synth bench lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -66,11 +66,19 @@ $(PLAYERS): $(BROWSER)/package-lock.json $(BROWSER)/unpack.mjs | $(VENV)
 	  { echo "error: players and Chromium cannot be installed: is the npm registry reachable?" >&2; exit 1; }
 	@touch $@
 
-integration: $(READY) $(PLAYERS)  ## Tests against the local plane, with real video
-	@$(BIN)/pytest tests/integration
+integration: platform workers  ## Tests against the local plane, with real video
 
-test: check  ## Everything that CI runs
-	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) unit integration
+WORKER_TESTS := tests/integration/test_worker_*.py
+platform: $(READY) $(PLAYERS)
+	@$(BIN)/pytest tests/integration $(addprefix --ignore=,$(wildcard $(WORKER_TESTS)))
+
+workers: $(READY)
+	@$(BIN)/pytest $(wildcard $(WORKER_TESTS))
+
+# Side by side, the longest first: all of them wait a good deal. The checks run beside the rest.
+test: $(READY) $(PLAYERS)  ## Everything that CI runs
+	@$(MAKE) --no-print-directory -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) \
+	  workers platform unit check
 
 synth: $(READY)  ## Synthesize every stage
 	@for stage in local dev prod; do \
