@@ -5,6 +5,7 @@ import sys
 import aws_cdk as cdk
 import cdk_nag
 
+from media_platform.constructs import RejectedError
 from media_platform.stacks.config import ConfigError, load_stage
 from media_platform.stacks.platform import build_platform
 
@@ -16,9 +17,9 @@ try:
         account=app.node.try_get_context("account"),
         joining=app.node.try_get_context("joining"),
     )
-except ConfigError as error:
+    build_platform(app, config)
+except (ConfigError, RejectedError) as error:
     sys.exit(str(error))
-build_platform(app, config)
 if app.node.try_get_context("nag") != "false":
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
 app.synth()

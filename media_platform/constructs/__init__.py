@@ -1,5 +1,6 @@
 """The constructs of a private video platform, to deploy as they are or in an app of your own."""
 
+from media_platform.constructs._checks import RejectedError
 from media_platform.constructs._clamav_scanner import ClamAvScanner
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs._scanning import Scanner
@@ -23,6 +24,7 @@ __all__ = [
     "MonthlyBudget",
     "MultiRegionReplica",
     "OperationsDashboard",
+    "RejectedError",
     "ReplicationTarget",
     "Scanner",
     "TokenIssuer",

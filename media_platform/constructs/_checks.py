@@ -17,9 +17,13 @@ DEFAULT_UPLOAD_MAX = cdk.Size.gibibytes(5)
 """Largest upload unless a stage says otherwise."""
 
 
-def reject(scope: Construct, problem: str) -> ValueError:
+class RejectedError(ValueError):
+    """An argument of a construct cannot be used; the message is one line and says what can."""
+
+
+def reject(scope: Construct, problem: str) -> RejectedError:
     """Return the error for an argument of ``scope``, with the path that leads to the construct."""
-    return ValueError(f"{problem} (path: {scope.node.path})")
+    return RejectedError(f"{problem} (path: {scope.node.path})")
 
 
 def check_range(

@@ -12,8 +12,10 @@ from constructs import Construct
 
 from media_platform import assets
 from media_platform.assets import Service
+from media_platform.constructs._checks import reject
 from media_platform.constructs._nag import accept
 from media_platform.constructs._python_function import LOG_RETENTION
+from media_platform.constructs._task_size import task_size_problem
 
 CONTAINER_USER = "10001:10001"
 """User and group of every container, as its Dockerfile makes them."""
@@ -53,7 +55,13 @@ def fargate_task(
         stop_timeout: Time from SIGTERM to SIGKILL, 120 s at most.
         health_check: What tells that it does its work, for which a deployment waits. Default: it
             does as soon as it runs.
+
+    Raises:
+        ValueError: If Fargate has no task of this size.
     """
+    problem = task_size_problem(cpu_units, memory_mebibytes)
+    if problem is not None:
+        raise reject(scope, problem)
     task = ecs.FargateTaskDefinition(
         scope,
         construct_id,

@@ -10,6 +10,9 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
+DEFAULT_CIDR = "10.0.0.0/16"
+"""Addresses of a network for which nothing else was chosen."""
+
 CAPACITY_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 
 
@@ -17,6 +20,7 @@ def media_vpc(
     scope: Construct,
     construct_id: str,
     *,
+    cidr: str = DEFAULT_CIDR,
     nat_gateways: int = 1,
     availability_zones: Sequence[str] | None = None,
 ) -> ec2.Vpc:
@@ -28,12 +32,14 @@ def media_vpc(
     Args:
         scope: Parent.
         construct_id: Id in it.
+        cidr: Its addresses. Default ``10.0.0.0/16``.
         nat_gateways: Number of NAT gateways. Default 1.
         availability_zones: Its zones. Default: two of the stack's.
     """
     vpc = ec2.Vpc(
         scope,
         construct_id,
+        ip_addresses=ec2.IpAddresses.cidr(cidr),
         availability_zones=list(availability_zones) if availability_zones else None,
         max_azs=None if availability_zones else 2,
         nat_gateways=nat_gateways,

@@ -24,7 +24,7 @@ from media_platform.constructs._checks import (
     reject,
 )
 from media_platform.constructs._load_balancer_alarms import watch_load_balancer, watch_targets
-from media_platform.constructs._media_cluster import media_cluster, media_vpc
+from media_platform.constructs._media_cluster import DEFAULT_CIDR, media_cluster, media_vpc
 from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
 from media_platform.constructs._video_cache import VideoCache
@@ -68,6 +68,7 @@ class ApiCluster(Construct):
         store: Store of this region.
         token_issuer: Whose tokens are accepted. Default: a new user pool, :attr:`users`.
         vpc: Network. Default: a new one with two zones.
+        cidr: Addresses of the new network. Default ``10.0.0.0/16``.
         nat_gateways: NAT gateways of the new network. Default 1.
         availability_zones: Zones of the new network. Default: two of the stack's.
         certificate: Certificate of the load balancer. Default: none, for a VPC origin.
@@ -129,6 +130,7 @@ class ApiCluster(Construct):
         store: VideoStoreBase,
         token_issuer: TokenIssuer | None = None,
         vpc: ec2.IVpc | None = None,
+        cidr: str = DEFAULT_CIDR,
         nat_gateways: int = 1,
         availability_zones: Sequence[str] | None = None,
         certificate: acm.ICertificate | None = None,
@@ -188,7 +190,11 @@ class ApiCluster(Construct):
             )
 
         self.vpc = vpc or media_vpc(
-            self, "Vpc", nat_gateways=nat_gateways, availability_zones=availability_zones
+            self,
+            "Vpc",
+            cidr=cidr,
+            nat_gateways=nat_gateways,
+            availability_zones=availability_zones,
         )
         self.cluster = media_cluster(self, "Cluster", vpc=self.vpc)
         self.delivery_parameter = delivery_parameter_name(stage)

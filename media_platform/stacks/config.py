@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network
+from itertools import combinations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -16,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from media_platform.constructs._task_size import task_size_problem
 from media_platform.contract.identity import TENANT_CHARACTERS
 from media_platform.contract.object_keys import is_key_segment
 from media_platform.contract.run import SEGMENT_SECONDS
@@ -33,6 +36,27 @@ def _tenant_name(value: str) -> str:
 
 CERTIFICATE_REGION = "us-east-1"
 """Region in which CloudFront wants its certificates."""
+
+_NETWORK = IPv4Network("10.0.0.0/16")
+_LARGEST_NETWORK, _SMALLEST_NETWORK = 16, 22
+
+
+def _network_of_a_region(value: IPv4Network) -> IPv4Network:
+    if not _LARGEST_NETWORK <= value.prefixlen <= _SMALLEST_NETWORK:
+        raise ValueError(
+            f"it is {value}, allowed are /{_LARGEST_NETWORK} to /{_SMALLEST_NETWORK}; a smaller "
+            "one has no room for the tasks, and AWS has no larger one"
+        )
+    return value
+
+
+def _not_everything(value: IPvAnyNetwork) -> IPvAnyNetwork:
+    if value.prefixlen == 0:
+        raise ValueError(
+            f"it is {value}, which is every address; name the networks that webhooks must reach"
+        )
+    return value
+
 
 RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
@@ -55,6 +79,36 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
+class _TaskConfig(_Part):
+    """Size of a Fargate task."""
+
+    cpu_units: int
+    memory_mebibytes: int
+
+    @model_validator(mode="after")
+    def _fargate_has_the_size(self) -> Self:
+        problem = task_size_problem(self.cpu_units, self.memory_mebibytes)
+        if problem is not None:
+            raise ValueError(problem)
+        return self
+
+
+class _ServiceConfig(_TaskConfig):
+    """Size of a Fargate service that is never at zero."""
+
+    min_tasks: Annotated[int, Field(ge=1)]
+    max_tasks: Annotated[int, Field(ge=1, le=1000)]
+
+    @model_validator(mode="after")
+    def _least_is_not_above_most(self) -> Self:
+        if self.min_tasks > self.max_tasks:
+            raise ValueError(
+                f"min_tasks is {self.min_tasks}, which is above max_tasks, {self.max_tasks}; raise "
+                "max_tasks"
+            )
+        return self
+
+
 class RegionConfig(_Part):
     """One region of a stage.
 
@@ -64,16 +118,24 @@ class RegionConfig(_Part):
             VPC origins do not reach every zone: in us-east-1 not the one with the id use1-az3,
             which has another name in every account (CloudFront Developer Guide, "Supported AWS
             Regions for VPC origins").
+        cidr: Addresses of its network, /16 to /22. Those of two regions do not overlap, so that
+            they may be connected one day. Default ``10.0.0.0/16``.
         cloudfront_prefix_list: Id of ``com.amazonaws.global.cloudfront.origin-facing`` there.
             Default: none, for an internal load balancer.
     """
 
     name: RegionName
     availability_zones: Annotated[tuple[Zone, ...], Field(min_length=2)]
+    cidr: Annotated[IPv4Network, AfterValidator(_network_of_a_region)] = _NETWORK
     cloudfront_prefix_list: Annotated[str, Field(pattern=r"^pl-[0-9a-f]+$")] | None = None
 
     @model_validator(mode="after")
     def _zones_are_in_the_region(self) -> Self:
+        zones = self.availability_zones
+        if len(set(zones)) != len(zones):
+            raise ValueError(
+                f"availability_zones names one twice: {', '.join(zones)}; name each once"
+            )
         strangers = [zone for zone in self.availability_zones if zone[:-1] != self.name]
         if strangers:
             raise ValueError(
@@ -94,7 +156,7 @@ class DomainConfig(_Part):
     """
 
     name: str
-    hosted_zone_id: str
+    hosted_zone_id: Annotated[str, Field(pattern=r"^Z[A-Z0-9]+$")]
     hosted_zone_name: str
 
     @model_validator(mode="after")
@@ -119,19 +181,19 @@ class DomainConfig(_Part):
         return f"admin.{self.origin_name}"
 
 
-class ApiConfig(_Part):
+class ApiConfig(_ServiceConfig):
     """Size and limits of the video API; units are part of the names.
 
     ``cache`` and its limits are arguments of ``ApiCluster``, which says what they mean.
     """
 
     min_tasks: Annotated[int, Field(ge=1)] = 2
-    max_tasks: Annotated[int, Field(ge=1)] = 10
+    max_tasks: Annotated[int, Field(ge=1, le=1000)] = 10
     cpu_units: int = 512
     memory_mebibytes: int = 1024
     upload_max_mebibytes: Annotated[int, Field(ge=1, le=5 * 1024**2)] = 5 * 1024
-    upload_expiry_seconds: Annotated[int, Field(ge=1)] = 3600
-    playback_expiry_seconds: Annotated[int, Field(ge=60)] = 4 * 3600
+    upload_expiry_seconds: Annotated[int, Field(ge=1, le=7 * 86_400)] = 3600
+    playback_expiry_seconds: Annotated[int, Field(ge=60, le=7 * 86_400)] = 4 * 3600
     quota_videos: Annotated[int, Field(ge=1)] = 100_000
     quota_mebibytes: Annotated[int, Field(ge=1)] = 10 * 1024**2
     quota_uploads: Annotated[int, Field(ge=1)] = 1000
@@ -141,27 +203,27 @@ class ApiConfig(_Part):
     cache_max_units_per_second: Annotated[int, Field(ge=1000, le=15_000_000)] = 10_000
 
 
-class AdminConfig(_Part):
+class AdminConfig(_ServiceConfig):
     """Size of the admin service, which runs in the primary region; units are part of the names."""
 
     min_tasks: Annotated[int, Field(ge=1)] = 1
-    max_tasks: Annotated[int, Field(ge=1)] = 3
+    max_tasks: Annotated[int, Field(ge=1, le=1000)] = 3
     cpu_units: int = 256
     memory_mebibytes: int = 512
 
 
-class WorkerConfig(_Part):
+class WorkerConfig(_TaskConfig):
     """Size and limits of the transcode workers; units are part of the names.
 
     Every key is an argument of ``TranscodePipeline``, which says what it means.
     """
 
-    max_tasks: Annotated[int, Field(ge=1)] = 10
+    max_tasks: Annotated[int, Field(ge=1, le=1000)] = 10
     cpu_units: int = 4096
     memory_mebibytes: int = 8192
     visibility_timeout_seconds: Annotated[int, Field(ge=15, le=43_200)] = 120
     idle_seconds: Annotated[int, Field(ge=1)] = 300
-    max_failures: Annotated[int, Field(ge=1)] = 3
+    max_failures: Annotated[int, Field(ge=1, le=50)] = 3
     max_duration_seconds: Annotated[int, Field(ge=1)] = 4 * 3600
     max_pixels: Annotated[int, Field(ge=1)] = 3840 * 2160
     max_frame_rate: Annotated[int, Field(ge=1, le=1000)] = 240
@@ -180,14 +242,14 @@ EmailAddress = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
 RoleArn = Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:role/.+$")]
 
 
-class ClamAvConfig(_Part):
+class ClamAvConfig(_ServiceConfig):
     """Size and limits of the scanner that asks ClamAV; units are part of the names.
 
     Every key is an argument of ``TranscodePipeline.add_clamav_scanner``, which says what it means.
     """
 
     min_tasks: Annotated[int, Field(ge=1)] = 1
-    max_tasks: Annotated[int, Field(ge=1)] = 4
+    max_tasks: Annotated[int, Field(ge=1, le=1000)] = 4
     max_scan_mebibytes: Annotated[int, Field(ge=1, le=2047)] = 2047
     unscanned: Unscanned = Unscanned.PASS
     signature_mirror: str | None = None
@@ -218,7 +280,7 @@ class WebhookConfig(_Part):
         max_batches: Most batches of ten that are sent at a time.
     """
 
-    allowed_networks: tuple[IPvAnyNetwork, ...] = ()
+    allowed_networks: tuple[Annotated[IPvAnyNetwork, AfterValidator(_not_everything)], ...] = ()
     max_batches: Annotated[int, Field(ge=2, le=1000)] = 20
 
 
@@ -307,6 +369,43 @@ class StageConfig(_Part):
         names = [region.name for region in self.regions]
         if len(set(names)) != len(names):
             raise ValueError(f"regions names one twice: {', '.join(names)}; name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _networks_do_not_overlap(self) -> Self:
+        for one, other in combinations(self.regions, 2):
+            if one.cidr.overlaps(other.cidr):
+                raise ValueError(
+                    f"cidr of {one.name!r}, {one.cidr}, overlaps that of {other.name!r}, "
+                    f"{other.cidr}; give each region addresses of its own"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _gateways_have_zones(self) -> Self:
+        for region in self.regions:
+            if self.nat_gateways > len(region.availability_zones):
+                raise ValueError(
+                    f"nat_gateways is {self.nat_gateways}, but {region.name!r} has only "
+                    f"{len(region.availability_zones)} zones; there is at most one in a zone"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _own_domains_have_tls(self) -> Self:
+        if self.domain is not None and self.scheme == "http":
+            raise ValueError(
+                "scheme is 'http', but domain is given; leave it out, http is for planes without "
+                "a domain"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _slots_are_distinct(self) -> Self:
+        if len(set(self.signing_slots)) != len(self.signing_slots):
+            raise ValueError(
+                f"signing_slots names one twice: {', '.join(self.signing_slots)}; name each once"
+            )
         return self
 
     @model_validator(mode="after")

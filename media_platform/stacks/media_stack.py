@@ -65,6 +65,7 @@ class MediaStack(cdk.Stack):
             stage=config.name,
             store=store,
             token_issuer=token_issuer,
+            cidr=str(region_config.cidr),
             nat_gateways=config.nat_gateways,
             availability_zones=region_config.availability_zones,
             certificate=(

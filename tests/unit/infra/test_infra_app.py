@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from infra_templates import REPOSITORY, app_context
 
 
-def run_app(folder: Path, **context: str) -> subprocess.CompletedProcess[str]:
+def run_app(folder: Path, **context: Any) -> subprocess.CompletedProcess[str]:
     """Run ``app.py`` without credentials, as the CLI does after it has read ``cdk.json``."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))
@@ -54,3 +55,16 @@ def test_a_wrong_stage_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1] == "stage is 'qa', allowed are dev, local, prod; choose one"
+
+
+def test_what_a_construct_refuses_is_told_in_one_line(tmp_path: Path) -> None:
+    """The configuration leaves some limits to the constructs, which say them with their path."""
+    stages = app_context()["stages"]
+    odd = {**stages["dev"], "api": {"quota_videos": 10**16}}
+    done = run_app(tmp_path, stage="odd", stages={**stages, "odd": odd})
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"quota_videos is {10**16}, allowed are 1 to {2**53}; a tenant that may have nothing needs "
+        "no platform (path: Media-us-east-1/Api)"
+    )

@@ -17,8 +17,10 @@ REGION: dict[str, Any] = {
 OTHER: dict[str, Any] = {
     "name": "eu-west-1",
     "availability_zones": ["eu-west-1a", "eu-west-1b"],
+    "cidr": "10.1.0.0/16",
     "cloudfront_prefix_list": "pl-1",
 }
+PRIMARY = {**REGION, "cloudfront_prefix_list": "pl-1"}
 DOMAIN = {"name": "m.example.com", "hosted_zone_id": "Z1", "hosted_zone_name": "example.com"}
 
 
@@ -57,6 +59,56 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ({"regions": [{**REGION, "cidr": "10.0.0.0/30"}]}, "regions.0.cidr: it is 10.0.0.0/30, "),
+        ({"regions": [{**REGION, "cidr": "10.0.0.1/16"}]}, "regions.0.cidr: "),
+        (
+            {"regions": [{**REGION, "availability_zones": ["us-east-1a", "us-east-1a"]}]},
+            "regions.0: availability_zones names one twice: us-east-1a, us-east-1a; name each once",
+        ),
+        (
+            {"regions": [PRIMARY, {**OTHER, "cidr": "10.0.4.0/22"}], "domain": DOMAIN},
+            (
+                "cidr of 'us-east-1', 10.0.0.0/16, overlaps that of 'eu-west-1', 10.0.4.0/22; give "
+                "each region addresses of its own"
+            ),
+        ),
+        (
+            {"nat_gateways": 3},
+            "nat_gateways is 3, but 'us-east-1' has only 2 zones; there is at most one in a zone",
+        ),
+        ({"domain": {**DOMAIN, "hosted_zone_id": "my zone"}}, "domain.hosted_zone_id: "),
+        (
+            {"regions": [PRIMARY], "domain": DOMAIN, "scheme": "http"},
+            "scheme is 'http', but domain is given; ",
+        ),
+        ({"signing_slots": ["a", "a"]}, "signing_slots names one twice: a, a; name each once"),
+        ({"signing_slots": ["c"]}, "signing_slots.0: "),
+        (
+            {"api": {"min_tasks": 3, "max_tasks": 2}},
+            "api: min_tasks is 3, which is above max_tasks, 2; raise max_tasks",
+        ),
+        ({"worker": {"max_tasks": 0}}, "worker.max_tasks: "),
+        ({"worker": {"max_tasks": 1001}}, "worker.max_tasks: "),
+        (
+            {"worker": {"cpu_units": 300}},
+            "worker: cpu_units is 300, allowed are 256, 512, 1024, 2048, 4096, 8192, 16384; ",
+        ),
+        (
+            {"api": {"cpu_units": 1024, "memory_mebibytes": 1024}},
+            (
+                "api: memory_mebibytes is 1024, allowed with 1024 cpu_units are 2048 to 8192 in "
+                "steps of 1024; choose one of them"
+            ),
+        ),
+        ({"api": {"upload_expiry_seconds": 7 * 86_400 + 1}}, "api.upload_expiry_seconds: "),
+        ({"api": {"playback_expiry_seconds": 59}}, "api.playback_expiry_seconds: "),
+        (
+            {"webhooks": {"allowed_networks": ["0.0.0.0/0"]}},
+            "webhooks.allowed_networks.0: it is 0.0.0.0/0, which is every address; ",
+        ),
+        ({"alarm_emails": ["ops"]}, "alarm_emails.0: "),
+        ({"monthly_budget_usd": 0}, "monthly_budget_usd: "),
+        ({"operator_tenant": "a b"}, "operator_tenant: it is 'a b', allowed are letters"),
         ({"colour": "red"}, "colour: extra inputs are not permitted"),
         ({"api": {"max_tsks": 3}}, "api.max_tsks: extra inputs are not permitted"),
         ({"worker": {"visibility_timeout_seconds": 5}}, "worker.visibility_timeout_seconds: "),

@@ -369,6 +369,7 @@ def test_joining_takes_nothing_from_the_regions_that_are_there(tmp_path: Path) -
     content["regions"].append(
         {
             "name": "ap-southeast-2",
+            "cidr": "10.2.0.0/16",
             "availability_zones": ["ap-southeast-2a", "ap-southeast-2b"],
             "cloudfront_prefix_list": "pl-1",
         }
