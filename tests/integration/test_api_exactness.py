@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import boto3
 import pytest
 import urllib3
 from api_stage import Person, Stage, running_stage
@@ -41,12 +43,43 @@ KEYED = {"Idempotency-Key": "k"}
 LONG = SINGLE_PUT_MAX_BYTES + 1
 
 
+class DiedError(BaseException):
+    """A process died; nothing that it does catches that."""
+
+
+@dataclass
+class Life:
+    """What lives in this process as a function does in its own.
+
+    Attributes:
+        left: Calls to AWS that it still makes before it dies. ``None``: it lives.
+    """
+
+    left: int | None = None
+
+    def spend(self, **_: Any) -> None:
+        """Make one call less, or die before it is sent."""
+        if self.left == 0:
+            raise DiedError
+        if self.left is not None:
+            self.left -= 1
+
+
 @dataclass(frozen=True)
 class Field:
-    """Where the API and the sweep work, and how a video is brought to where a request finds it."""
+    """Where API, sweep and purge work, and how a video is brought to where a request finds it.
+
+    Attributes:
+        stage: The API.
+        sweeper: The sweep, in this process.
+        purger: The purge, in this process.
+        life: How long these two live.
+    """
 
     stage: Stage
     sweeper: Sweeper
+    purger: Purger
+    life: Life
 
     def person(self) -> Person:
         """Return the only user of a new tenant."""
@@ -125,41 +158,45 @@ class Field:
     def sweep(self) -> None:
         """Let the sweep look at everything twice, days later."""
         for _ in range(2):
-            books = books_of(self.stage)
-            for session in filter(None, map(books.session, books.videos)):
-                self._put(replace(session, due_at=_ago(days=1)))
+            self.let_uploads_be_due()
             self.sweeper.turn(lambda: True)
 
-    def purge(self, video_id: str) -> None:
-        """Let the purge come to a deleted video whose time was over days ago."""
-        table_name, client = (
-            self.stage.environment.table_name,
-            self.stage.emulator.client("dynamodb"),
-        )
+    def let_uploads_be_due(self) -> None:
+        """Let the time of all uploads be over."""
+        books = books_of(self.stage)
+        for session in filter(None, map(books.session, books.videos)):
+            self._put(replace(session, due_at=_ago(days=1)))
+
+    def let_be_purged(self, video_id: str) -> None:
+        """Let the time of a deleted video be over since days, and its events be told."""
+        client = self.stage.emulator.client("dynamodb")
+        name = self.stage.environment.table_name
         for event in self.stage.events(video_id):
             client.update_item(
-                TableName=table_name,
+                TableName=name,
                 Key=table.event_key(video_id, event.event_id).to_wire(),
                 UpdateExpression=f"REMOVE {table.UNPUBLISHED.partition_key}",
             )
-        note = client.get_item(TableName=table_name, Key=table.purge_key(video_id).to_wire())[
-            "Item"
-        ]
-        over = replace(Purge.from_item(note), due_at=_ago(days=2))
-        client.put_item(TableName=table_name, Item=over.to_item())
-        environment = RunPurgeEnvironment(
-            home_region=REGION,
-            table_name=table_name,
-            media_bucket=self.stage.environment.media_bucket,
-            raw_bucket=self.stage.environment.raw_bucket,
-        )
-        purger = Purger(
-            environment=environment,
-            runs=Runs(table_name),
-            media=Objects(environment.media_bucket),
-            uploads=Objects(environment.raw_bucket),
-        )
-        assert purger.turn(lambda: True)["purged"] == 1
+        key = table.purge_key(video_id).to_wire()
+        note = Purge.from_item(client.get_item(TableName=name, Key=key)["Item"])
+        client.put_item(TableName=name, Item=replace(note, due_at=_ago(days=2)).to_item())
+
+    def let_die_at_every_call(self, turn: Callable[[], object]) -> int:
+        """Let a process die before its first call, the next one before its second, and so on.
+
+        Returns:
+            How many died before one got to its end.
+        """
+        for calls in itertools.count():
+            self.life.left = calls
+            try:
+                turn()
+            except DiedError:
+                continue
+            finally:
+                self.life.left = None
+            return calls
+        raise AssertionError("it is never done")
 
     def stand(self, flow: Flow) -> Sent:
         """Make what a request is sent to."""
@@ -363,10 +400,32 @@ def field(stage: Stage) -> Iterator[Field]:
         raw_bucket=stage.environment.raw_bucket,
         interval_minutes=5,
     )
+    life = Life()
+    mortal = boto3.Session()
+    mortal.events.register("before-send", life.spend)
     with pytest.MonkeyPatch.context() as patch:
         # Whatever was begun is old enough to belong to a video.
         patch.setattr(sweeper, "BEGINNING", -timedelta(hours=1))
-        yield Field(stage, local_sweeper(stage.emulator, environment, patch))
+        with pytest.MonkeyPatch.context() as making:
+            making.setattr(boto3, "DEFAULT_SESSION", mortal)
+            sweeping = local_sweeper(stage.emulator, environment, patch)
+            purging = _purger(stage)
+        yield Field(stage, sweeping, purging, life)
+
+
+def _purger(stage: Stage) -> Purger:
+    environment = RunPurgeEnvironment(
+        home_region=REGION,
+        table_name=stage.environment.table_name,
+        media_bucket=stage.environment.media_bucket,
+        raw_bucket=stage.environment.raw_bucket,
+    )
+    return Purger(
+        environment=environment,
+        runs=Runs(environment.table_name),
+        media=Objects(environment.media_bucket),
+        uploads=Objects(environment.raw_bucket),
+    )
 
 
 @pytest.fixture
@@ -462,6 +521,44 @@ def test_the_api_dies_and_the_clients_come_back_days_later(field: Field) -> None
         assert video in between.videos or not between.videos_of(video.tenant)
 
 
+def test_the_sweep_dies_at_every_call(field: Field) -> None:
+    """Each turn goes on where the last one died, and what becomes of an upload is told once."""
+    due = {
+        "waits": (Field.waiting, FAILED),
+        "waits for parts": (Field.waiting_in_parts, FAILED),
+        "was not completed": (Field.sent_in_parts, FAILED),
+        "is there": (Field.sent, UPLOADED),
+    }
+    people = {name: field.person() for name in due}
+    for name, (stand, _) in due.items():
+        stand(field, people[name])
+    owner = field.person()
+    deleted = field.sent(owner)
+    assert delete(owner, deleted).status == 204
+    field.let_uploads_be_due()
+    assert field.let_die_at_every_call(lambda: field.sweeper.turn(lambda: True)) > len(due)
+
+    books = books_of(field.stage)
+    books.check()
+    for name, (_, told) in due.items():
+        (video,) = books.videos_of(people[name].tenant)
+        assert [e.event_type for e in books.events(video)] == [*CREATED, *told], name
+    assert not {key for key, _ in books.objects if deleted in key}
+    field.sweep()
+    books_of(field.stage).check_swept()
+
+
+def test_the_purge_dies_at_every_call(field: Field, ada: Person) -> None:
+    video_id = field.deleted(ada)
+    kept = field.ready(ada)
+    field.let_be_purged(video_id)
+    assert field.let_die_at_every_call(lambda: field.purger.turn(lambda: True))
+    books = books_of(field.stage)
+    books.check()
+    assert [video.video_id for video in books.videos_of(ada.tenant)] == [kept]
+    assert not {key for key, _ in books.objects if video_id in key}
+
+
 def test_restore_against_purge(field: Field, stage: Stage, ada: Person) -> None:
     """A restoring that was decided upon in time, and written when the video was gone."""
     video_id = field.deleted(ada)
@@ -473,7 +570,8 @@ def test_restore_against_purge(field: Field, stage: Stage, ada: Person) -> None:
         held = wire.before(lambda call: call.operation == "TransactWriteItems")
         late = pool.submit(post("restore"), replace(ada, api=slow.api), video_id)
         held.wait()
-        field.purge(video_id)
+        field.let_be_purged(video_id)
+        assert field.purger.turn(lambda: True)["purged"] == 1
         held.let_go()
         assert late.result().status == 404
     books = books_of(stage)
