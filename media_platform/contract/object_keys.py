@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from media_platform.contract.ids import is_id
 from media_platform.contract.media_types import CONTENT_TYPES
@@ -83,8 +84,7 @@ def video_prefix(region: str, tenant: str, video_id: str) -> str:
     return f"{MEDIA_PREFIX}{region}/{tenant}/{video_id}/"
 
 
-@dataclass(frozen=True)
-class RunKeys:
+class RunKeys(NamedTuple):
     """Keys of one run's objects; all start with :attr:`prefix`.
 
     Attributes:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -42,8 +42,7 @@ _REMEDIES: dict[VideoStatus, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Admission:
+class Admission(NamedTuple):
     """What somebody may play, and how it is signed.
 
     Attributes:
@@ -70,8 +69,7 @@ class Admission:
         return self.signer.url(key, self.expires_at, self.source_range)
 
 
-@dataclass(frozen=True)
-class Playback:
+class Playback(NamedTuple):
     """A granted playback.
 
     Attributes:

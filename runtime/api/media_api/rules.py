@@ -11,9 +11,8 @@ Source: Amazon CloudFront Developer Guide, "Create a signed URL using a custom p
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address
-from typing import Annotated, Self, TypeAlias
+from typing import Annotated, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -125,8 +124,7 @@ class RulesBody(BaseModel):
         )
 
 
-@dataclass(frozen=True)
-class Client:
+class Client(NamedTuple):
     """Where a request for playback comes from.
 
     Attributes:
