@@ -405,7 +405,7 @@ def lasting_fault(stage: Stage, clip: bytes) -> None:
         assert stored_run(stage, job).status is RunStatus.FAILED
         letters = stage.letters()
         assert [letter for letter, _ in letters] == [job.for_part(SECOND)] * 2
-        assert all("403" in reason for _, reason in letters)
+        assert all("AccessDenied" in reason for _, reason in letters)
         # What comes without the mark of an operator is a repeat, and too late.
         before = stage.parts(job)
         stage.send(job.for_part(SECOND))
