@@ -42,7 +42,7 @@ from tests.unit.api.api_keys import new_pair
 EXAMPLES = int(os.environ.get("EXAMPLES", "2"))
 """Requests a route that are drawn; each is sent by everyone, and twice."""
 
-searching = settings(
+asking = settings(
     max_examples=EXAMPLES,
     derandomize="EXAMPLES" not in os.environ,
     database=None,
@@ -50,7 +50,7 @@ searching = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-ours = settings(searching, max_examples=30 * EXAMPLES)
+mixing = settings(asking, max_examples=30 * EXAMPLES)
 
 OURS = "acme"
 THEIRS = "acme-two"
@@ -169,8 +169,8 @@ def settle(stage: AdminStage, tenant: str) -> Tenancy:
         cursor=[deliveries["next_cursor"]],
     )
     made.for_admins.marks.extend([account.email, hook["secret"], f"{tenant}.example.com"])
-    for path in ("videos?", f"audit?day={timestamp()[:10]}&", "users?"):
-        page = stage.admin.call("GET", f"/api/admin/{path}limit=1", token=admin.token).json
+    for listed in ("videos?", f"audit?day={timestamp()[:10]}&", "users?"):
+        page = stage.admin.call("GET", f"/api/admin/{listed}limit=1", token=admin.token).json
         if page["next_cursor"]:
             made.for_admins.named["cursor"].append(page["next_cursor"])
     made.shared.named.update(tenant=[tenant])
@@ -324,7 +324,7 @@ def test_what_may_not_be_known_is_answered_as_what_does_not_exist(
     operation = described[service][route.replace(":path", "")][method]
     own_grant = next(iter(tenants[THEIRS].playback.values()))
 
-    @searching
+    @asking
     @given(st.data())
     def ask(data: st.DataObject) -> None:
         drawn = data.draw(operation.as_strategy())
@@ -441,7 +441,7 @@ def query_of(url: SplitResult) -> dict[str, str]:
 def test_of_two_upload_urls_none_is_made_that_takes_anything(
     stage: AdminStage, uploads: list[tuple[str, dict[str, str]]]
 ) -> None:
-    @ours
+    @mixing
     @given(st.data())
     def mix(data: st.DataObject) -> None:
         pair = data.draw(st.permutations(uploads))[:2]
@@ -507,7 +507,7 @@ def test_a_signature_of_a_run_opens_that_run_alone(
             return False
         return True
 
-    @ours
+    @mixing
     @given(prefixes, prefixes, prefixes, st.sampled_from(WAYS), st.booleans())
     def ask(
         policy: str, signed: str, asked: str, way: Callable[[str, str], str], cookies: bool
