@@ -33,7 +33,10 @@ from mediactl.local.recorded_calls import read_calls
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminStage]:
+def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AdminStage]:
+    collected = {getattr(item, "originalname", "") for item in request.session.items}
     with running_admin_stage(tmp_path_factory.mktemp("admin")) as stage:
         yield stage
         assert stage.emulator.denied() == []
@@ -44,7 +47,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminStage]:
             for statement in documented_permissions(stage.environment)
             for action in statement["Action"]
         }
-        assert used == granted
+        assert used <= granted
+        # Some of the tests alone need not use all of it.
+        if collected >= {name for name in globals() if name.startswith("test_")}:
+            assert used == granted
 
 
 @pytest.fixture
