@@ -17,6 +17,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._access_logs import log_objects
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._deploy_resource import (
     DeployResource,
@@ -80,6 +81,7 @@ class OutboxRelay(Construct):
             expiry=_FAILURES_EXPIRY,
             removal_policy=removal_policy,
         )
+        log_objects(self.failures, store.access_log_bucket, prefix="outbox-failures")
         self.environment = OutboxRelayEnvironment(
             home_region=cdk.Stack.of(self).region,
             table_name=store.table.table_name,

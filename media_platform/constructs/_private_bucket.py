@@ -10,8 +10,6 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from media_platform.constructs._nag import accept
-
 INCOMPLETE_UPLOAD_EXPIRY = cdk.Duration.days(7)
 """Parts of an upload that nobody finished cost money and are in no listing."""
 
@@ -47,7 +45,7 @@ def private_bucket(
         replication_role: Role that S3 takes to replicate.
         replication_rules: Where objects are copied to. Default: nowhere.
     """
-    bucket = s3.Bucket(
+    return s3.Bucket(
         scope,
         construct_id,
         bucket_name=bucket_name,
@@ -79,10 +77,3 @@ def private_bucket(
         replication_role=replication_role if replication_rules else None,
         replication_rules=list(replication_rules) or None,
     )
-    accept(
-        bucket,
-        "Access is told by CloudFront's logs and, where a stage needs it, CloudTrail data events; "
-        "server access logs are delivered at best effort and would need one more bucket each.",
-        "S1",
-    )
-    return bucket

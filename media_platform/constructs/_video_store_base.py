@@ -36,6 +36,7 @@ class VideoStoreBase(Construct):
         raw_bucket: Bucket that clients upload to.
         media_bucket: Bucket that workers publish to; the only one that CloudFront sees.
         encryption_key: Key of buckets and table, or ``None`` where AWS owns the keys.
+        access_log_bucket: Bucket for access logs of this region, or ``None`` where there are none.
         table_stream_arn: Stream of the table in this region, or ``None`` where the table was made
             in another region, so that CloudFormation cannot know it.
     """
@@ -44,6 +45,7 @@ class VideoStoreBase(Construct):
     raw_bucket: s3.IBucket
     media_bucket: s3.IBucket
     encryption_key: kms.IKey | None
+    access_log_bucket: s3.IBucket | None
     table_stream_arn: str | None
 
     def grant_upload(self, grantee: iam.IGrantable) -> iam.Grant:

@@ -10,8 +10,10 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from media_platform.constructs._access_logs import access_log_bucket, log_requests
 from media_platform.constructs._admin_service import AdminService
 from media_platform.constructs._api_service import ApiService
 from media_platform.constructs._checks import (
@@ -96,6 +98,9 @@ class ApiCluster(Construct):
         cache_max_gibibytes: Most data of it, 1 to 5000 GB. Default 1: 100,000 videos and more.
         cache_max_units_per_second: Most ElastiCache Processing Units a second, 1,000 to 15 million;
             a small read is one. Default 10,000. Tasks read from the table what is above.
+        access_logs: Whether requests on the load balancer are logged, or the bucket for logs, as
+            for :class:`VideoStore`. Default ``True``: to that of the store, or a new one where the
+            store has none. A stack that does not know its region has none and says so.
         signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
             changed without a deployment here.
         removal_policy: What happens to users. Default ``RETAIN``.
@@ -151,6 +156,7 @@ class ApiCluster(Construct):
         cache: bool = False,
         cache_max_gibibytes: int = 1,
         cache_max_units_per_second: int = 10_000,
+        access_logs: bool | s3.IBucket = True,
         signing_slots: Sequence[str] = ("a", "b"),
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
@@ -258,10 +264,12 @@ class ApiCluster(Construct):
             deletion_protection=deletion_protection,
             drop_invalid_header_fields=True,
         )
-        accept(
+        if access_logs is True and store.access_log_bucket is not None:
+            access_logs = store.access_log_bucket
+        log_requests(
             self.load_balancer,
-            "Every request comes through CloudFront, and the API logs it.",
-            "ELB2",
+            access_log_bucket(self, access_logs, expiry=None, removal_policy=removal_policy),
+            prefix="load-balancer",
         )
         accept(
             self.load_balancer,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs._checks import reject
@@ -43,6 +44,8 @@ class MultiRegionReplica(Construct):
         upload_origins: As for :class:`VideoStore`.
         archive_after: As for :class:`VideoStore`.
         noncurrent_expiry: As for :class:`VideoStore`.
+        access_logs: As for :class:`VideoStore`.
+        access_logs_expiry: As for :class:`VideoStore`.
         quarantine_role_arns: As for :class:`VideoStore`.
         removal_policy: What happens to data when it leaves the template. Default ``RETAIN``.
 
@@ -70,6 +73,8 @@ class MultiRegionReplica(Construct):
         upload_origins: Sequence[str] | None = None,
         archive_after: cdk.Duration | None = None,
         noncurrent_expiry: cdk.Duration | None = None,
+        access_logs: bool | s3.IBucket = True,
+        access_logs_expiry: cdk.Duration | None = None,
         quarantine_role_arns: Sequence[str] | None = None,
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
@@ -89,6 +94,8 @@ class MultiRegionReplica(Construct):
             upload_origins=upload_origins,
             archive_after=archive_after,
             noncurrent_expiry=noncurrent_expiry,
+            access_logs=access_logs,
+            access_logs_expiry=access_logs_expiry,
             quarantine_role_arns=quarantine_role_arns,
             removal_policy=removal_policy,
             replicate_to=replicate_to,

@@ -14,6 +14,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs import _replication
+from media_platform.constructs._access_logs import access_log_bucket, log_objects
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._distributions import distribution_conditions
@@ -50,6 +51,13 @@ class VideoStore(VideoStoreBase):
         archive_after: Age at which uploads move to Glacier Instant Retrieval, whole days.
             Default 30 days; they are read again only when a video is transcoded anew.
         noncurrent_expiry: Age at which replaced and deleted versions vanish. Default 30 days.
+        access_logs: Whether requests on objects are logged, or the bucket for logs: of this region
+            and account, encrypted with a key that S3 manages, and, where it is imported, with a
+            policy that lets ``logging.s3.amazonaws.com`` write. Default ``True``: to a new bucket,
+            :attr:`access_log_bucket`, which other constructs of the region use, too. Logs cost
+            what they occupy.
+        access_logs_expiry: Age at which logs are deleted from the new bucket, 1 to 3650 whole days.
+            Default one year.
         quarantine_role_arns: Roles that may read and release uploads that a scanner refused.
             Default: none, so that nobody can; deleting them needs no reading.
         point_in_time_recovery: Whether the table can be restored to any second of the last 35
@@ -83,6 +91,8 @@ class VideoStore(VideoStoreBase):
         upload_origins: Sequence[str] | None = None,
         archive_after: cdk.Duration | None = None,
         noncurrent_expiry: cdk.Duration | None = None,
+        access_logs: bool | s3.IBucket = True,
+        access_logs_expiry: cdk.Duration | None = None,
         quarantine_role_arns: Sequence[str] | None = None,
         point_in_time_recovery: bool = True,
         removal_policy: cdk.RemovalPolicy | None = None,
@@ -118,6 +128,9 @@ class VideoStore(VideoStoreBase):
         )
 
         self.encryption_key = encryption_key
+        self.access_log_bucket = access_log_bucket(
+            self, access_logs, expiry=access_logs_expiry, removal_policy=removal_policy
+        )
         role = _replication.role(
             self, targets, own_names=[raw_bucket_name, media_bucket_name], key=encryption_key
         )
@@ -151,9 +164,10 @@ class VideoStore(VideoStoreBase):
             replication_rules=raw_rules,
         )
         _tell_event_bridge(raw)
+        log_objects(raw, self.access_log_bucket, prefix="raw")
         self.raw_bucket = raw
         self._keep_quarantine(raw, list(quarantine_role_arns or ()))
-        self.media_bucket = private_bucket(
+        media = private_bucket(
             self,
             "MediaBucket",
             bucket_name=media_bucket_name,
@@ -163,6 +177,8 @@ class VideoStore(VideoStoreBase):
             replication_role=role,
             replication_rules=media_rules,
         )
+        log_objects(media, self.access_log_bucket, prefix="media")
+        self.media_bucket = media
         if imported_table_name is None:
             self.table = self._make_table(
                 table_name,
@@ -188,6 +204,7 @@ class VideoStore(VideoStoreBase):
         raw_bucket_name: str,
         media_bucket_name: str,
         encryption_key_arn: str | None = None,
+        access_log_bucket_name: str | None = None,
         table_stream_arn: str | None = None,
     ) -> VideoStoreBase:
         """Return a store of this region and account that another stack made.
@@ -199,6 +216,8 @@ class VideoStore(VideoStoreBase):
             raw_bucket_name: Name of its raw bucket.
             media_bucket_name: Name of its media bucket.
             encryption_key_arn: Its customer managed key. Default: it has none.
+            access_log_bucket_name: Bucket for access logs, whose policy its own stack writes.
+                Default: there is none.
             table_stream_arn: Stream of its table. Default: looked up when something needs it.
         """
         store = VideoStoreBase(scope, construct_id)
@@ -208,6 +227,11 @@ class VideoStore(VideoStoreBase):
         store.encryption_key = (
             kms.Key.from_key_arn(store, "EncryptionKey", encryption_key_arn)
             if encryption_key_arn is not None
+            else None
+        )
+        store.access_log_bucket = (
+            s3.Bucket.from_bucket_name(store, "AccessLogs", access_log_bucket_name)
+            if access_log_bucket_name is not None
             else None
         )
         store.table_stream_arn = table_stream_arn

@@ -298,6 +298,8 @@ class StageConfig(_Part):
         retain_data: Whether data outlive their stacks and refuse to be deleted. Default ``True``.
         customer_managed_key: Whether buckets and table are encrypted with a key of this account.
             Default ``False``: with keys that AWS owns.
+        access_logs: Whether requests on buckets and load balancers are logged, for a year. Default
+            ``True``.
         nat_gateways: NAT gateways of each region. Default 1.
         signing_slots: Key slots that CloudFront trusts. Default ``a``.
         active_slot: Slot that signs. Default ``a``.
@@ -326,6 +328,7 @@ class StageConfig(_Part):
     ipv6: bool = True
     retain_data: bool = True
     customer_managed_key: bool = False
+    access_logs: bool = True
     nat_gateways: Annotated[int, Field(ge=1)] = 1
     signing_slots: Annotated[tuple[Literal["a", "b"], ...], Field(min_length=1)] = ("a",)
     active_slot: Literal["a", "b"] = "a"

@@ -98,6 +98,7 @@ class MediaStack(cdk.Stack):
             cache_max_gibibytes=config.api.cache_max_gibibytes,
             cache_max_units_per_second=config.api.cache_max_units_per_second,
             webhook_allowed_networks=networks,
+            access_logs=config.access_logs,
             removal_policy=removal_policy(config),
         )
         self.pipeline = TranscodePipeline(

@@ -57,6 +57,7 @@ class StoreStack(cdk.Stack):
             raw_bucket_name=names.raw_bucket_name if names else None,
             media_bucket_name=names.media_bucket_name if names else None,
             encryption_key=key,
+            access_logs=config.access_logs,
             quarantine_role_arns=config.scanning.quarantine_roles,
             removal_policy=removal_policy(config),
             replicate_to=[store_names(config, region.name) for region in copies],
@@ -114,6 +115,7 @@ class ReplicaStoreStack(cdk.Stack):
                 for region in config.members
                 if region.name != self.region
             ],
+            access_logs=config.access_logs,
             quarantine_role_arns=config.scanning.quarantine_roles,
             removal_policy=removal_policy(config),
         ).store

@@ -53,6 +53,48 @@ def test_minimal_is_internal_behind_a_vpc_origin(synth: Synth) -> None:
     assert (ingress["FromPort"], ingress["ToPort"]) == (80, 80)
 
 
+def attributes(made: Template) -> dict[str, Any]:
+    balancer = made.only("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    return {a["Key"]: a["Value"] for a in balancer["LoadBalancerAttributes"]}
+
+
+def test_requests_are_logged_beside_those_on_objects(synth: Synth) -> None:
+    made = synth(api)
+    assert attributes(made)["access_logs.s3.enabled"] == "true"
+    assert flat(attributes(made)["access_logs.s3.bucket"]) == "<StoreAccessLogs>"
+    assert attributes(made)["access_logs.s3.prefix"] == "load-balancer"
+    (policy,) = (name for name in made.resources("AWS::S3::BucketPolicy") if "AccessLogs" in name)
+    # Load balancers try at once whether they may write.
+    (balancer,) = made.resources("AWS::ElasticLoadBalancingV2::LoadBalancer").values()
+    assert policy in balancer["DependsOn"]
+    allowed = [
+        flat(statement["Resource"])
+        for statement in made.resources("AWS::S3::BucketPolicy")[policy]["Properties"][
+            "PolicyDocument"
+        ]["Statement"]
+        if statement["Action"] == "s3:PutObject"
+    ]
+    assert "<StoreAccessLogs.Arn>/load-balancer/AWSLogs/ACCOUNT/*" in allowed
+
+
+def test_a_store_without_logs_does_not_silence_the_load_balancer(synth: Synth) -> None:
+    made = synth(
+        lambda stack: ApiCluster(
+            stack, "Api", store=VideoStore(stack, "Store", access_logs=False), token_issuer=ISSUER
+        )
+    )
+    assert flat(attributes(made)["access_logs.s3.bucket"]) == "<ApiAccessLogs>"
+
+
+def test_logs_may_be_off_and_need_a_region(synth: Synth) -> None:
+    made = synth(lambda stack: api(stack, access_logs=False, token_issuer=ISSUER))
+    assert "access_logs.s3.enabled" not in attributes(made)
+    nowhere = synth(
+        lambda stack: api(stack, token_issuer=ISSUER, regions=["us-east-1"]), region=None
+    )
+    assert "access_logs.s3.enabled" not in attributes(nowhere)
+
+
 def test_only_api_paths_reach_healthy_tasks(synth: Synth) -> None:
     made = synth(api)
     rule = made.only("AWS::ElasticLoadBalancingV2::ListenerRule")

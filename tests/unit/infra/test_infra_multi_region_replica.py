@@ -36,6 +36,7 @@ def test_minimal_copies_back_to_the_primary(synth: Synth) -> None:
     rules = {
         name: bucket["Properties"]["ReplicationConfiguration"]["Rules"]
         for name, bucket in made.resources("AWS::S3::Bucket").items()
+        if "AccessLogs" not in name
     }
     assert {
         (flat(rule["Destination"]["Bucket"]), rule["Filter"].get("And", rule["Filter"])["Prefix"])
@@ -59,6 +60,7 @@ def test_everything_on(synth: Synth) -> None:
             upload_origins=["https://example.com"],
             archive_after=cdk.Duration.days(1),
             noncurrent_expiry=cdk.Duration.days(2),
+            access_logs_expiry=cdk.Duration.days(90),
             removal_policy=cdk.RemovalPolicy.DESTROY,
         ),
         region=REGION,
@@ -67,8 +69,12 @@ def test_everything_on(synth: Synth) -> None:
     assert key["PrimaryKeyArn"] == KEY
     sids = [statement["Sid"] for statement in key["KeyPolicy"]["Statement"]]
     assert sids == ["AccountDelegatesToIam", "DistributionsDecrypt"]
-    for bucket in made.resources("AWS::S3::Bucket").values():
+    for name, bucket in made.resources("AWS::S3::Bucket").items():
         assert bucket["DeletionPolicy"] == "Delete"
+        if "AccessLogs" in name:
+            (rule,) = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+            assert rule["ExpirationInDays"] == 90
+            continue
         rules = bucket["Properties"]["ReplicationConfiguration"]["Rules"]
         assert [(rule["Id"], rule["Priority"]) for rule in rules] == [
             ("us-east-1", 1),

@@ -9,6 +9,7 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_s3 as s3
 from infra_templates import Synth, Template, flat, some_role
 
 from media_platform.constructs import ReplicationTarget, VideoStore
@@ -17,13 +18,25 @@ from media_platform.contract import table
 PEER = ReplicationTarget(
     region="eu-west-1", raw_bucket_name="peer-raw", media_bucket_name="peer-media"
 )
+LOGS = "StoreAccessLogs087BBF22"
+LOGGER = {"Service": "logging.s3.amazonaws.com"}
 NAMES: dict[str, Any] = {"raw_bucket_name": "own-raw", "media_bucket_name": "own-media"}
+
+
+def allowances(made: Template) -> list[dict[str, Any]]:
+    """Return what the policies of all buckets allow."""
+    return [
+        statement
+        for policy in made.resources("AWS::S3::BucketPolicy").values()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
 
 
 def test_minimal(synth: Synth) -> None:
     made = synth(lambda stack: VideoStore(stack, "Store"))
     buckets = made.resources("AWS::S3::Bucket")
-    assert set(buckets) == {"StoreMediaBucket494618BE", "StoreRawBucket27AD9156"}
+    assert set(buckets) == {LOGS, "StoreMediaBucket494618BE", "StoreRawBucket27AD9156"}
     for bucket in buckets.values():
         properties = bucket["Properties"]
         assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
@@ -38,13 +51,65 @@ def test_minimal(synth: Synth) -> None:
     for policy in made.resources("AWS::S3::BucketPolicy").values():
         statements = policy["Properties"]["PolicyDocument"]["Statement"]
         assert {"Bool": {"aws:SecureTransport": "false"}} in [s["Condition"] for s in statements]
-        assert {s["Effect"] for s in statements} == {"Deny"}
+        allowed = [s["Principal"] for s in statements if s["Effect"] == "Allow"]
+        assert allowed == ([LOGGER] if policy["Properties"]["Bucket"] == {"Ref": LOGS} else [])
     stored = made.only("AWS::DynamoDB::GlobalTable")
     assert stored["BillingMode"] == "PAY_PER_REQUEST"
     assert stored["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
     (replica,) = stored["Replicas"]
     assert replica["DeletionProtectionEnabled"] is True
     assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_requests_on_objects_are_logged_for_a_year(synth: Synth) -> None:
+    made = synth(lambda stack: VideoStore(stack, "Store", encryption_key=kms.Key(stack, "Key")))
+    buckets = made.resources("AWS::S3::Bucket")
+    assert {
+        logical: bucket["Properties"]["LoggingConfiguration"]
+        for logical, bucket in buckets.items()
+        if logical != LOGS
+    } == {
+        f"Store{kind}Bucket{end}": {
+            "DestinationBucketName": {"Ref": LOGS},
+            "LogFilePrefix": f"{kind.lower()}/",
+            "TargetObjectKeyFormat": {"PartitionedPrefix": {"PartitionDateSource": "EventTime"}},
+        }
+        for kind, end in (("Raw", "27AD9156"), ("Media", "494618BE"))
+    }
+    logs = buckets[LOGS]["Properties"]
+    assert "LoggingConfiguration" not in logs
+    # S3 delivers to no bucket with a key of ours.
+    (default,) = logs["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert default["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    (rule,) = logs["LifecycleConfiguration"]["Rules"]
+    assert rule["ExpirationInDays"] == 365
+    (statement,) = allowances(made)
+    assert {flat(resource) for resource in statement["Resource"]} == {
+        "<StoreAccessLogs.Arn>/raw/*",
+        "<StoreAccessLogs.Arn>/media/*",
+    }
+    assert statement["Action"] == "s3:PutObject"
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    }
+
+
+def test_logs_go_to_the_bucket_of_the_user_or_nowhere(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        own = s3.Bucket.from_bucket_name(stack, "Own", "their-logs")
+        assert VideoStore(stack, "Store", access_logs=own).access_log_bucket is own
+        assert VideoStore(stack, "Quiet", access_logs=False).access_log_bucket is None
+
+    buckets = synth(build).resources("AWS::S3::Bucket")
+    assert len(buckets) == 4
+    assert {
+        logical: bucket["Properties"]["LoggingConfiguration"]["DestinationBucketName"]
+        for logical, bucket in buckets.items()
+        if "LoggingConfiguration" in bucket["Properties"]
+    } == {
+        "StoreMediaBucket494618BE": "their-logs",
+        "StoreRawBucket27AD9156": "their-logs",
+    }
 
 
 def test_uploads_reach_event_bridge_without_a_custom_resource(synth: Synth) -> None:
@@ -74,6 +139,7 @@ def test_everything_on(synth: Synth) -> None:
             upload_origins=["https://example.com"],
             archive_after=cdk.Duration.days(0),
             noncurrent_expiry=cdk.Duration.days(3),
+            access_logs_expiry=cdk.Duration.days(90),
             point_in_time_recovery=False,
             removal_policy=cdk.RemovalPolicy.DESTROY,
             deletion_protection=True,
@@ -92,6 +158,9 @@ def test_everything_on(synth: Synth) -> None:
     lifecycle, _ = properties["LifecycleConfiguration"]["Rules"]
     assert lifecycle["Transitions"][0]["TransitionInDays"] == 0
     assert lifecycle["NoncurrentVersionExpiration"] == {"NoncurrentDays": 3}
+    logs = made.resources("AWS::S3::Bucket")[LOGS]
+    assert logs["DeletionPolicy"] == "Delete"
+    assert logs["Properties"]["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] == 90
     (encryption,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert encryption["BucketKeyEnabled"] is True
     (rule,) = properties["ReplicationConfiguration"]["Rules"]
@@ -309,14 +378,10 @@ def test_who_looks_at_what_was_refused_is_named(synth: Synth) -> None:
 
 
 def test_distributions_of_this_account_only_may_read(synth: Synth) -> None:
-    made = synth(lambda stack: VideoStore(stack, "Store").grant_distributions_read())
-    allowed = [
-        statement
-        for policy in made.resources("AWS::S3::BucketPolicy").values()
-        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
-        if statement["Effect"] == "Allow"
-    ]
-    (statement,) = allowed
+    def build(stack: cdk.Stack) -> None:
+        VideoStore(stack, "Store", access_logs=False).grant_distributions_read()
+
+    (statement,) = allowances(synth(build))
     assert statement["Action"] == "s3:GetObject"
     assert statement["Principal"] == {"Service": "cloudfront.amazonaws.com"}
     assert flat(statement["Resource"]) == "<StoreMediaBucket.Arn>/media/*"
@@ -337,9 +402,12 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
             raw_bucket_name="their-raw",
             media_bucket_name="their-media",
             encryption_key_arn="arn:aws:kms:us-east-1:111111111111:key/one",
+            access_log_bucket_name="their-logs",
             table_stream_arn="arn:aws:dynamodb:us-east-1:111111111111:table/videos/stream/1",
         )
         store.grant_read_uploads(some_role(stack))
+        assert store.access_log_bucket is not None
+        assert store.access_log_bucket.bucket_name == "their-logs"
 
     made = synth(build)
     assert not made.resources("AWS::S3::Bucket")
@@ -411,6 +479,20 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
             (
                 "archive_after in days is 4000, allowed are 0 to 3650; pass whole days, 0 to "
                 "archive at once (path: Test/Store)"
+            ),
+        ),
+        (
+            {"access_logs": False, "access_logs_expiry": cdk.Duration.days(1)},
+            (
+                "access_logs_expiry is given but no log bucket is made here; remove it, or leave "
+                "access_logs at True (path: Test/Store)"
+            ),
+        ),
+        (
+            {"access_logs_expiry": cdk.Duration.days(0)},
+            (
+                "access_logs_expiry in days is 0, allowed are 1 to 3650; pass whole days (path: "
+                "Test/Store)"
             ),
         ),
         (

@@ -1,0 +1,123 @@
+"""Access logs: the bucket they go to, who may write there, and what writes there."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import aws_cdk as cdk
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._nag import accept
+from media_platform.constructs._private_bucket import private_bucket
+
+_EXPIRY = cdk.Duration.days(365)
+_NONCURRENT_EXPIRY = cdk.Duration.days(30)
+"""For how long logs that somebody deleted can be brought back."""
+
+
+def access_log_bucket(
+    scope: Construct,
+    access_logs: bool | s3.IBucket,
+    *,
+    expiry: cdk.Duration | None,
+    removal_policy: cdk.RemovalPolicy,
+) -> s3.IBucket | None:
+    """Return the bucket for access logs, made here unless one is given.
+
+    It has a key that S3 manages: neither S3 nor load balancers log to a bucket with another one.
+
+    Args:
+        scope: Parent.
+        access_logs: Whether there are logs, or their bucket.
+        expiry: Age at which logs are deleted. Default: one year.
+        removal_policy: What happens to a new bucket when it leaves the template.
+
+    Raises:
+        ValueError: If ``expiry`` is given for no bucket of this construct, or cannot be.
+
+    Source: S3 User Guide, "Enabling Amazon S3 server access logging"; Elastic Load Balancing,
+    "Access logs for your Application Load Balancer".
+    """
+    if access_logs is not True:
+        if expiry is not None:
+            raise reject(
+                scope,
+                "access_logs_expiry is given but no log bucket is made here; remove it, or leave "
+                "access_logs at True",
+            )
+        return None if access_logs is False else access_logs
+    expiry = expiry or _EXPIRY
+    check_range(scope, "access_logs_expiry in days", expiry.to_days(), (1, 3650), "pass whole days")
+    bucket = private_bucket(
+        scope,
+        "AccessLogs",
+        expiry=expiry,
+        noncurrent_expiry=_NONCURRENT_EXPIRY,
+        removal_policy=removal_policy,
+    )
+    accept(bucket, "It holds access logs; its own would be written into it for ever.", "S1")
+    return bucket
+
+
+def log_objects(bucket: s3.Bucket, logs: s3.IBucket | None, *, prefix: str) -> None:
+    """Log every request on objects of ``bucket``, unless ``logs`` is ``None``.
+
+    Set without the L2, which falls back to ACLs where an app does not have its feature flag.
+
+    Args:
+        bucket: Whose requests.
+        logs: Where to.
+        prefix: Folder for them there.
+    """
+    if logs is None:
+        accept(bucket, "Access logs are switched off by argument (access_logs).", "S1")
+        return
+    logs.add_to_resource_policy(
+        iam.PolicyStatement(
+            actions=["s3:PutObject"],
+            principals=[iam.ServicePrincipal("logging.s3.amazonaws.com")],
+            resources=[logs.arn_for_objects(f"{prefix}/*")],
+            # Not the ARN of the bucket, which may belong to a stack that needs this one.
+            conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(bucket).account}},
+        )
+    )
+    resource = cast("s3.CfnBucket", bucket.node.default_child)
+    resource.logging_configuration = s3.CfnBucket.LoggingConfigurationProperty(
+        destination_bucket_name=logs.bucket_name,
+        log_file_prefix=f"{prefix}/",
+        target_object_key_format=s3.CfnBucket.TargetObjectKeyFormatProperty(
+            partitioned_prefix=s3.CfnBucket.PartitionedPrefixProperty(
+                partition_date_source="EventTime"
+            )
+        ),
+    )
+
+
+def log_requests(
+    load_balancer: elbv2.ApplicationLoadBalancer, logs: s3.IBucket | None, *, prefix: str
+) -> None:
+    """Log every request on ``load_balancer``, unless ``logs`` is ``None``.
+
+    Who may write to the bucket differs between regions, so a stack without one has no logs.
+
+    Args:
+        load_balancer: Whose requests.
+        logs: Where to; in the region of the load balancer.
+        prefix: Folder for them there.
+    """
+    if logs is None:
+        accept(load_balancer, "Access logs are switched off by argument (access_logs).", "ELB2")
+        return
+    if cdk.Token.is_unresolved(cdk.Stack.of(load_balancer).region):
+        cdk.Annotations.of(load_balancer).add_info_v2(
+            "@media-platform/load-balancer-logs",
+            "there are no access logs of the load balancer, since the stack has no region; pass "
+            "env=Environment(region=...) to have them",
+        )
+        accept(load_balancer, "The stack has no region, which decides who may write logs.", "ELB2")
+        return
+    load_balancer.log_access_logs(logs, prefix)
