@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as cloudwatch_logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -14,9 +16,44 @@ from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._nag import accept
 from media_platform.constructs._private_bucket import private_bucket
 
+DELIVERY_REGION = "us-east-1"
+"""Region in which logs of distributions are set up, wherever their bucket is."""
+
 _EXPIRY = cdk.Duration.days(365)
 _NONCURRENT_EXPIRY = cdk.Duration.days(30)
 """For how long logs that somebody deleted can be brought back."""
+
+_DELIVERY_FIELDS = (
+    "date",
+    "time",
+    "x-edge-location",
+    "x-edge-request-id",
+    "x-edge-result-type",
+    "x-edge-response-result-type",
+    "x-edge-detailed-result-type",
+    "c-ip",
+    "c-port",
+    "c-country",
+    "x-forwarded-for",
+    "x-host-header",
+    "cs-method",
+    "cs-uri-stem",
+    "cs-protocol",
+    "cs-protocol-version",
+    "cs(Referer)",
+    "cs(User-Agent)",
+    "cs-bytes",
+    "sc-status",
+    "sc-bytes",
+    "sc-content-type",
+    "sc-content-len",
+    "sc-range-start",
+    "sc-range-end",
+    "time-taken",
+    "time-to-first-byte",
+    "ssl-protocol",
+    "ssl-cipher",
+)
 
 
 def access_log_bucket(
@@ -121,3 +158,74 @@ def log_requests(
         accept(load_balancer, "The stack has no region, which decides who may write logs.", "ELB2")
         return
     load_balancer.log_access_logs(logs, prefix)
+
+
+def log_deliveries(
+    distribution: cloudfront.Distribution, logs: s3.IBucket | None, *, prefix: str, name: str
+) -> None:
+    """Log every request on ``distribution``, unless ``logs`` is ``None``.
+
+    This is version 2 of CloudFront's standard logs, which needs no ACLs. Queries and cookies are
+    left out: they hold signatures, with which readers of logs could watch what viewers may.
+
+    Args:
+        distribution: Whose requests; of a stack in us-east-1, where such logs are set up.
+        logs: Where to.
+        prefix: Folder for them there.
+        name: Name of the delivery, one of its kind in the account.
+
+    Source: CloudFront Developer Guide, "Configure standard logging (v2)"; CloudWatch Logs User
+    Guide, "Logging that requires V2 permissions".
+    """
+    if logs is None:
+        accept(distribution, "Access logs are switched off (access_logs).", "CFR3")
+        return
+    accept(distribution, "There are access logs of version 2, which the rule cannot see.", "CFR3")
+    stack = cdk.Stack.of(distribution)
+    sources = stack.format_arn(
+        service="logs",
+        region=DELIVERY_REGION,
+        resource="delivery-source",
+        resource_name="*",
+        arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+    )
+    policy = logs.add_to_resource_policy(
+        iam.PolicyStatement(
+            actions=["s3:PutObject"],
+            principals=[iam.ServicePrincipal("delivery.logs.amazonaws.com")],
+            resources=[logs.arn_for_objects(f"{prefix}/*")],
+            conditions={
+                "StringEquals": {
+                    "s3:x-amz-acl": "bucket-owner-full-control",
+                    "aws:SourceAccount": stack.account,
+                },
+                "ArnLike": {"aws:SourceArn": sources},
+            },
+        )
+    )
+    scope = Construct(distribution, "AccessLogs")
+    source = cloudwatch_logs.CfnDeliverySource(
+        scope,
+        "Source",
+        name=name,
+        log_type="ACCESS_LOGS",
+        resource_arn=distribution.distribution_arn,
+    )
+    destination = cloudwatch_logs.CfnDeliveryDestination(
+        scope,
+        "Destination",
+        name=name,
+        destination_resource_arn=f"{logs.bucket_arn}/{prefix}",
+        output_format="json",
+    )
+    delivery = cloudwatch_logs.CfnDelivery(
+        scope,
+        "Delivery",
+        delivery_source_name=source.name,
+        delivery_destination_arn=destination.attr_arn,
+        record_fields=list(_DELIVERY_FIELDS),
+        s3_suffix_path="{yyyy}/{MM}/{dd}",
+    )
+    delivery.node.add_dependency(source)
+    if policy.policy_dependable is not None:
+        delivery.node.add_dependency(policy.policy_dependable)

@@ -15,6 +15,11 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from media_platform.constructs._access_logs import (
+    DELIVERY_REGION,
+    access_log_bucket,
+    log_deliveries,
+)
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import DEFAULT_STAGE, check_stage, reject
 from media_platform.constructs._delivery_documents import DeliveryDocuments
@@ -74,6 +79,11 @@ class CdnDistribution(Construct):
             IPv4 ranges are refused to them then, and a viewer with both kinds of address may be
             granted over the one and come for segments over the other; with ``False`` there is no
             other.
+        access_logs: Whether requests are logged, or the bucket for logs, as for
+            :class:`VideoStore`; an imported one has to let ``delivery.logs.amazonaws.com`` write.
+            Default: to a new bucket where the stack is in us-east-1, the only region in which such
+            logs are set up, and not elsewhere. Logs hold no queries and cookies, since these hold
+            signatures; writing them costs nothing.
         removal_policy: What happens to keys when they leave the template. Default ``RETAIN``.
 
     Raises:
@@ -107,6 +117,7 @@ class CdnDistribution(Construct):
         cors_origins: Sequence[str] | None = None,
         price_class: cloudfront.PriceClass | None = None,
         ipv6: bool = True,
+        access_logs: bool | s3.IBucket | None = None,
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -121,11 +132,13 @@ class CdnDistribution(Construct):
         self._check_origins(media_origins, load_balancer, api_domain_name)
         self._check_domain(domain_name, certificate)
         self._check_slots(signing_slots, active_slot)
+        if access_logs is None:
+            access_logs = cdk.Stack.of(self).region == DELIVERY_REGION
+        self._check_logs(access_logs)
+        removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
 
         regions = [origin.region for origin in media_origins]
-        self.signing_keys = self._make_keys(
-            stage, signing_slots, regions, removal_policy or cdk.RemovalPolicy.RETAIN
-        )
+        self.signing_keys = self._make_keys(stage, signing_slots, regions, removal_policy)
         self.key_group = cloudfront.KeyGroup(
             self, "KeyGroup", items=[key.public_key for key in self.signing_keys.values()]
         )
@@ -167,6 +180,12 @@ class CdnDistribution(Construct):
             },
         )
         self._accept_findings(certificate)
+        log_deliveries(
+            self.distribution,
+            access_log_bucket(self, access_logs, expiry=None, removal_policy=removal_policy),
+            prefix="distribution",
+            name=f"media-platform-{stage}",
+        )
         self._watch()
         authority = domain_name or self.distribution.distribution_domain_name
         self.base_url = f"{scheme}://{authority}"
@@ -318,6 +337,15 @@ class CdnDistribution(Construct):
                 "deploy this stack there",
             )
 
+    def _check_logs(self, access_logs: bool | s3.IBucket) -> None:
+        region = cdk.Stack.of(self).region
+        if access_logs is not False and region != DELIVERY_REGION:
+            raise reject(
+                self,
+                f"access_logs is given, but logs of distributions are set up in {DELIVERY_REGION} "
+                "only; deploy this stack there, or leave access_logs away",
+            )
+
     def _check_slots(self, slots: Sequence[str], active: str) -> None:
         if not slots or not set(slots) <= set(SLOTS) or len(set(slots)) != len(slots):
             raise reject(
@@ -347,12 +375,6 @@ class CdnDistribution(Construct):
             "Media are behind signatures and the API checks every token; a web ACL costs more than "
             "the platform at rest and can be attached to the distribution.",
             "CFR2",
-        )
-        accept(
-            self.distribution,
-            "Playback is logged by the API when it is granted; CloudFront's standard logs are "
-            "switched on where a stage wants to pay for them.",
-            "CFR3",
         )
         if certificate is None:
             accept(

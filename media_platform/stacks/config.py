@@ -34,8 +34,8 @@ def _tenant_name(value: str) -> str:
     return value
 
 
-CERTIFICATE_REGION = "us-east-1"
-"""Region in which CloudFront wants its certificates."""
+CLOUDFRONT_REGION = "us-east-1"
+"""Region in which CloudFront wants certificates, and where its logs are set up."""
 
 _NETWORK = IPv4Network("10.0.0.0/16")
 _LARGEST_NETWORK, _SMALLEST_NETWORK = 16, 22
@@ -298,8 +298,8 @@ class StageConfig(_Part):
         retain_data: Whether data outlive their stacks and refuse to be deleted. Default ``True``.
         customer_managed_key: Whether buckets and table are encrypted with a key of this account.
             Default ``False``: with keys that AWS owns.
-        access_logs: Whether requests on buckets and load balancers are logged, for a year. Default
-            ``True``.
+        access_logs: Whether requests on buckets, load balancers and, where it is in us-east-1, the
+            distribution are logged, for a year. Default ``True``.
         nat_gateways: NAT gateways of each region. Default 1.
         signing_slots: Key slots that CloudFront trusts. Default ``a``.
         active_slot: Slot that signs. Default ``a``.
@@ -360,7 +360,7 @@ class StageConfig(_Part):
     @property
     def edge_region(self) -> str:
         """The region of the distribution: its certificate has to be in one region."""
-        return self.primary.name if self.domain is None else CERTIFICATE_REGION
+        return self.primary.name if self.domain is None else CLOUDFRONT_REGION
 
     @property
     def names_stores(self) -> bool:

@@ -10,6 +10,7 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as route53_targets
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs import AlarmTopic, CdnDistribution, MediaOrigin
@@ -30,6 +31,8 @@ class EdgeStack(cdk.Stack):
         media_origins: One for every region, the primary one first.
         load_balancer: Internal load balancer of the API, where the stage has no own domain.
         alarms: Who is told of its alarms, in its own region. Default: a topic of its own.
+        access_logs: Bucket for access logs in its own region. Default: one of its
+            own, where CloudFront can log.
         **kwargs: Arguments of :class:`aws_cdk.Stack`.
 
     Attributes:
@@ -45,6 +48,7 @@ class EdgeStack(cdk.Stack):
         media_origins: Sequence[MediaOrigin],
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
         alarms: AlarmTopic | None = None,
+        access_logs: s3.IBucket | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
@@ -73,6 +77,7 @@ class EdgeStack(cdk.Stack):
             ipv6=config.ipv6,
             signing_slots=config.signing_slots,
             active_slot=config.active_slot,
+            access_logs=access_logs if config.access_logs else False,
             removal_policy=removal_policy(config),
         )
         if alarms is None:

@@ -11,7 +11,7 @@ from constructs import Construct
 from media_platform.constructs import MediaOrigin, TokenIssuer, VideoStoreBase
 from media_platform.constructs.monthly_budget import STAGE_TAG
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
-from media_platform.stacks.config import RegionConfig, StageConfig
+from media_platform.stacks.config import CLOUDFRONT_REGION, RegionConfig, StageConfig
 from media_platform.stacks.edge_stack import EdgeStack
 from media_platform.stacks.media_stack import MediaStack
 from media_platform.stacks.store_stack import ReplicaStoreStack, StoreStack, store_names
@@ -90,6 +90,11 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
         media_origins=_media_origins(config, platform.stores[config.primary.name].store),
         load_balancer=None if config.domain else first.api.load_balancer,
         alarms=store_beside.alarms if store_beside is not None else None,
+        access_logs=(
+            store_beside.store.access_log_bucket
+            if store_beside is not None and config.edge_region == CLOUDFRONT_REGION
+            else None
+        ),
         stack_name=stack_name(config.name, StackPart.EDGE),
         tags={STAGE_TAG: config.name},
         env=cdk.Environment(account=config.account, region=config.edge_region),

@@ -97,6 +97,33 @@ def template(*, version: int, pem: str) -> str:
             },
         },
     }
+    logs = {
+        "LogSource": {
+            "Type": "AWS::Logs::DeliverySource",
+            "Properties": {
+                "Name": "additions",
+                "ResourceArn": "arn:aws:cloudfront::000000000000:distribution/E1",
+                "LogType": "ACCESS_LOGS",
+            },
+        },
+        "LogDestination": {
+            "Type": "AWS::Logs::DeliveryDestination",
+            "Properties": {
+                "Name": "additions",
+                "DestinationResourceArn": {"Fn::GetAtt": ["Target", "Arn"]},
+                "OutputFormat": "json" if version == 1 else "w3c",
+            },
+        },
+        "LogDelivery": {
+            "Type": "AWS::Logs::Delivery",
+            "DependsOn": ["LogSource"],
+            "Properties": {
+                "DeliverySourceName": "additions",
+                "DeliveryDestinationArn": {"Fn::GetAtt": ["LogDestination", "Arn"]},
+                "RecordFields": [f"field-{version}"],
+            },
+        },
+    }
     data = {
         "Secret": {
             "Type": "AWS::SecretsManager::Secret",
@@ -156,7 +183,7 @@ def template(*, version: int, pem: str) -> str:
         "Flow": {"Value": {"Ref": "Flow"}},
         "Nat": {"Value": {"Ref": "Nat"}},
     }
-    return json.dumps({"Resources": {**network, **delivery, **data}, "Outputs": outputs})
+    return json.dumps({"Resources": {**network, **delivery, **logs, **data}, "Outputs": outputs})
 
 
 VERSIONED = {"VersioningConfiguration": {"Status": "Enabled"}}
@@ -214,6 +241,10 @@ def test_the_added_types_are_created_updated_and_deleted(small: SmallPlane) -> N
         with pytest.raises(ClientError):
             call(**arguments)
     assert ec2.describe_flow_logs(FlowLogIds=[second["Flow"]])["FlowLogs"] == []
+    logs = small.client("logs")
+    assert logs.describe_deliveries()["deliveries"] == []
+    assert logs.describe_delivery_sources()["deliverySources"] == []
+    assert logs.describe_delivery_destinations()["deliveryDestinations"] == []
 
 
 def check(small: SmallPlane, found: dict[str, str], *, version: int) -> None:
@@ -230,6 +261,13 @@ def check(small: SmallPlane, found: dict[str, str], *, version: int) -> None:
     assert config["Comment"] == f"version {version}"
     origin = cloudfront.get_vpc_origin(Id=found["Origin"])["VpcOrigin"]
     assert origin["VpcOriginEndpointConfig"]["HTTPPort"] == 8000 + version
+
+    logs = small.client("logs")
+    (delivery,) = logs.describe_deliveries()["deliveries"]
+    assert delivery["recordFields"] == [f"field-{version}"]
+    (destination,) = logs.describe_delivery_destinations()["deliveryDestinations"]
+    assert destination["arn"] == delivery["deliveryDestinationArn"]
+    assert destination["outputFormat"] == ("json" if version == 1 else "w3c")
 
     assert found["SecretRef"].startswith("arn:aws:secretsmanager:eu-west-1:")
     secrets = small.client("secretsmanager")

@@ -10,6 +10,7 @@ import pytest
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_s3 as s3
 from infra_templates import Synth, Template, flat
 
 from media_platform.constructs import CdnDistribution, MediaOrigin
@@ -114,10 +115,14 @@ def test_everything_on(synth: Synth) -> None:
             active_slot="b",
             cors_origins=["https://player.example.com"],
             ipv6=False,
+            access_logs=s3.Bucket.from_bucket_name(stack, "Logs", "their-logs"),
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
 
     made = synth(build)
+    assert flat(made.only("AWS::Logs::DeliveryDestination")["DestinationResourceArn"]) == (
+        "arn:aws:s3:::their-logs/distribution"
+    )
     assert config(made)["Aliases"] == ["media.example.com"]
     assert config(made)["IPV6Enabled"] is False
     assert config(made)["ViewerCertificate"]["MinimumProtocolVersion"] == "TLSv1.2_2021"
@@ -153,6 +158,49 @@ def test_everything_on(synth: Synth) -> None:
         (other,) = document["Properties"]["OtherSecrets"]
         assert flat(other["KeyPairId"]) == "<CdnSlotAPublicKey>"
         assert other["SigningSecret"] == "media-platform/test/playback-signing-key-a"
+
+
+def test_requests_are_logged_without_what_signs_them(synth: Synth) -> None:
+    made = synth(cdn)
+    source = made.only("AWS::Logs::DeliverySource")
+    assert (source["Name"], source["LogType"]) == ("media-platform-test", "ACCESS_LOGS")
+    assert flat(source["ResourceArn"]) == (
+        "arn:aws:cloudfront::ACCOUNT:distribution/<CdnDistribution>"
+    )
+    destination = made.only("AWS::Logs::DeliveryDestination")
+    assert flat(destination["DestinationResourceArn"]) == "<CdnAccessLogs.Arn>/distribution"
+    delivery = made.only("AWS::Logs::Delivery")
+    assert {"c-ip", "cs-uri-stem", "sc-status"} <= set(delivery["RecordFields"])
+    assert not {"cs-uri-query", "cs(Cookie)"} & set(delivery["RecordFields"])
+    (made_last,) = made.resources("AWS::Logs::Delivery").values()
+    (policy,) = made.resources("AWS::S3::BucketPolicy")
+    assert policy in made_last["DependsOn"]
+    (statement,) = (
+        statement
+        for statement in made.only("AWS::S3::BucketPolicy")["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    )
+    assert statement["Principal"] == {"Service": "delivery.logs.amazonaws.com"}
+    assert flat(statement["Resource"]) == "<CdnAccessLogs.Arn>/distribution/*"
+    assert flat(statement["Condition"]["ArnLike"]["aws:SourceArn"]) == (
+        "arn:aws:logs:us-east-1:ACCOUNT:delivery-source:*"
+    )
+
+
+def test_logs_may_be_off_and_are_where_cloudfront_sets_them_up(synth: Synth) -> None:
+    assert not synth(lambda stack: cdn(stack, access_logs=False)).resources("AWS::S3::Bucket")
+    elsewhere = synth(cdn, region="eu-west-1")
+    assert not elsewhere.resources("AWS::Logs::Delivery")
+
+
+def test_logs_elsewhere_are_refused() -> None:
+    stack = cdk.Stack(cdk.App(), "Test", env=cdk.Environment(region="eu-west-1"))
+    message = (
+        "access_logs is given, but logs of distributions are set up in us-east-1 only; deploy this "
+        "stack there, or leave access_logs away (path: Test/Cdn)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        cdn(stack, access_logs=True)
 
 
 def test_the_private_half_goes_from_kms_to_the_secret(synth: Synth) -> None:

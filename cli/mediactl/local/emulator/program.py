@@ -16,6 +16,7 @@ from . import (
     resource_arns,
     resources_data,
     resources_delivery,
+    resources_logs,
     resources_network,
     resources_scaling,
     signed_headers,
@@ -58,6 +59,7 @@ def main() -> None:
     user_accounts.install()
     Challenges().install()
     resources_delivery.install(settings.edge_authority)
+    resources_logs.install()
     resources_network.install()
     resources_data.install(settings.emulator_port)
     resources_scaling.install(targets, alarms)
