@@ -16,7 +16,7 @@ from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._nag import accept
 from media_platform.constructs._private_bucket import private_bucket
 
-DELIVERY_REGION = "us-east-1"
+CLOUDFRONT_REGION = "us-east-1"
 """Region in which logs of distributions are set up, wherever their bucket is."""
 
 _EXPIRY = cdk.Duration.days(365)
@@ -184,7 +184,7 @@ def log_deliveries(
     stack = cdk.Stack.of(distribution)
     sources = stack.format_arn(
         service="logs",
-        region=DELIVERY_REGION,
+        region=CLOUDFRONT_REGION,
         resource="delivery-source",
         resource_name="*",
         arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,

@@ -11,6 +11,7 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
 from media_platform.constructs._access_logs import access_log_bucket, log_requests
@@ -31,6 +32,7 @@ from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
 from media_platform.constructs._video_cache import VideoCache
 from media_platform.constructs._video_store_base import VideoStoreBase
+from media_platform.constructs._web_acl import load_balancer_acl
 from media_platform.constructs.transcode_pipeline import TranscodePipeline
 from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.environment import (
@@ -101,6 +103,10 @@ class ApiCluster(Construct):
         access_logs: Whether requests on the load balancer are logged, or the bucket for logs, as
             for :class:`VideoStore`. Default ``True``: to that of the store, or a new one where the
             store has none. A stack that does not know its region has none and says so.
+        waf: Whether AWS WAF refuses requests on the load balancer that look like attacks (AWS
+            managed rules: common, known bad inputs). It costs $7 a month and $0.60 for a million
+            requests. Addresses are for ``waf`` of :class:`CdnDistribution`, which sees those of
+            viewers; here all are CloudFront's. Default ``False``.
         signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
             changed without a deployment here.
         removal_policy: What happens to users. Default ``RETAIN``.
@@ -157,6 +163,7 @@ class ApiCluster(Construct):
         cache_max_gibibytes: int = 1,
         cache_max_units_per_second: int = 10_000,
         access_logs: bool | s3.IBucket = True,
+        waf: bool = False,
         signing_slots: Sequence[str] = ("a", "b"),
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
@@ -276,6 +283,13 @@ class ApiCluster(Construct):
             "The rule cannot read the address range, which is that of the VPC.",
             "EC23",
         )
+        if waf:
+            wafv2.CfnWebACLAssociation(
+                self,
+                "WebAclAssociation",
+                resource_arn=self.load_balancer.load_balancer_arn,
+                web_acl_arn=load_balancer_acl(self, "WebAcl").attr_arn,
+            )
         watch_load_balancer(self.load_balancer)
         self.listener = self._listen(certificate, cloudfront_prefix_list_id)
         self.target_group = self._route("Api", API_PATHS, 10, self.api.service)

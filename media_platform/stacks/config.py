@@ -300,6 +300,8 @@ class StageConfig(_Part):
             Default ``False``: with keys that AWS owns.
         access_logs: Whether requests on buckets, load balancers and, where it is in us-east-1, the
             distribution are logged, for a year. Default ``True``.
+        waf: Whether AWS WAF watches requests on load balancers and, where it is in us-east-1, the
+            distribution. Default ``False``.
         nat_gateways: NAT gateways of each region. Default 1.
         signing_slots: Key slots that CloudFront trusts. Default ``a``.
         active_slot: Slot that signs. Default ``a``.
@@ -329,6 +331,7 @@ class StageConfig(_Part):
     retain_data: bool = True
     customer_managed_key: bool = False
     access_logs: bool = True
+    waf: bool = False
     nat_gateways: Annotated[int, Field(ge=1)] = 1
     signing_slots: Annotated[tuple[Literal["a", "b"], ...], Field(min_length=1)] = ("a",)
     active_slot: Literal["a", "b"] = "a"

@@ -15,7 +15,7 @@ from constructs import Construct
 
 from media_platform.constructs import AlarmTopic, CdnDistribution, MediaOrigin
 from media_platform.contract.outputs import EdgeOutput
-from media_platform.stacks.config import DomainConfig, StageConfig
+from media_platform.stacks.config import CLOUDFRONT_REGION, DomainConfig, StageConfig
 from media_platform.stacks.media_stack import hosted_zone
 from media_platform.stacks.removal import removal_policy
 from media_platform.stacks.store_stack import alarm_topic
@@ -77,6 +77,7 @@ class EdgeStack(cdk.Stack):
             ipv6=config.ipv6,
             signing_slots=config.signing_slots,
             active_slot=config.active_slot,
+            waf=config.waf and self.region == CLOUDFRONT_REGION,
             access_logs=access_logs if config.access_logs else False,
             removal_policy=removal_policy(config),
         )

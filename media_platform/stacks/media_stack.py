@@ -99,6 +99,7 @@ class MediaStack(cdk.Stack):
             cache_max_units_per_second=config.api.cache_max_units_per_second,
             webhook_allowed_networks=networks,
             access_logs=config.access_logs,
+            waf=config.waf,
             removal_policy=removal_policy(config),
         )
         self.pipeline = TranscodePipeline(

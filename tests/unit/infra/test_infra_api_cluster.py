@@ -95,6 +95,29 @@ def test_logs_may_be_off_and_need_a_region(synth: Synth) -> None:
     assert "access_logs.s3.enabled" not in attributes(nowhere)
 
 
+def test_a_web_acl_takes_what_the_api_takes_and_trusts_no_forwarded_address(
+    synth: Synth,
+) -> None:
+    made = synth(lambda stack: api(stack, waf=True, token_issuer=ISSUER))
+    association = made.only("AWS::WAFv2::WebACLAssociation")
+    assert association["ResourceArn"] == {"Ref": "ApiLoadBalancer9F78B8A1"}
+    assert flat(association["WebACLArn"]) == "<ApiWebAcl.Arn>"
+    acl = made.only("AWS::WAFv2::WebACL")
+    assert acl["Scope"] == "REGIONAL"
+    groups = {rule["Name"]: rule["Statement"]["ManagedRuleGroupStatement"] for rule in acl["Rules"]}
+    assert set(groups) == {
+        "AWSManagedRulesCommonRuleSet",
+        "AWSManagedRulesKnownBadInputsRuleSet",
+    }
+    # Bodies may have 64 KiB, and webhooks an address for a host.
+    overrides = groups["AWSManagedRulesCommonRuleSet"]["RuleActionOverrides"]
+    assert {rule["Name"]: rule["ActionToUse"] for rule in overrides} == {
+        "SizeRestrictions_BODY": {"Count": {}},
+        "GenericRFI_BODY": {"Count": {}},
+    }
+    assert "X-Forwarded-For" not in json.dumps(acl)
+
+
 def test_only_api_paths_reach_healthy_tasks(synth: Synth) -> None:
     made = synth(api)
     rule = made.only("AWS::ElasticLoadBalancingV2::ListenerRule")

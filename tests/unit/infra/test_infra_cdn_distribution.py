@@ -203,6 +203,43 @@ def test_logs_elsewhere_are_refused() -> None:
         cdn(stack, access_logs=True)
 
 
+def test_a_web_acl_limits_viewers_by_their_own_address(synth: Synth) -> None:
+    made = synth(lambda stack: cdn(stack, waf=True, waf_requests_per_address=10))
+    acl = made.only("AWS::WAFv2::WebACL")
+    assert acl["Scope"] == "CLOUDFRONT"
+    assert flat(config(made)["WebACLId"]) == "<CdnWebAcl.Arn>"
+    *managed, limit = sorted(acl["Rules"], key=lambda rule: rule["Priority"])
+    assert [rule["Name"] for rule in managed] == [
+        "AWSManagedRulesAmazonIpReputationList",
+        "AWSManagedRulesCommonRuleSet",
+        "AWSManagedRulesKnownBadInputsRuleSet",
+    ]
+    rate = limit["Statement"]["RateBasedStatement"]
+    assert (rate["AggregateKeyType"], rate["Limit"]) == ("IP", 10)
+    assert limit["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
+    match = rate["ScopeDownStatement"]["NotStatement"]["Statement"]["ByteMatchStatement"]
+    assert (match["SearchString"], match["PositionalConstraint"]) == ("/media/", "STARTS_WITH")
+    # Headers of requests that would be shown hold tokens.
+    assert not acl["VisibilityConfig"]["SampledRequestsEnabled"]
+    assert not any(rule["VisibilityConfig"]["SampledRequestsEnabled"] for rule in acl["Rules"])
+
+
+def test_there_is_no_web_acl_unless_asked_for(synth: Synth) -> None:
+    made = synth(cdn)
+    assert not made.resources("AWS::WAFv2::WebACL")
+    assert "WebACLId" not in config(made)
+
+
+def test_a_web_acl_elsewhere_is_refused() -> None:
+    stack = cdk.Stack(cdk.App(), "Test", env=cdk.Environment(region="eu-west-1"))
+    message = (
+        "waf is True, but web ACLs of distributions are made in us-east-1 only; deploy this stack "
+        "there, or protect the load balancer with waf of ApiCluster (path: Test/Cdn)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        cdn(stack, waf=True)
+
+
 def test_the_private_half_goes_from_kms_to_the_secret(synth: Synth) -> None:
     made = synth(cdn)
     pair = made.only("Custom::SigningKey")
@@ -296,6 +333,13 @@ def test_metrics(stack: cdk.Stack) -> None:
         (
             {"domain_name": "media.example.com"},
             "domain_name is 'media.example.com' and certificate is missing; pass both or none",
+        ),
+        (
+            {"waf_requests_per_address": 9},
+            (
+                "waf_requests_per_address is 9, allowed are 10 to 2000000000; AWS WAF counts no "
+                "others"
+            ),
         ),
         (
             {"signing_slots": []},

@@ -253,6 +253,18 @@ def test_ids_of_what_holds_data_never_change(stages: Stages) -> None:
     }
 
 
+def test_web_acls_stand_before_prod_alone(stages: Stages) -> None:
+    scopes = {
+        stage: sorted(
+            acl["Properties"]["Scope"]
+            for template in stages[stage].values()
+            for acl in template.resources("AWS::WAFv2::WebACL").values()
+        )
+        for stage in STAGES
+    }
+    assert scopes == {"local": [], "dev": [], "prod": ["CLOUDFRONT", "REGIONAL", "REGIONAL"]}
+
+
 def test_viewers_come_over_ipv6_unless_the_stage_says_no(
     stages: Stages, with_options: dict[str, Template]
 ) -> None:
