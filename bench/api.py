@@ -280,8 +280,10 @@ class Measurements:
             for _ in range(self._runs):
                 with self._bench.server("api") as server:
                     requests = self._requests.of(path)
-                    peak = saturated(server, requests, self._size)[0].rate
+                    most, cpu = saturated(server, requests, self._size)
+                    peak, most_by_cpu = most.rate, most.good / cpu
                     for times, found in shares.items():
+                        before = server.cpu_seconds()
                         outcome = load(
                             server.port,
                             requests,
@@ -291,12 +293,14 @@ class Measurements:
                         )
                         if set(outcome.statuses) - {200, 503} or outcome.unannounced:
                             raise SystemExit(f"refused otherwise: {dict(outcome.statuses)}")
+                        by_cpu = outcome.good / (server.cpu_seconds() - before)
                         found.append((outcome.rate, peak))
                         rows.append(
                             (
                                 f"{kind}, {times} times {peak:,.0f}/s",
                                 f"{outcome.rate:,.0f}/s",
                                 f"{outcome.rate / peak:.2f}",
+                                f"{by_cpu / most_by_cpu:.2f}",
                                 f"{outcome.statuses[503] / outcome.seconds:,.0f}/s",
                                 f"{outcome.unsent / outcome.seconds:,.0f}/s",
                                 f"{outcome.percentile(0.99) * 1000:.0f} ms",
@@ -313,7 +317,7 @@ class Measurements:
                 )
                 for times, found in shares.items()
             ]
-        columns = ("due", "good", "of peak", "refused", "not sent", "p99 of good")
+        columns = ("due", "good", "of peak", "by CPU", "refused", "not sent", "p99 of good")
         show("more than it can do", columns, rows)
         return figures
 
