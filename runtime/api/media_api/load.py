@@ -21,8 +21,11 @@ import asyncio
 import random
 from collections import deque
 
-MOST_IN_FLIGHT = 128
-"""Most requests in flight: twice the connections to the table, so that all of them are busy."""
+MOST_IN_FLIGHT = 64
+"""Most requests in flight: as many as connections to the table, so that none waits for one twice.
+
+To wait for a connection costs more than to stand in line; twice as many cost a tenth of answers.
+"""
 
 LONG_WAIT_SECONDS = 0.5
 """Time in line after which a request is refused; after half of it others go first."""
