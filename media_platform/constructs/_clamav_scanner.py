@@ -10,7 +10,7 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._alarms import watch_memory
 from media_platform.constructs._checks import check_range, reject
-from media_platform.constructs._fargate_task import SCRATCH_PATH, fargate_task
+from media_platform.constructs._fargate_task import SCRATCH_PATH, fargate_task, task_security_group
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._scanning import Scanner
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -88,6 +88,7 @@ class ClamAvScanner(Construct):
             "Service",
             cluster=cluster,
             task_definition=self.task,
+            security_groups=[task_security_group(self, cluster=cluster)],
             desired_count=min_tasks,
             min_healthy_percent=100,
             max_healthy_percent=200,

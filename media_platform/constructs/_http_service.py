@@ -11,7 +11,7 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._checks import reject
-from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs._fargate_task import fargate_task, task_security_group
 from media_platform.contract.environment import API_PORT
 
 _STOP_TIMEOUT = cdk.Duration.seconds(30)
@@ -84,6 +84,7 @@ class HttpService(Construct):
             "Service",
             cluster=cluster,
             task_definition=self.task,
+            security_groups=[task_security_group(self, cluster=cluster)],
             desired_count=min_tasks,
             min_healthy_percent=100,
             max_healthy_percent=200,

@@ -16,7 +16,7 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._checks import check_range
-from media_platform.constructs._fargate_task import fargate_task
+from media_platform.constructs._fargate_task import fargate_task, task_security_group
 from media_platform.constructs._metrics import platform_metric
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -176,6 +176,7 @@ class WorkerService(Construct):
             service_name=self.service_name,
             cluster=cluster,
             task_definition=self.task,
+            security_groups=[task_security_group(self, cluster=cluster)],
             desired_count=0,
             # A worker that is replaced hands its job back, so none has to stay for a deployment.
             min_healthy_percent=0,

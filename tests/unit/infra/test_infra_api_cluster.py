@@ -662,8 +662,8 @@ def test_both_services_reach_the_cache_over_tls_and_nobody_else_does(cached: Tem
         if flat((rule := made["Properties"])["GroupId"]) == "<ApiCacheSecurityGroup.GroupId>"
     }
     assert admitted == {
-        ("<ApiServiceSecurityGroup.GroupId>", 6379, 6379),
-        ("<ApiAdminServiceSecurityGroup.GroupId>", 6379, 6379),
+        ("<ApiSecurityGroup.GroupId>", 6379, 6379),
+        ("<ApiAdminSecurityGroup.GroupId>", 6379, 6379),
     }
     (group,) = [
         made["Properties"]
