@@ -22,6 +22,7 @@ from media_platform.constructs._access_logs import (
 )
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_stage, reject
+from media_platform.constructs._countries import country_problem
 from media_platform.constructs._delivery_documents import DeliveryDocuments
 from media_platform.constructs._nag import accept
 from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
@@ -80,6 +81,10 @@ class CdnDistribution(Construct):
             IPv4 ranges are refused to them then, and a viewer with both kinds of address may be
             granted over the one and come for segments over the other; with ``False`` there is no
             other.
+        allowed_countries: Countries of viewers that are served, as codes of ISO 3166-1 alpha-2; the
+            others get status 403. Default: all.
+        denied_countries: Countries of viewers that are not served, instead of
+            ``allowed_countries``. Default: none.
         access_logs: Whether requests are logged, or the bucket for logs, as for
             :class:`VideoStore`; an imported one has to let ``delivery.logs.amazonaws.com`` write.
             Default: to a new bucket where the stack is in us-east-1, the only region in which such
@@ -123,6 +128,8 @@ class CdnDistribution(Construct):
         cors_origins: Sequence[str] | None = None,
         price_class: cloudfront.PriceClass | None = None,
         ipv6: bool = True,
+        allowed_countries: Sequence[str] | None = None,
+        denied_countries: Sequence[str] | None = None,
         access_logs: bool | s3.IBucket | None = None,
         waf: bool = False,
         waf_requests_per_address: int = 2000,
@@ -143,6 +150,7 @@ class CdnDistribution(Construct):
         if access_logs is None:
             access_logs = cdk.Stack.of(self).region == CLOUDFRONT_REGION
         self._check_logs(access_logs)
+        countries = self._countries(allowed_countries, denied_countries)
         self._check_waf(waf, waf_requests_per_address)
         removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
 
@@ -177,6 +185,7 @@ class CdnDistribution(Construct):
                 if waf
                 else None
             ),
+            geo_restriction=countries,
             domain_names=[domain_name] if domain_name is not None else None,
             default_behavior=next(iter(media.values())),
             additional_behaviors={
@@ -195,7 +204,7 @@ class CdnDistribution(Construct):
                 ),
             },
         )
-        self._accept_findings(certificate, waf=waf)
+        self._accept_findings(certificate, waf=waf, everywhere=countries is None)
         log_deliveries(
             self.distribution,
             access_log_bucket(self, access_logs, expiry=None, removal_policy=removal_policy),
@@ -362,6 +371,26 @@ class CdnDistribution(Construct):
                 f"{CLOUDFRONT_REGION} only; deploy this stack there, or leave access_logs away",
             )
 
+    def _countries(
+        self, allowed: Sequence[str] | None, denied: Sequence[str] | None
+    ) -> cloudfront.GeoRestriction | None:
+        if allowed is not None and denied is not None:
+            raise reject(
+                self,
+                "both of allowed_countries and denied_countries are given; pass one, what it does "
+                "not name is the other",
+            )
+        for name, codes in (("allowed_countries", allowed), ("denied_countries", denied)):
+            if codes is not None and not codes:
+                raise reject(self, f"{name} is empty; name countries, or leave it away")
+            for code in codes or ():
+                problem = country_problem(code)
+                if problem is not None:
+                    raise reject(self, f"{name}: {problem}")
+        if allowed is not None:
+            return cloudfront.GeoRestriction.allowlist(*allowed)
+        return cloudfront.GeoRestriction.denylist(*denied) if denied is not None else None
+
     def _check_waf(self, waf: bool, requests_per_address: int) -> None:
         region = cdk.Stack.of(self).region
         if waf and region != CLOUDFRONT_REGION:
@@ -390,18 +419,21 @@ class CdnDistribution(Construct):
                 "that CloudFront trusts",
             )
 
-    def _accept_findings(self, certificate: acm.ICertificate | None, *, waf: bool) -> None:
+    def _accept_findings(
+        self, certificate: acm.ICertificate | None, *, waf: bool, everywhere: bool
+    ) -> None:
         cdk.Validations.of(self.distribution).acknowledge(
             cdk.Acknowledgment(
                 id="Annotation::@aws-cdk/aws-cloudfront-origins:updateImportedBucketPolicyOac",
                 reason="Every store writes the policy of its own bucket.",
             )
         )
-        accept(
-            self.distribution,
-            "Which countries may watch is a decision of the team that uses the platform.",
-            "CFR1",
-        )
+        if everywhere:
+            accept(
+                self.distribution,
+                "Which countries may watch is a decision of the team that uses the platform.",
+                "CFR1",
+            )
         if not waf:
             accept(
                 self.distribution,

@@ -43,6 +43,7 @@ class MultiRegionReplica(Construct):
             Default: none, where AWS owns the keys.
         upload_origins: As for :class:`VideoStore`.
         archive_after: As for :class:`VideoStore`.
+        tier_media_after: As for :class:`VideoStore`.
         noncurrent_expiry: As for :class:`VideoStore`.
         access_logs: As for :class:`VideoStore`.
         access_logs_expiry: As for :class:`VideoStore`.
@@ -72,6 +73,7 @@ class MultiRegionReplica(Construct):
         primary_key_arn: str | None = None,
         upload_origins: Sequence[str] | None = None,
         archive_after: cdk.Duration | None = None,
+        tier_media_after: cdk.Duration | None = None,
         noncurrent_expiry: cdk.Duration | None = None,
         access_logs: bool | s3.IBucket = True,
         access_logs_expiry: cdk.Duration | None = None,
@@ -93,6 +95,7 @@ class MultiRegionReplica(Construct):
             encryption_key=self.key,
             upload_origins=upload_origins,
             archive_after=archive_after,
+            tier_media_after=tier_media_after,
             noncurrent_expiry=noncurrent_expiry,
             access_logs=access_logs,
             access_logs_expiry=access_logs_expiry,

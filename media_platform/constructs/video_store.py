@@ -50,6 +50,10 @@ class VideoStore(VideoStoreBase):
             presigned URL, not the page, is the permission.
         archive_after: Age at which uploads move to Glacier Instant Retrieval, whole days.
             Default 30 days; they are read again only when a video is transcoded anew.
+        tier_media_after: Age at which media move to Intelligent-Tiering, whole days, 0 to move at
+            once. It moves what nobody watched for 30 days to cheaper storage and back, for $0.0025
+            a month and 1,000 objects; smaller ones than 128 KB stay where they are. Default 30
+            days, since it saves nothing before.
         noncurrent_expiry: Age at which replaced and deleted versions vanish. Default 30 days.
         access_logs: Whether requests on objects are logged, or the bucket for logs: of this region
             and account, encrypted with a key that S3 manages, and, where it is imported, with a
@@ -62,6 +66,9 @@ class VideoStore(VideoStoreBase):
             Default: none, so that nobody can; deleting them needs no reading.
         point_in_time_recovery: Whether the table can be restored to any second of the last 35
             days. Default ``True``.
+        contributor_insights: Whether the keys of the table, its indexes and replicas that are
+            throttled most are shown. It costs $0.02 for a million throttled requests. Default
+            ``True``.
         removal_policy: What happens to data when it leaves the template. Default ``RETAIN``.
         deletion_protection: Whether the table refuses to be deleted. Default: when it is retained.
         replicate_to: Stores of other regions that get copies of uploads and of what this region
@@ -90,11 +97,13 @@ class VideoStore(VideoStoreBase):
         encryption_key: kms.IKey | None = None,
         upload_origins: Sequence[str] | None = None,
         archive_after: cdk.Duration | None = None,
+        tier_media_after: cdk.Duration | None = None,
         noncurrent_expiry: cdk.Duration | None = None,
         access_logs: bool | s3.IBucket = True,
         access_logs_expiry: cdk.Duration | None = None,
         quarantine_role_arns: Sequence[str] | None = None,
         point_in_time_recovery: bool = True,
+        contributor_insights: bool = True,
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
         replicate_to: Sequence[ReplicationTarget] | None = None,
@@ -103,6 +112,7 @@ class VideoStore(VideoStoreBase):
         super().__init__(scope, construct_id)
         targets, replicas = list(replicate_to or ()), list(replica_table_regions or ())
         archive_after = archive_after or cdk.Duration.days(30)
+        tier_media_after = tier_media_after or cdk.Duration.days(30)
         noncurrent_expiry = noncurrent_expiry or cdk.Duration.days(30)
         removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
         if deletion_protection is None:
@@ -118,6 +128,13 @@ class VideoStore(VideoStoreBase):
             archive_after.to_days(),
             (0, 3650),
             "pass whole days, 0 to archive at once",
+        )
+        check_range(
+            self,
+            "tier_media_after in days",
+            tier_media_after.to_days(),
+            (0, 3650),
+            "pass whole days, 0 to tier at once",
         )
         check_range(
             self,
@@ -174,6 +191,12 @@ class VideoStore(VideoStoreBase):
             encryption_key=encryption_key,
             removal_policy=removal_policy,
             noncurrent_expiry=noncurrent_expiry,
+            transitions=[
+                s3.Transition(
+                    storage_class=s3.StorageClass.INTELLIGENT_TIERING,
+                    transition_after=tier_media_after,
+                )
+            ],
             replication_role=role,
             replication_rules=media_rules,
         )
@@ -183,6 +206,7 @@ class VideoStore(VideoStoreBase):
             self.table = self._make_table(
                 table_name,
                 point_in_time_recovery=point_in_time_recovery,
+                contributor_insights=contributor_insights,
                 removal_policy=removal_policy,
                 deletion_protection=deletion_protection,
                 replicas=replicas,
@@ -388,12 +412,19 @@ class VideoStore(VideoStoreBase):
         name: str | None,
         *,
         point_in_time_recovery: bool,
+        contributor_insights: bool,
         removal_policy: cdk.RemovalPolicy,
         deletion_protection: bool,
         replicas: list[str],
     ) -> dynamodb.TableV2:
         recovery = dynamodb.PointInTimeRecoverySpecification(
             point_in_time_recovery_enabled=point_in_time_recovery
+        )
+        insights = dynamodb.ContributorInsightsSpecification(
+            enabled=contributor_insights,
+            mode=(
+                dynamodb.ContributorInsightsMode.THROTTLED_KEYS if contributor_insights else None
+            ),
         )
         return dynamodb.TableV2(
             self,
@@ -414,6 +445,7 @@ class VideoStore(VideoStoreBase):
             # Global tables replicate by this view, and the relay reads the new image.
             dynamo_stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
             point_in_time_recovery_specification=recovery,
+            contributor_insights_specification=insights,
             encryption=_replication.table_encryption(self, self.encryption_key, replicas),
             deletion_protection=deletion_protection,
             removal_policy=removal_policy,
@@ -422,6 +454,7 @@ class VideoStore(VideoStoreBase):
                     region=region,
                     deletion_protection=deletion_protection,
                     point_in_time_recovery_specification=recovery,
+                    contributor_insights_specification=insights,
                 )
                 for region in replicas
             ]

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from media_platform.constructs._countries import country_problem
 from media_platform.constructs._task_size import task_size_problem
 from media_platform.contract.identity import TENANT_CHARACTERS
 from media_platform.contract.object_keys import is_key_segment
@@ -31,6 +32,13 @@ def _tenant_name(value: str) -> str:
             f"it is {value!r}, allowed are letters, digits, '_', '.', ':' and '-', the first a "
             "letter or digit; name it as the tenant of its users"
         )
+    return value
+
+
+def _country(value: str) -> str:
+    problem = country_problem(value)
+    if problem is not None:
+        raise ValueError(problem)
     return value
 
 
@@ -60,6 +68,8 @@ def _not_everything(value: IPvAnyNetwork) -> IPvAnyNetwork:
 
 RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
+
+Country = Annotated[str, AfterValidator(_country)]
 
 TenantName = Annotated[
     str, Field(min_length=1, max_length=TENANT_CHARACTERS), AfterValidator(_tenant_name)
@@ -300,6 +310,9 @@ class StageConfig(_Part):
             Default ``False``: with keys that AWS owns.
         access_logs: Whether requests on buckets, load balancers and, where it is in us-east-1, the
             distribution are logged, for a year. Default ``True``.
+        allowed_countries: Countries of viewers that are served, as codes of ISO 3166-1 alpha-2.
+            Default: all.
+        denied_countries: Countries of viewers that are not served, instead. Default: none.
         waf: Whether AWS WAF watches requests on load balancers and, where it is in us-east-1, the
             distribution. Default ``False``.
         nat_gateways: NAT gateways of each region. Default 1.
@@ -331,6 +344,8 @@ class StageConfig(_Part):
     retain_data: bool = True
     customer_managed_key: bool = False
     access_logs: bool = True
+    allowed_countries: Annotated[tuple[Country, ...], Field(min_length=1)] | None = None
+    denied_countries: Annotated[tuple[Country, ...], Field(min_length=1)] | None = None
     waf: bool = False
     nat_gateways: Annotated[int, Field(ge=1)] = 1
     signing_slots: Annotated[tuple[Literal["a", "b"], ...], Field(min_length=1)] = ("a",)
@@ -411,6 +426,15 @@ class StageConfig(_Part):
         if len(set(self.signing_slots)) != len(self.signing_slots):
             raise ValueError(
                 f"signing_slots names one twice: {', '.join(self.signing_slots)}; name each once"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _countries_are_listed_once(self) -> Self:
+        if self.allowed_countries is not None and self.denied_countries is not None:
+            raise ValueError(
+                "denied_countries is given beside allowed_countries; keep one, what it does not "
+                "name is the other"
             )
         return self
 

@@ -77,6 +77,8 @@ class EdgeStack(cdk.Stack):
             ipv6=config.ipv6,
             signing_slots=config.signing_slots,
             active_slot=config.active_slot,
+            allowed_countries=config.allowed_countries,
+            denied_countries=config.denied_countries,
             waf=config.waf and self.region == CLOUDFRONT_REGION,
             access_logs=access_logs if config.access_logs else False,
             removal_policy=removal_policy(config),

@@ -240,6 +240,17 @@ def test_a_web_acl_elsewhere_is_refused() -> None:
         cdn(stack, waf=True)
 
 
+@pytest.mark.parametrize(
+    ("argument", "kind"), [("allowed_countries", "whitelist"), ("denied_countries", "blacklist")]
+)
+def test_countries(synth: Synth, argument: str, kind: str) -> None:
+    made = synth(lambda stack: cdn(stack, **{argument: ["DE", "FR"]}))
+    assert config(made)["Restrictions"]["GeoRestriction"] == {
+        "RestrictionType": kind,
+        "Locations": ["DE", "FR"],
+    }
+
+
 def test_the_private_half_goes_from_kms_to_the_secret(synth: Synth) -> None:
     made = synth(cdn)
     pair = made.only("Custom::SigningKey")
@@ -333,6 +344,24 @@ def test_metrics(stack: cdk.Stack) -> None:
         (
             {"domain_name": "media.example.com"},
             "domain_name is 'media.example.com' and certificate is missing; pass both or none",
+        ),
+        (
+            {"allowed_countries": ["DE"], "denied_countries": ["FR"]},
+            (
+                "both of allowed_countries and denied_countries are given; pass one, what it does "
+                "not name is the other"
+            ),
+        ),
+        (
+            {"allowed_countries": []},
+            "allowed_countries is empty; name countries, or leave it away",
+        ),
+        (
+            {"denied_countries": ["UK"]},
+            (
+                "denied_countries: it is 'UK', allowed are upper-case codes of ISO 3166-1 such as "
+                "'DE'; look up the code"
+            ),
         ),
         (
             {"waf_requests_per_address": 9},

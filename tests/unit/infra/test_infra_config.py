@@ -109,6 +109,20 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         ({"alarm_emails": ["ops"]}, "alarm_emails.0: "),
         ({"monthly_budget_usd": 0}, "monthly_budget_usd: "),
         ({"operator_tenant": "a b"}, "operator_tenant: it is 'a b', allowed are letters"),
+        (
+            {"allowed_countries": ["de"]},
+            (
+                "allowed_countries.0: it is 'de', allowed are upper-case codes of ISO 3166-1 such "
+                "as 'DE'; look up the code"
+            ),
+        ),
+        (
+            {"allowed_countries": ["DE"], "denied_countries": ["FR"]},
+            (
+                "denied_countries is given beside allowed_countries; keep one, what it does not "
+                "name is the other"
+            ),
+        ),
         ({"colour": "red"}, "colour: extra inputs are not permitted"),
         ({"api": {"max_tsks": 3}}, "api.max_tsks: extra inputs are not permitted"),
         ({"worker": {"visibility_timeout_seconds": 5}}, "worker.visibility_timeout_seconds: "),

@@ -75,7 +75,9 @@ SUBSCRIPTIONS = "TranscodeOutboxSubscription"
 @pytest.fixture(scope="module")
 def with_options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     """The templates of a stage with what none of ours turns on."""
-    config = stage_config("local", scanning={"clamav": {}}, api={"cache": True}, ipv6=False)
+    config = stage_config(
+        "local", scanning={"clamav": {}}, api={"cache": True}, ipv6=False, allowed_countries=["DE"]
+    )
     return synthesize_stage(tmp_path_factory.mktemp("options"), config)
 
 

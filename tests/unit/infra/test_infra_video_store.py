@@ -112,6 +112,29 @@ def test_logs_go_to_the_bucket_of_the_user_or_nowhere(synth: Synth) -> None:
     }
 
 
+def test_media_that_nobody_watches_cost_less(synth: Synth) -> None:
+    made = synth(lambda stack: VideoStore(stack, "Store"))
+    media = made.resources("AWS::S3::Bucket")["StoreMediaBucket494618BE"]["Properties"]
+    (rule,) = media["LifecycleConfiguration"]["Rules"]
+    assert rule["Transitions"] == [{"StorageClass": "INTELLIGENT_TIERING", "TransitionInDays": 30}]
+
+
+def test_throttled_keys_are_shown_in_every_region(synth: Synth) -> None:
+    made = synth(
+        lambda stack: VideoStore(
+            stack, "Store", table_name="videos", replica_table_regions=["eu-west-1"]
+        )
+    )
+    replicas = made.only("AWS::DynamoDB::GlobalTable")["Replicas"]
+    assert len(replicas) == 2
+    shown = {"Enabled": True, "Mode": "THROTTLED_KEYS"}
+    for replica in replicas:
+        assert replica["ContributorInsightsSpecification"] == shown
+        assert len(replica["GlobalSecondaryIndexes"]) == len(table.INDEXES)
+        for index in replica["GlobalSecondaryIndexes"]:
+            assert index["ContributorInsightsSpecification"] == shown
+
+
 def test_uploads_reach_event_bridge_without_a_custom_resource(synth: Synth) -> None:
     made = synth(lambda stack: VideoStore(stack, "Store"))
     raw = made.resources("AWS::S3::Bucket")["StoreRawBucket27AD9156"]["Properties"]
@@ -139,6 +162,8 @@ def test_everything_on(synth: Synth) -> None:
             upload_origins=["https://example.com"],
             archive_after=cdk.Duration.days(0),
             noncurrent_expiry=cdk.Duration.days(3),
+            tier_media_after=cdk.Duration.days(0),
+            contributor_insights=False,
             access_logs_expiry=cdk.Duration.days(90),
             point_in_time_recovery=False,
             removal_policy=cdk.RemovalPolicy.DESTROY,
@@ -171,6 +196,8 @@ def test_everything_on(synth: Synth) -> None:
         "arn:aws:kms:eu-west-1:ACCOUNT:key/<Key>"
     )
     media = made.resources("AWS::S3::Bucket")["StoreMediaBucket494618BE"]["Properties"]
+    (lifecycle,) = media["LifecycleConfiguration"]["Rules"]
+    assert lifecycle["Transitions"][0]["TransitionInDays"] == 0
     (rule,) = media["ReplicationConfiguration"]["Rules"]
     # What still grows has no tag and is not copied; such rules may not copy delete markers.
     assert rule["Filter"] == {
@@ -187,6 +214,7 @@ def test_everything_on(synth: Synth) -> None:
         assert replica["DeletionProtectionEnabled"] is True
         assert replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is False
         assert "SSESpecification" in replica
+        assert replica["ContributorInsightsSpecification"] == {"Enabled": False}
     key = made.only("AWS::KMS::Key")
     assert [s.get("Sid") for s in key["KeyPolicy"]["Statement"]] == [None, "DistributionsDecrypt"]
 
@@ -493,6 +521,13 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
             (
                 "access_logs_expiry in days is 0, allowed are 1 to 3650; pass whole days (path: "
                 "Test/Store)"
+            ),
+        ),
+        (
+            {"tier_media_after": cdk.Duration.days(4000)},
+            (
+                "tier_media_after in days is 4000, allowed are 0 to 3650; pass whole days, 0 to "
+                "tier at once (path: Test/Store)"
             ),
         ),
         (
