@@ -35,6 +35,7 @@ class VideoStoreBase(Construct):
         table: The table.
         raw_bucket: Bucket that clients upload to.
         media_bucket: Bucket that workers publish to; the only one that CloudFront sees.
+        site_bucket: Bucket of the pages that the distribution serves, or ``None``.
         encryption_key: Key of buckets and table, or ``None`` where AWS owns the keys.
         access_log_bucket: Bucket for access logs of this region, or ``None`` where there are none.
         table_stream_arn: Stream of the table in this region, or ``None`` where the table was made
@@ -44,6 +45,7 @@ class VideoStoreBase(Construct):
     table: dynamodb.ITableV2
     raw_bucket: s3.IBucket
     media_bucket: s3.IBucket
+    site_bucket: s3.IBucket | None = None
     encryption_key: kms.IKey | None
     access_log_bucket: s3.IBucket | None
     table_stream_arn: str | None

@@ -33,6 +33,7 @@ from media_platform.contract.object_keys import MEDIA_PREFIX
 SLOTS = ("a", "b")
 """Slots of the key group: two, so that a new key is trusted before the old one is given up."""
 
+_ROOT_PAGE = "index.html"
 _ERROR_PERCENT = 1
 _FALLBACK_STATUS_CODES = [403, 404, 500, 502, 503, 504]
 
@@ -64,6 +65,9 @@ class CdnDistribution(Construct):
         stage: Name of the stage, 1 to 16 lower-case letters and digits; the same in every
             construct that belongs together. Default ``main``.
         media_origins: One for every home region, the primary region first.
+        site_origin: Bucket of a site, which is served to everybody at all other paths, and its
+            ``index.html`` at ``/``; see ``site`` of :class:`VideoStore`. Default: none, and other
+            paths need a signature, too.
         load_balancer: Internal load balancer of the API, reached as a VPC origin.
         api_domain_name: Domain of the API's HTTPS load balancers, instead of ``load_balancer``.
         admin_domain_name: Domain of the HTTPS load balancer of the admin service, which is in one
@@ -117,6 +121,7 @@ class CdnDistribution(Construct):
         *,
         stage: str = DEFAULT_STAGE,
         media_origins: Sequence[MediaOrigin],
+        site_origin: MediaOrigin | None = None,
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
         api_domain_name: str | None = None,
         admin_domain_name: str | None = None,
@@ -144,7 +149,7 @@ class CdnDistribution(Construct):
                 f"admin_domain_name is {admin_domain_name!r} but api_domain_name is missing; pass "
                 "it only where load balancers are reached by their domains",
             )
-        self._check_origins(media_origins, load_balancer, api_domain_name)
+        self._check_origins(media_origins, site_origin, load_balancer, api_domain_name)
         self._check_domain(domain_name, certificate)
         self._check_slots(signing_slots, active_slot)
         if access_logs is None:
@@ -164,8 +169,9 @@ class CdnDistribution(Construct):
             if scheme == "https"
             else cloudfront.ViewerProtocolPolicy.ALLOW_ALL
         )
+        access = cloudfront.S3OriginAccessControl(self, "OriginAccess")
         media = self._media_behaviors(
-            media_origins, viewers, ["*"] if cors_origins is None else cors_origins
+            media_origins, access, viewers, ["*"] if cors_origins is None else cors_origins
         )
         self.distribution = cloudfront.Distribution(
             self,
@@ -187,7 +193,12 @@ class CdnDistribution(Construct):
             ),
             geo_restriction=countries,
             domain_names=[domain_name] if domain_name is not None else None,
-            default_behavior=next(iter(media.values())),
+            default_root_object=_ROOT_PAGE if site_origin is not None else None,
+            default_behavior=(
+                _site_behavior(_media_origin(Construct(self, "Site"), site_origin, access), viewers)
+                if site_origin is not None
+                else next(iter(media.values()))
+            ),
             additional_behaviors={
                 **media,
                 # The first pattern that matches counts, so the narrower one comes first.
@@ -285,10 +296,10 @@ class CdnDistribution(Construct):
     def _media_behaviors(
         self,
         media_origins: Sequence[MediaOrigin],
+        access: cloudfront.S3OriginAccessControl,
         viewers: cloudfront.ViewerProtocolPolicy,
         cors_origins: Sequence[str],
     ) -> dict[str, cloudfront.BehaviorOptions]:
-        access = cloudfront.S3OriginAccessControl(self, "OriginAccess")
         headers = cloudfront.ResponseHeadersPolicy(
             self,
             "MediaHeaders",
@@ -320,6 +331,7 @@ class CdnDistribution(Construct):
     def _check_origins(
         self,
         media_origins: Sequence[MediaOrigin],
+        site_origin: MediaOrigin | None,
         load_balancer: elbv2.IApplicationLoadBalancer | None,
         api_domain_name: str | None,
     ) -> None:
@@ -330,7 +342,7 @@ class CdnDistribution(Construct):
             raise reject(
                 self, f"media_origins names a region twice: {regions}; pass one for each region"
             )
-        for origin in media_origins:
+        for origin in [*media_origins, *([site_origin] if site_origin else [])]:
             if (origin.fallback_region is None) != (origin.fallback_bucket_name is None):
                 raise reject(
                     self,
@@ -460,6 +472,18 @@ def _https_origin(domain_name: str) -> cloudfront.IOrigin:
         domain_name,
         protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
         origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
+    )
+
+
+def _site_behavior(
+    origin: cloudfront.IOrigin, viewers: cloudfront.ViewerProtocolPolicy
+) -> cloudfront.BehaviorOptions:
+    return cloudfront.BehaviorOptions(
+        origin=origin,
+        allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD,
+        cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
+        response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
+        viewer_protocol_policy=viewers,
     )
 
 

@@ -55,6 +55,8 @@ class VideoStore(VideoStoreBase):
             a month and 1,000 objects; smaller ones than 128 KB stay where they are. Default 30
             days, since it saves nothing before.
         noncurrent_expiry: Age at which replaced and deleted versions vanish. Default 30 days.
+        site: Whether there is a bucket for the pages of a site, :attr:`site_bucket`, which
+            :class:`CdnDistribution` serves to everybody. Default ``False``.
         access_logs: Whether requests on objects are logged, or the bucket for logs: of this region
             and account, encrypted with a key that S3 manages, and, where it is imported, with a
             policy that lets ``logging.s3.amazonaws.com`` write. Default ``True``: to a new bucket,
@@ -99,6 +101,7 @@ class VideoStore(VideoStoreBase):
         archive_after: cdk.Duration | None = None,
         tier_media_after: cdk.Duration | None = None,
         noncurrent_expiry: cdk.Duration | None = None,
+        site: bool = False,
         access_logs: bool | s3.IBucket = True,
         access_logs_expiry: cdk.Duration | None = None,
         quarantine_role_arns: Sequence[str] | None = None,
@@ -202,6 +205,16 @@ class VideoStore(VideoStoreBase):
         )
         log_objects(media, self.access_log_bucket, prefix="media")
         self.media_bucket = media
+        if site:
+            pages = private_bucket(
+                self,
+                "SiteBucket",
+                encryption_key=encryption_key,
+                removal_policy=removal_policy,
+                noncurrent_expiry=noncurrent_expiry,
+            )
+            log_objects(pages, self.access_log_bucket, prefix="site")
+            self.site_bucket = pages
         if imported_table_name is None:
             self.table = self._make_table(
                 table_name,
@@ -262,7 +275,7 @@ class VideoStore(VideoStoreBase):
         return store
 
     def grant_distributions_read(self) -> None:
-        """Let CloudFront distributions of this account read ``media/`` by origin access control.
+        """Let CloudFront distributions of this account read ``media/``, and the site.
 
         The distribution is made later and elsewhere, hence the account and not its ARN; only who
         may change distributions here can use that.
@@ -271,15 +284,19 @@ class VideoStore(VideoStoreBase):
         """
         principals: list[iam.IPrincipal] = [iam.ServicePrincipal("cloudfront.amazonaws.com")]
         conditions = distribution_conditions(self)
-        self.media_bucket.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="DistributionsRead",
-                actions=["s3:GetObject"],
-                principals=principals,
-                resources=[self.media_objects_arn],
-                conditions=conditions,
+        readable = [(self.media_bucket, self.media_objects_arn)]
+        if self.site_bucket is not None:
+            readable.append((self.site_bucket, self.site_bucket.arn_for_objects("*")))
+        for bucket, objects in readable:
+            bucket.add_to_resource_policy(
+                iam.PolicyStatement(
+                    sid="DistributionsRead",
+                    actions=["s3:GetObject"],
+                    principals=principals,
+                    resources=[objects],
+                    conditions=conditions,
+                )
             )
-        )
         if self.encryption_key is not None:
             self.encryption_key.add_to_resource_policy(
                 iam.PolicyStatement(

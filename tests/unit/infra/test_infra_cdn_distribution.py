@@ -251,6 +251,19 @@ def test_countries(synth: Synth, argument: str, kind: str) -> None:
     }
 
 
+def test_a_site_is_for_everybody_and_media_stay_signed(synth: Synth) -> None:
+    site = MediaOrigin(region="us-east-1", bucket_name="pages")
+    made = synth(lambda stack: cdn(stack, site_origin=site))
+    assert config(made)["DefaultRootObject"] == "index.html"
+    default = config(made)["DefaultCacheBehavior"]
+    assert "TrustedKeyGroups" not in default
+    assert default["AllowedMethods"] == ["GET", "HEAD"]
+    pages = origin(made, default)
+    assert pages["DomainName"] == "pages.s3.us-east-1.amazonaws.com"
+    assert flat(pages["OriginAccessControlId"]) == "<CdnOriginAccess.Id>"
+    assert len(behavior(made, "/media/us-east-1/*")["TrustedKeyGroups"]) == 1
+
+
 def test_the_private_half_goes_from_kms_to_the_secret(synth: Synth) -> None:
     made = synth(cdn)
     pair = made.only("Custom::SigningKey")

@@ -421,6 +421,24 @@ def test_distributions_of_this_account_only_may_read(synth: Synth) -> None:
     )
 
 
+def test_a_site_has_a_bucket_that_distributions_read(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        VideoStore(stack, "Store", site=True).grant_distributions_read()
+
+    made = synth(build)
+    (pages,) = (
+        bucket["Properties"]
+        for name, bucket in made.resources("AWS::S3::Bucket").items()
+        if name.startswith("StoreSiteBucket")
+    )
+    assert pages["LoggingConfiguration"]["LogFilePrefix"] == "site/"
+    assert {
+        flat(statement["Resource"])
+        for statement in allowances(made)
+        if statement.get("Sid") == "DistributionsRead"
+    } == {"<StoreMediaBucket.Arn>/media/*", "<StoreSiteBucket.Arn>/*"}
+
+
 def test_a_store_of_another_stack(synth: Synth) -> None:
     def build(stack: cdk.Stack) -> None:
         store = VideoStore.from_video_store_attributes(
