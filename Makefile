@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AWS_PROFILE AWS_ENDPOINT_URL PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down check browser unit integration platform workers test synth bench lock
+.PHONY: help setup demo down check browser unit integration workers services plane test synth bench lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -66,19 +66,23 @@ $(PLAYERS): $(BROWSER)/package-lock.json $(BROWSER)/unpack.mjs | $(VENV)
 	  { echo "error: players and Chromium cannot be installed: is the npm registry reachable?" >&2; exit 1; }
 	@touch $@
 
-integration: platform workers  ## Tests against the local plane, with real video
+integration: workers services plane  ## Tests against the local plane, with real video
 
-WORKER_TESTS := tests/integration/test_worker_*.py
-platform: $(READY) $(PLAYERS)
-	@$(BIN)/pytest tests/integration $(addprefix --ignore=,$(wildcard $(WORKER_TESTS)))
-
+WORKER_TESTS := $(wildcard tests/integration/test_worker_*.py)
+SERVICE_TESTS := $(wildcard tests/integration/test_api_*.py tests/integration/test_lambdas_*.py)
 workers: $(READY)
-	@$(BIN)/pytest $(wildcard $(WORKER_TESTS))
+	@$(BIN)/pytest $(WORKER_TESTS)
 
-# Side by side, the longest first: all of them wait a good deal. The checks run beside the rest.
+services: $(READY)
+	@$(BIN)/pytest $(SERVICE_TESTS)
+
+plane: $(READY) $(PLAYERS)
+	@$(BIN)/pytest tests/integration $(addprefix --ignore=,$(WORKER_TESTS) $(SERVICE_TESTS))
+
+# Three at a time, the longest first: on two processors, since all of them wait a good deal.
 test: $(READY) $(PLAYERS)  ## Everything that CI runs
 	@$(MAKE) --no-print-directory -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) \
-	  workers platform unit check
+	  unit workers services plane check
 
 synth: $(READY)  ## Synthesize every stage
 	@for stage in local dev prod; do \
