@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from media_api.access import EDITOR, MEMBER_OR_PUBLIC, RuledRoute, allow, viewer_of
+from media_api.answers import json_answer
 from media_api.audit import cause_of
 from media_api.download_models import (
     DownloadBody,
@@ -21,8 +22,6 @@ from media_api.routes.playback import log_grant
 from media_api.rules import Client
 
 router = APIRouter(prefix="/api/videos", tags=["downloads"], route_class=RuledRoute)
-
-_JSON = "application/json"
 
 
 @router.get(
@@ -57,7 +56,7 @@ async def list_downloads(request: Request, video_id: VideoId) -> Response:
             for state, url in found.downloads
         ],
     )
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.post(
@@ -90,9 +89,8 @@ async def request_download(
     """
     service: Downloads = request.app.state.downloads
     made = await service.request(cause_of(request), video_id, wanted, keyed)
-    return Response(
-        made.state.model_dump_json(),
-        status_code=200 if made.state.status is DownloadStatus.READY else 202,
+    return json_answer(
+        made.state,
+        status=200 if made.state.status is DownloadStatus.READY else 202,
         headers=REPLAYED if made.replayed else None,
-        media_type=_JSON,
     )

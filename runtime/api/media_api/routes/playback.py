@@ -18,6 +18,7 @@ from media_api.access import (
     caller_of,
     viewer_of,
 )
+from media_api.answers import json_answer
 from media_api.logs import audit
 from media_api.models import PlaybackBody, ViewsBody
 from media_api.openapi import PlaylistPath, RunId, VideoId, problems, signature_parameters
@@ -122,7 +123,7 @@ async def get_views(request: Request, video_id: VideoId) -> Response:
     service: PlaybackService = request.app.state.playback
     views = await service.views(caller_of(request), video_id)
     body = ViewsBody(video_id=video_id, views=views)
-    return Response(body.model_dump_json(), media_type="application/json")
+    return json_answer(body)
 
 
 @router.get(

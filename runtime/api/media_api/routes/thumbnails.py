@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request, Response
 
 from media_api.access import MEMBER, RuledRoute, allow, caller_of
+from media_api.answers import json_answer
 from media_api.audit import cause_of
 from media_api.idempotency import Keyed
 from media_api.models import (
@@ -23,8 +24,6 @@ from media_platform.contract.thumbnails import ThumbnailStatus
 
 router = APIRouter(prefix="/api/videos", tags=["thumbnails"], route_class=RuledRoute)
 
-_JSON = "application/json"
-
 
 @router.get(
     "/{video_id}/thumbnail",
@@ -37,7 +36,7 @@ async def get_thumbnail(request: Request, video_id: VideoId) -> Response:
     """Get where the last request for a thumbnail stands, and the picture that is shown now."""
     thumbnails: Thumbnails = request.app.state.thumbnails
     view = await thumbnails.get(caller_of(request), video_id)
-    return Response(_body(view).model_dump_json(), media_type=_JSON)
+    return json_answer(_body(view))
 
 
 @router.put(
@@ -63,7 +62,7 @@ async def choose_thumbnail(request: Request, video_id: VideoId, new: NewThumbnai
     """
     thumbnails: Thumbnails = request.app.state.thumbnails
     view = await thumbnails.choose(cause_of(request), video_id, new)
-    return Response(_body(view).model_dump_json(), status_code=202, media_type=_JSON)
+    return json_answer(_body(view), status=202)
 
 
 @router.delete(
@@ -113,7 +112,7 @@ async def upload_thumbnail(
         headers=made.upload.headers,
         expires_at=made.expires_at,
     )
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 def _body(view: ThumbnailView) -> ThumbnailBody:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
 
 from media_api.access import EDITOR, MEMBER, RuledRoute, allow, caller_of
+from media_api.answers import json_answer
 from media_api.audit import cause_of
 from media_api.models import VideoBody
 from media_api.openapi import VideoId, problems
@@ -52,7 +53,7 @@ async def sign_parts(request: Request, video_id: VideoId, wanted: PartsToSign) -
     """Get the URLs to which parts of the file are to be PUT, each with its SHA-256."""
     uploads: UploadSessions = request.app.state.uploads
     body = await uploads.sign_parts(caller_of(request), video_id, wanted)
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.post(
@@ -96,4 +97,4 @@ async def get_usage(request: Request) -> Response:
         stored_bytes=LimitBody(used=used.stored_bytes, limit=quota.stored_bytes),
         uploads=LimitBody(used=used.uploads, limit=quota.uploads),
     )
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)

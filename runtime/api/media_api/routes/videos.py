@@ -16,6 +16,7 @@ from media_api.access import (
     caller_of,
     viewer_of,
 )
+from media_api.answers import json_answer
 from media_api.audit import cause_of
 from media_api.creation import FOUND, Creation
 from media_api.edits import VideoPatch, VideoUpdate
@@ -90,14 +91,13 @@ async def create_video(request: Request, new: NewVideo, keyed: Keyed) -> Respons
         video=video_body(view.video, view.run, view.next_run, with_rules=view.may_change),
         upload=created.upload,
     )
-    return Response(
-        body.model_dump_json(),
-        status_code=created.status,
+    return json_answer(
+        body,
+        status=created.status,
         headers={
             "Location": f"/api/videos/{view.video.video_id}",
             **(REPLAYED if created.replayed else {}),
         },
-        media_type=_JSON,
     )
 
 
@@ -119,7 +119,7 @@ async def list_videos(request: Request, query: Annotated[ListQuery, Query()]) ->
         ],
         next_cursor=page.next_cursor,
     )
-    return Response(body.model_dump_json(), headers=_REVALIDATED, media_type=_JSON)
+    return json_answer(body, headers=_REVALIDATED)
 
 
 @router.get(

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from media_api.access import ADMIN, RuledRoute, allow, caller_of
+from media_api.answers import json_answer
 from media_api.audit import cause_of
 from media_api.idempotency import REPLAYED, Keyed
 from media_api.openapi import problems
@@ -28,8 +29,6 @@ from media_api.webhooks import Asked, Webhooks, WithSecret
 from media_platform.contract.webhooks import Webhook
 
 router = APIRouter(prefix="/api/webhooks", tags=["webhooks"], route_class=RuledRoute)
-
-_JSON = "application/json"
 
 WebhookId = Annotated[str, Path(description="Id of the webhook")]
 EventId = Annotated[str, Path(description="Id of the event")]
@@ -66,7 +65,7 @@ async def list_webhooks(request: Request) -> Response:
     found = await _webhooks(request).list(caller_of(request))
     bodies = await asyncio.gather(*(_body(request, webhook) for webhook in found))
     body = WebhooksBody(webhooks=bodies)
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.get(
@@ -79,7 +78,7 @@ async def list_webhooks(request: Request) -> Response:
 async def get_webhook(request: Request, webhook_id: WebhookId) -> Response:
     """Get an endpoint."""
     found = await _webhooks(request).get(caller_of(request), webhook_id)
-    return Response((await _body(request, found)).model_dump_json(), media_type=_JSON)
+    return json_answer(await _body(request, found))
 
 
 @router.patch(
@@ -100,7 +99,7 @@ async def change_webhook(
 ) -> Response:
     """Change what is given of an endpoint."""
     after = await _webhooks(request).change(cause_of(request), webhook_id, changes)
-    return Response((await _body(request, after)).model_dump_json(), media_type=_JSON)
+    return json_answer(await _body(request, after))
 
 
 @router.delete(
@@ -168,7 +167,7 @@ async def list_webhook_deliveries(
         deliveries=[delivery_body(delivery) for delivery in page.deliveries],
         next_cursor=page.next_cursor,
     )
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.post(
@@ -208,18 +207,12 @@ async def _with_secret(
     request: Request, made: WithSecret, status: int, headers: dict[str, str] | None = None
 ) -> Response:
     body = WebhookSecretBody(webhook=await _body(request, made.webhook), secret=made.secret)
-    return Response(
-        body.model_dump_json(),
-        status_code=status,
-        headers={**(headers or {}), **(REPLAYED if made.replayed else {})},
-        media_type=_JSON,
+    return json_answer(
+        body, status=status, headers={**(headers or {}), **(REPLAYED if made.replayed else {})}
     )
 
 
 def _asked(asked: Asked) -> Response:
-    return Response(
-        delivery_body(asked.delivery).model_dump_json(),
-        status_code=202,
-        headers=REPLAYED if asked.replayed else None,
-        media_type=_JSON,
+    return json_answer(
+        delivery_body(asked.delivery), status=202, headers=REPLAYED if asked.replayed else None
     )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from media_api.access import ADMIN, RuledRoute, allow
 from media_api.admin.models import AuditEntryBody, AuditPageBody, AuditQuery
 from media_api.admin.scope import scope_of
+from media_api.answers import json_answer
 from media_api.audit import AuditTrail, cause_of
 from media_api.cursors import InvalidCursorError
 from media_api.openapi import problems
@@ -46,7 +47,7 @@ async def search_audit(request: Request, query: Annotated[AuditQuery, Query()]) 
         entries=[_body(entry) for entry in page.entries if _is_meant(entry, query)],
         next_cursor=page.next_cursor,
     )
-    return Response(body.model_dump_json(), media_type="application/json")
+    return json_answer(body)
 
 
 def _is_meant(entry: AuditEntry, query: AuditQuery) -> bool:

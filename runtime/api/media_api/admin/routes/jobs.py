@@ -17,6 +17,7 @@ from media_api.admin.models import (
     QueueBody,
     WorkBody,
 )
+from media_api.answers import json_answer
 from media_api.audit import AuditTrail, cause_of
 from media_api.openapi import problems
 from media_api.problems import Kind
@@ -24,7 +25,6 @@ from media_platform.contract.audit import AuditAction
 
 router = APIRouter(prefix="/api/admin/jobs", tags=["jobs"], route_class=RuledRoute)
 
-_JSON = "application/json"
 _SHOWN_CHARACTERS = 1000
 MessageId = Annotated[str, Path(max_length=100, description="Id of the dead letter")]
 
@@ -40,7 +40,7 @@ async def get_work(request: Request) -> Response:
         videos_in_flight=work.videos_in_flight,
         events_unpublished=work.events_unpublished,
     )
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.get(
@@ -58,7 +58,7 @@ async def list_dead_letters(
     await _audit(request).put(entry)
     letters = await _jobs(request).dead_letters(query.queue, query.limit)
     body = DeadLettersBody(dead_letters=[_body(letter) for letter in letters])
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.post(
@@ -73,7 +73,7 @@ async def redrive_dead_letter(request: Request, message_id: MessageId) -> Respon
     entry = cause_of(request).entry(AuditAction.DEAD_LETTER_REDRIVEN, subject=message_id)
     await _audit(request).put(entry)
     letter = await _jobs(request).redrive(message_id)
-    return Response(_body(letter).model_dump_json(), media_type=_JSON)
+    return json_answer(_body(letter))
 
 
 def _jobs(request: Request) -> Jobs:

@@ -10,6 +10,7 @@ from media_api.access import ADMIN, RuledRoute, allow
 from media_api.admin.models import StatsBody, StatsQuery, VideoCountsBody
 from media_api.admin.scope import scope_of
 from media_api.admin.tenants import Tenants
+from media_api.answers import json_answer
 from media_api.audit import AuditTrail, cause_of
 from media_api.openapi import problems
 from media_api.problems import Kind
@@ -50,4 +51,4 @@ async def get_stats(request: Request, query: Annotated[StatsQuery, Query()]) -> 
         stored_bytes=usage.stored_bytes,
         views=usage.views,
     )
-    return Response(body.model_dump_json(), media_type="application/json")
+    return json_answer(body)

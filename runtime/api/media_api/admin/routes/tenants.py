@@ -20,6 +20,7 @@ from media_api.admin.models import (
 )
 from media_api.admin.scope import scope_of
 from media_api.admin.tenants import Tenants
+from media_api.answers import json_answer
 from media_api.audit import AuditTrail, cause_of, log_entry
 from media_api.openapi import problems
 from media_api.problems import Kind, Problem
@@ -29,7 +30,6 @@ from media_platform.contract.usage import Quota, Usage
 
 router = APIRouter(prefix="/api/admin/tenants", tags=["tenants"], route_class=RuledRoute)
 
-_JSON = "application/json"
 TenantPath = Annotated[TenantName, Path(description="Name of the tenant")]
 
 
@@ -45,7 +45,7 @@ async def list_tenants(request: Request, query: Annotated[TenantQuery, Query()])
     await _audit(request).put(cause_of(request).entry(AuditAction.TENANTS_LISTED))
     page = await _tenants(request).page(limit=query.limit, after=query.cursor)
     body = TenantPageBody(tenants=[_body(t) for t in page.tenants], next_cursor=page.last)
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.post(
@@ -62,12 +62,7 @@ async def create_tenant(request: Request, new: NewTenant) -> Response:
     await _audit(request).put(entry)
     await _tenants(request).note(new.tenant)
     body = await _use(request, new.tenant)
-    return Response(
-        body.model_dump_json(),
-        status_code=201,
-        headers={"Location": f"/api/admin/tenants/{new.tenant}"},
-        media_type=_JSON,
-    )
+    return json_answer(body, status=201, headers={"Location": f"/api/admin/tenants/{new.tenant}"})
 
 
 @router.get(
@@ -86,7 +81,7 @@ async def get_tenant(request: Request, tenant: TenantPath) -> Response:
     if body.first_seen_at is None and tenant != scope.caller.tenant:
         raise _not_found(tenant)
     await _audit(request).put(cause_of(request).entry(AuditAction.TENANT_READ, tenant=tenant))
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.put(
@@ -103,7 +98,7 @@ async def put_quota(request: Request, tenant: TenantPath, given: QuotaBody) -> R
     entry = cause_of(request).entry(AuditAction.QUOTA_CHANGED, tenant=tenant, changed=("quota",))
     await tenants.put_quota(tenant, quota, audit_write(tenants.table_name, entry))
     log_entry(entry)
-    return Response((await _use(request, tenant)).model_dump_json(), media_type=_JSON)
+    return json_answer(await _use(request, tenant))
 
 
 def _tenants(request: Request) -> Tenants:

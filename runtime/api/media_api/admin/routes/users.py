@@ -18,6 +18,7 @@ from media_api.admin.models import (
 from media_api.admin.scope import scope_of
 from media_api.admin.user_pool import Find
 from media_api.admin.users import Member, Users
+from media_api.answers import json_answer
 from media_api.audit import AuditTrail, cause_of
 from media_api.idempotency import REPLAYED, Keyed
 from media_api.openapi import problems
@@ -26,7 +27,6 @@ from media_platform.contract.audit import AuditAction
 
 router = APIRouter(prefix="/api/admin/users", tags=["users"], route_class=RuledRoute)
 
-_JSON = "application/json"
 _BODY_PROBLEMS = (Kind.MALFORMED_REQUEST, Kind.TOO_LARGE, Kind.INVALID)
 Username = Annotated[str, Path(max_length=128, description="Name of the user in the pool")]
 
@@ -53,7 +53,7 @@ async def list_users(request: Request, query: Annotated[UserQuery, Query()]) -> 
     body = UserPageBody(
         users=[_body(member) for member in page.members], next_cursor=page.next_cursor
     )
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.post(
@@ -76,14 +76,13 @@ async def create_user(request: Request, new: NewUser, keyed: Keyed) -> Response:
         keyed=keyed,
     )
     body = InvitedBody(user=_body(made.member), temporary_password=made.temporary_password)
-    return Response(
-        body.model_dump_json(),
-        status_code=201,
+    return json_answer(
+        body,
+        status=201,
         headers={
             "Location": f"/api/admin/users/{made.member.user.username}",
             **(REPLAYED if made.replayed else {}),
         },
-        media_type=_JSON,
     )
 
 
@@ -196,7 +195,7 @@ async def _note(
 
 
 def _answer(member: Member) -> Response:
-    return Response(_body(member).model_dump_json(), media_type=_JSON)
+    return json_answer(_body(member))
 
 
 def _body(member: Member) -> UserBody:

@@ -10,6 +10,7 @@ from media_api.access import ADMIN, RuledRoute, allow
 from media_api.admin.models import AdminPageBody, AdminVideoBody, PurgeBody, VideoQuery
 from media_api.admin.scope import scope_of
 from media_api.admin.videos import AdminVideos, AnyVideo
+from media_api.answers import json_answer
 from media_api.audit import AuditTrail, cause_of
 from media_api.models import video_body
 from media_api.openapi import VideoId, problems
@@ -17,8 +18,6 @@ from media_api.problems import Kind
 from media_platform.contract.audit import AuditAction
 
 router = APIRouter(prefix="/api/admin/videos", tags=["videos"], route_class=RuledRoute)
-
-_JSON = "application/json"
 
 
 @router.get(
@@ -39,7 +38,7 @@ async def list_videos(request: Request, query: Annotated[VideoQuery, Query()]) -
     body = AdminPageBody(
         videos=[_body(found) for found in page.found], next_cursor=page.next_cursor
     )
-    return Response(body.model_dump_json(), media_type=_JSON)
+    return json_answer(body)
 
 
 @router.get(
@@ -56,7 +55,7 @@ async def get_video(request: Request, video_id: VideoId) -> Response:
         AuditAction.VIDEO_READ, tenant=found.video.tenant, video_id=found.video.video_id
     )
     await _audit(request).put(entry)
-    return Response(_body(found).model_dump_json(), media_type=_JSON)
+    return json_answer(_body(found))
 
 
 @router.delete(
@@ -75,7 +74,7 @@ async def delete_video(request: Request, video_id: VideoId) -> Response:
     """
     times = await _videos(request).purge(cause_of(request), scope_of(request), video_id)
     body = PurgeBody(video_id=video_id, purge_from=times.purge_from, expected_by=times.expected_by)
-    return Response(body.model_dump_json(), status_code=202, media_type=_JSON)
+    return json_answer(body, status=202)
 
 
 def _videos(request: Request) -> AdminVideos:
