@@ -30,7 +30,8 @@ from media_platform.contract.delivery import DeliveryDocument, delivery_paramete
 from media_platform.contract.environment import ApiEnvironment
 from media_platform.contract.ids import new_id
 from media_platform.contract.run import Rendition, Run, RunStatus
-from media_platform.contract.video import Video, VideoStatus, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Video, VideoStatus
 from mediactl.local.ports import free_ports
 
 STAGE = "bench"

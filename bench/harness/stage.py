@@ -29,7 +29,8 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RawKey, RunKeys
 from media_platform.contract.run import Run, RunStatus
-from media_platform.contract.video import Video, VideoStatus, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Video, VideoStatus
 from mediactl.local import processes
 from mediactl.local.emulator_process import emulator_record, start_emulator
 from mediactl.local.state import DEFAULT_FOLDER, StateFolder

@@ -13,11 +13,9 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs._nag import accept
 from media_platform.constructs._private_bucket import private_bucket
-
-CLOUDFRONT_REGION = "us-east-1"
-"""Region in which logs of distributions are set up, wherever their bucket is."""
 
 _EXPIRY = cdk.Duration.days(365)
 _NONCURRENT_EXPIRY = cdk.Duration.days(30)

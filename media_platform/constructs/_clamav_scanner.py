@@ -14,7 +14,7 @@ from media_platform.constructs._fargate_task import SCRATCH_PATH, fargate_task, 
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._scanning import Scanner
 from media_platform.constructs._video_store_base import VideoStoreBase
-from media_platform.constructs._worker_service import backlog_metric, scaling_steps
+from media_platform.constructs._worker_service import backlog_metric, scaling_intervals
 from media_platform.contract.environment import CLAMAV_READY_FILE, ClamAvScannerEnvironment
 from media_platform.contract.scanning import Unscanned
 
@@ -131,20 +131,11 @@ class ClamAvScanner(Construct):
     def _scale(self, min_tasks: int, max_tasks: int) -> None:
         """Follow the backlog; a task that goes while it is busy gives its files back."""
         target = self.service.auto_scale_task_count(min_capacity=min_tasks, max_capacity=max_tasks)
-        steps = scaling_steps(max_tasks)
         target.scale_on_metric(
             "Backlog",
             metric=backlog_metric(self.scanner.queue),
             adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
             cooldown=cdk.Duration.minutes(1),
             evaluation_periods=2,
-            scaling_steps=[
-                # Edges lie between whole numbers, since both alarms include their threshold.
-                scaling.ScalingInterval(
-                    lower=step.backlog * _BACKLOG_PER_TASK - 0.5 if step.backlog else None,
-                    upper=following.backlog * _BACKLOG_PER_TASK - 0.5 if following else None,
-                    change=step.workers,
-                )
-                for step, following in zip(steps, [*steps[1:], None], strict=True)
-            ],
+            scaling_steps=scaling_intervals(max_tasks, backlog_per_worker=_BACKLOG_PER_TASK),
         )

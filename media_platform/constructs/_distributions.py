@@ -1,9 +1,12 @@
-"""How owners of buckets and keys admit CloudFront before there is a distribution."""
+"""What CloudFront wants of others: its region, and how it is admitted before it is there."""
 
 from __future__ import annotations
 
 import aws_cdk as cdk
 from constructs import Construct
+
+CLOUDFRONT_REGION = "us-east-1"
+"""Region of the certificates, web ACLs, logs and metrics of distributions."""
 
 
 def distribution_conditions(scope: Construct) -> dict[str, dict[str, str]]:

@@ -65,6 +65,29 @@ def scaling_steps(max_workers: int) -> list[ScalingStep]:
     return steps
 
 
+def scaling_intervals(
+    max_workers: int, *, backlog_per_worker: int = 1
+) -> list[scaling.ScalingInterval]:
+    """Return :func:`scaling_steps` as a scaling policy takes them.
+
+    Both alarms of a policy include their threshold, so edges lie between whole numbers of messages:
+    at an edge of 1, one message would call for one worker and for none.
+
+    Args:
+        max_workers: Most workers.
+        backlog_per_worker: Messages that one worker is to serve. Default 1.
+    """
+    steps = scaling_steps(max_workers)
+    return [
+        scaling.ScalingInterval(
+            lower=step.backlog * backlog_per_worker - 0.5 if step.backlog else None,
+            upper=following.backlog * backlog_per_worker - 0.5 if following else None,
+            change=step.workers,
+        )
+        for step, following in zip(steps, [*steps[1:], None], strict=True)
+    ]
+
+
 class WorkerService(Construct):
     """The service, its task, its scaling, and who may wake it and let it rest.
 
@@ -238,27 +261,16 @@ class WorkerService(Construct):
     def _scale(self, backlog: cloudwatch.IMetric, max_workers: int) -> None:
         """Follow the backlog; from zero on, the intake wakes the service, since metrics lag.
 
-        Both alarms include their threshold, so edges lie between whole numbers of messages: at an
-        edge of 1, one message would call for one worker and for none.
-
         Going to zero takes several empty minutes in a row: counts of SQS are approximate, and a
         message that passes from one state to another may be in neither for a moment.
         """
-        steps = scaling_steps(max_workers)
         self.scaling.scale_on_metric(
             "Backlog",
             metric=backlog,
             adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
             cooldown=_PERIOD,
             evaluation_periods=1,
-            scaling_steps=[
-                scaling.ScalingInterval(
-                    lower=step.backlog - 0.5 if step.backlog else None,
-                    upper=following.backlog - 0.5 if following else None,
-                    change=step.workers,
-                )
-                for step, following in zip(steps, [*steps[1:], None], strict=True)
-            ],
+            scaling_steps=scaling_intervals(max_workers),
         )
         for part in self.scaling.node.find_all():
             # The L2 gives both alarms of a policy the same number of periods.

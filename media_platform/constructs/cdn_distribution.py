@@ -15,15 +15,12 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from media_platform.constructs._access_logs import (
-    CLOUDFRONT_REGION,
-    access_log_bucket,
-    log_deliveries,
-)
+from media_platform.constructs._access_logs import access_log_bucket, log_deliveries
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_stage, reject
 from media_platform.constructs._countries import country_problem
 from media_platform.constructs._delivery_documents import DeliveryDocuments
+from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs._nag import accept
 from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
 from media_platform.constructs._web_acl import distribution_acl
@@ -254,11 +251,11 @@ class CdnDistribution(Construct):
 
         Source: CloudFront Developer Guide, "Types of metrics for CloudFront".
         """
-        if cdk.Stack.of(self).region != "us-east-1":
+        if cdk.Stack.of(self).region != CLOUDFRONT_REGION:
             cdk.Annotations.of(self).add_info_v2(
                 "@media-platform/distribution-alarm",
                 "there is no alarm on errors of the distribution, since its metrics are in "
-                "us-east-1; deploy this stack there to have one",
+                f"{CLOUDFRONT_REGION}; deploy this stack there to have one",
             )
             return
         OperatorAlarm(
@@ -367,11 +364,11 @@ class CdnDistribution(Construct):
         if certificate is None:
             return
         region = cdk.Stack.of(self).region
-        if not cdk.Token.is_unresolved(region) and region != "us-east-1":
+        if not cdk.Token.is_unresolved(region) and region != CLOUDFRONT_REGION:
             raise reject(
                 self,
-                f"the stack is in {region!r}, but CloudFront takes certificates of us-east-1 only; "
-                "deploy this stack there",
+                f"the stack is in {region!r}, but CloudFront takes certificates of "
+                f"{CLOUDFRONT_REGION} only; deploy this stack there",
             )
 
     def _check_logs(self, access_logs: bool | s3.IBucket) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from media_platform.contract import table
 from media_platform.contract.items import TransactItem, WireItem, from_item, to_item
+from media_platform.contract.times import timestamp
 
 RESTORE_MARGIN = timedelta(hours=1)
 """Time between the last moment of restoring and the purge.
@@ -79,7 +80,7 @@ class Purge:
             run_id=run_id,
             tenant=tenant,
             region=region,
-            due_at=due.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            due_at=timestamp(due),
             raw_key=raw_key,
         )
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
 from media_platform.contract import table
 from media_platform.contract.items import TransactItem, WireItem, from_item, to_item
+from media_platform.contract.times import timestamp
 
 SINGLE_PUT_MAX_BYTES = 100 * 1000**2
 """Largest file that is uploaded with one PUT, 100 MB.
@@ -142,8 +143,8 @@ class UploadSession:
             raw_key=raw_key,
             kind=kind,
             size_bytes=size_bytes,
-            open_until=_text(open_until),
-            due_at=_text(open_until + SETTLE_TIME),
+            open_until=timestamp(open_until),
+            due_at=timestamp(open_until + SETTLE_TIME),
             upload_id=upload_id,
             part_bytes=part_bytes_of(size_bytes) if multipart else None,
             sha256=sha256,
@@ -196,7 +197,3 @@ class UploadSession:
 def end_session(table_name: str, video_id: str) -> TransactItem:
     """Return the write that ends the session of a video, as a part of a transaction."""
     return {"Delete": {"TableName": table_name, "Key": table.upload_key(video_id).to_wire()}}
-
-
-def _text(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
@@ -25,6 +24,7 @@ from media_platform.contract.items import (
 )
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.scanning import Scan
+from media_platform.contract.times import timestamp
 from media_platform.contract.usage import Usage, usage_update
 
 
@@ -98,11 +98,6 @@ IN_FLIGHT_STATUSES = frozenset({VideoStatus.UPLOADED, VideoStatus.PROCESSING})
 
 class TransitionError(ValueError):
     """A video cannot go from its status to the one that was asked for."""
-
-
-def timestamp() -> str:
-    """Return the present time as it is stored: RFC 3339, UTC, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, kw_only=True)

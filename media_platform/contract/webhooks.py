@@ -13,13 +13,14 @@ import json
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
 from media_platform.contract import table
 from media_platform.contract.events import SCHEMA_VERSION
 from media_platform.contract.items import TransactItem, WireItem, from_item, to_item, to_wire
+from media_platform.contract.times import timestamp
 
 MAX_WEBHOOKS = 10
 """Most endpoints of a tenant."""
@@ -72,11 +73,6 @@ class DeliveryStatus(StrEnum):
     PENDING = "PENDING"
     DELIVERED = "DELIVERED"
     FAILED = "FAILED"
-
-
-def stamp(at: datetime) -> str:
-    """Return a time as it is stored: RFC 3339, UTC, milliseconds."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +153,12 @@ class Webhook:
 
     def valid_secrets(self, now: datetime) -> tuple[Secret, ...]:
         """Return the secrets that sign, the present one first."""
-        at = stamp(now)
+        at = timestamp(now)
         return tuple(s for s in self.secrets if s.expires_at is None or s.expires_at > at)
 
     def with_new_secret(self, now: datetime) -> Self:
         """Return it with a new secret; the present one still signs for a day."""
-        ends = stamp(now + SECRET_GRACE)
+        ends = timestamp(now + SECRET_GRACE)
         former = [
             secret if secret.expires_at is not None else replace(secret, expires_at=ends)
             for secret in self.valid_secrets(now)
@@ -325,9 +321,9 @@ class Delivery:
             event_type=event_type,
             event=event,
             region=region,
-            created_at=stamp(now),
-            next_attempt_at=stamp(now),
-            due_at=stamp(due_at),
+            created_at=timestamp(now),
+            next_attempt_at=timestamp(now),
+            due_at=timestamp(due_at),
         )
 
     def again(self, *, region: str, now: datetime) -> Self:
@@ -335,9 +331,9 @@ class Delivery:
         return replace(
             self,
             region=region,
-            created_at=stamp(now),
-            next_attempt_at=stamp(now),
-            due_at=stamp(now),
+            created_at=timestamp(now),
+            next_attempt_at=timestamp(now),
+            due_at=timestamp(now),
             status=DeliveryStatus.PENDING,
             leased=False,
             failure=None,
@@ -454,7 +450,7 @@ def event_of_test(webhook: Webhook, *, event_id: str, region: str, now: datetime
             "event_type": TEST_EVENT,
             "tenant": webhook.tenant,
             "region": region,
-            "occurred_at": stamp(now),
+            "occurred_at": timestamp(now),
             "data": {"webhook_id": webhook.webhook_id},
             "schema_version": SCHEMA_VERSION,
         },

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from media_platform.constructs._countries import country_problem
+from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs._task_size import task_size_problem
 from media_platform.contract.identity import TENANT_CHARACTERS
 from media_platform.contract.object_keys import is_key_segment
@@ -41,9 +42,6 @@ def _country(value: str) -> str:
         raise ValueError(problem)
     return value
 
-
-CLOUDFRONT_REGION = "us-east-1"
-"""Region in which CloudFront wants certificates, and where its logs are set up."""
 
 _NETWORK = IPv4Network("10.0.0.0/16")
 _LARGEST_NETWORK, _SMALLEST_NETWORK = 16, 22

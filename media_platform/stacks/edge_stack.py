@@ -14,8 +14,9 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs import AlarmTopic, CdnDistribution, MediaOrigin
+from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.contract.outputs import EdgeOutput
-from media_platform.stacks.config import CLOUDFRONT_REGION, DomainConfig, StageConfig
+from media_platform.stacks.config import DomainConfig, StageConfig
 from media_platform.stacks.media_stack import hosted_zone
 from media_platform.stacks.removal import removal_policy
 from media_platform.stacks.store_stack import alarm_topic

@@ -9,9 +9,10 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from media_platform.constructs import MediaOrigin, TokenIssuer, VideoStoreBase
+from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs.monthly_budget import STAGE_TAG
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
-from media_platform.stacks.config import CLOUDFRONT_REGION, RegionConfig, StageConfig
+from media_platform.stacks.config import RegionConfig, StageConfig
 from media_platform.stacks.edge_stack import EdgeStack
 from media_platform.stacks.media_stack import MediaStack
 from media_platform.stacks.store_stack import ReplicaStoreStack, StoreStack, store_names

@@ -29,6 +29,7 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.items import from_item
 from media_platform.contract.object_keys import RunKeys
 from media_platform.contract.run import Rendition, Run, RunStatus
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video, VideoStatus
 from tests.unit.api.api_issuer import Issuer, serving_issuer
 from tests.unit.api.api_process import Answer, Api, api_environment, running_api
@@ -199,7 +200,7 @@ class Stage:
             video_id=video_id,
             run_id=run_id,
             status=RunStatus.RUNNING,
-            started_at=videos.timestamp(),
+            started_at=timestamp(),
             renditions=(RENDITION,),
             **values,
         )

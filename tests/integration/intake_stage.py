@@ -26,6 +26,7 @@ from media_platform.contract.items import WireItem, from_item
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.scanning import ScannerQueues, scanners_to_json
+from media_platform.contract.times import timestamp
 from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Video
 from upload_intake.aws import LeftWork
@@ -66,7 +67,7 @@ class Stage:
         tenant = str(changes.get("tenant", "acme"))
         owner = str(changes.get("owner", "ada"))
         key = RawKey(tenant=tenant, user=owner, video_id=video_id, extension="mp4")
-        now = videos.timestamp()
+        now = timestamp()
         values: dict[str, Any] = {
             "video_id": video_id,
             "tenant": "acme",

@@ -26,9 +26,10 @@ from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import DEAD_LETTER_REASON, EXPRESS, JOBS, START, TranscodeJob
 from media_platform.contract.purge import Purge
+from media_platform.contract.times import timestamp
 from media_platform.contract.tracing import TRACEPARENT, TraceContext
 from media_platform.contract.usage import Usage, usage_update
-from media_platform.contract.video import Failure, VideoStatus, timestamp
+from media_platform.contract.video import Failure, VideoStatus
 from mediactl.local.recorded_calls import read_calls
 
 

@@ -16,7 +16,7 @@ from media_api.cursors import InvalidCursorError
 from media_platform.contract import table
 from media_platform.contract.audit import RETENTION_DAYS, AuditAction, AuditEntry
 from media_platform.contract.ids import new_id
-from media_platform.contract.video import timestamp
+from media_platform.contract.times import timestamp
 
 REQUEST = "request-of-a-test"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

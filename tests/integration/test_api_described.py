@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from admin_stage import OPERATORS, AdminStage, running_admin_stage
 
-from media_platform.contract.video import Failure, VideoStatus, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Failure, VideoStatus
 from tests.unit.api.api_keys import new_pair
 from tests.unit.api.api_process import Api
 

@@ -33,8 +33,8 @@ from media_platform.contract import table
 from media_platform.contract.ids import is_id, new_id
 from media_platform.contract.items import from_item
 from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.times import timestamp
 from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES
-from media_platform.contract.video import timestamp
 from mediactl.local.edge.signatures import DeniedError, Viewer, authorize, load_public_key
 from tests.unit.api import role_matrix
 from tests.unit.api.api_keys import new_pair

@@ -18,7 +18,8 @@ from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.purge import GIVEN_UP_TIME, RESTORE_MARGIN, Purge
 from media_platform.contract.run import Run, RunStatus
 from media_platform.contract.scanning import Scan
-from media_platform.contract.video import Failure, Video, VideoStatus, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Failure, Video, VideoStatus
 
 RESTORE_TIME = timedelta(days=30)
 RUN_STATUSES = [VideoStatus.UPLOADED, VideoStatus.PROCESSING]

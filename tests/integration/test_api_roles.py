@@ -12,7 +12,7 @@ from admin_stage import OPERATORS, AdminStage, running_admin_stage
 
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import TranscodeJob
-from media_platform.contract.video import timestamp
+from media_platform.contract.times import timestamp
 from tests.unit.api import role_matrix
 from tests.unit.api.api_process import Api
 

@@ -21,7 +21,8 @@ from media_platform.contract.object_keys import picture_key, thumbnail_key, thum
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import MAX_PICTURE_BYTES, Thumbnail, ThumbnailStatus
-from media_platform.contract.video import VideoStatus, Visibility, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import VideoStatus, Visibility
 from tests.unit.api.api_keys import new_pair
 
 PLAYABLE = "2026-01-01T00:00:00.000Z"

@@ -16,6 +16,7 @@ from media_platform.contract import table
 from media_platform.contract.audit import AuditAction, AuditEntry
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import to_item
+from media_platform.contract.times import timestamp
 from media_platform.contract.webhooks import (
     MAX_WEBHOOKS,
     Delivery,
@@ -23,7 +24,6 @@ from media_platform.contract.webhooks import (
     DisabledReason,
     Health,
     Webhook,
-    stamp,
 )
 
 URL = "https://hooks.example.com/videos"
@@ -395,7 +395,7 @@ def test_what_waits_is_sent_at_once_and_what_is_being_sent_is_left_alone(
 ) -> None:
     webhook_id = made(root)
     webhook = stored(stage, root, webhook_id)
-    later = stamp(datetime.now(UTC) + timedelta(minutes=50))
+    later = timestamp(datetime.now(UTC) + timedelta(minutes=50))
     waiting = delivered(stage, webhook, next_attempt_at=later, due_at=later, attempt_count=6)
     leased = delivered(stage, webhook, next_attempt_at=later, due_at=later, leased=True)
     elsewhere = delivered(stage, webhook, region=OTHER_REGION)

@@ -22,7 +22,6 @@ from waiting import eventually
 
 from media_platform.assets import Service
 from media_platform.contract import table
-from media_platform.contract import video as videos
 from media_platform.contract.duplicates import guard_keys
 from media_platform.contract.environment import RunPurgeEnvironment
 from media_platform.contract.events import DomainEvent, EventType
@@ -31,6 +30,7 @@ from media_platform.contract.items import WireItem, to_item
 from media_platform.contract.object_keys import REPLICATE_TAGGING, RunKeys
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import END, SOUND, Part, Run, RunStatus, video_part
+from media_platform.contract.times import timestamp
 from media_platform.contract.usage import Usage
 from media_platform.contract.video import Video, VideoStatus
 from purge.aws import Objects, Runs
@@ -58,7 +58,7 @@ class Stage:
 
     def video(self, **changes: Any) -> Video:
         """Create a READY video whose current run has objects and items."""
-        now = videos.timestamp()
+        now = timestamp()
         values: dict[str, Any] = {
             "video_id": new_id(),
             "tenant": "acme",
@@ -99,7 +99,7 @@ class Stage:
             video_id=video.video_id,
             run_id=run_id,
             status=RunStatus.COMPLETE,
-            started_at=videos.timestamp(),
+            started_at=timestamp(),
         )
         self.put(run.to_item())
         for name in [SOUND, END, *map(video_part, range(parts))]:
@@ -180,7 +180,7 @@ class Stage:
             tenant="acme",
             region=REGION,
             sequence=9,
-            occurred_at=videos.timestamp(),
+            occurred_at=timestamp(),
         ).to_outbox_item()
         published = {k: v for k, v in event.items() if k != table.UNPUBLISHED.partition_key}
         self.put(published)
@@ -524,7 +524,7 @@ def test_an_event_that_waits_is_not_lost(stage: Stage) -> None:
         tenant="acme",
         region=REGION,
         sequence=10,
-        occurred_at=videos.timestamp(),
+        occurred_at=timestamp(),
     )
     stage.put(waiting.to_outbox_item())
     stage.note(video, run_id=None, due_at=ago(LONG_AGO))

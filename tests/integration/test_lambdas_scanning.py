@@ -33,7 +33,6 @@ from waiting import eventually
 
 from media_platform.assets import Service
 from media_platform.contract import table
-from media_platform.contract import video as videos
 from media_platform.contract.environment import ScanVerdictsEnvironment
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
@@ -45,6 +44,7 @@ from media_platform.contract.scanning import (
     scanners_to_json,
     verdict_update,
 )
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import Failure, Video, VideoStatus
 from upload_intake.onward import Next, Onward
 
@@ -235,7 +235,7 @@ def unasked(stage: Stage) -> Video:
         scan=Scan.WAITING,
         raw_version_id="1",
         current_run=new_id(),
-        uploaded_at=videos.timestamp(),
+        uploaded_at=timestamp(),
     )
 
 
@@ -265,7 +265,7 @@ def verdict_on(video: Video, scanner: str = OTHER, **changes: Any) -> Verdict:
         version_id=video.raw_version_id,
         size_bytes=video.size_bytes,
         content_type=video.content_type,
-        sent_at=videos.timestamp(),
+        sent_at=timestamp(),
         answer_to="",
     ).clean()
     return replace(clean, **changes)
@@ -398,7 +398,7 @@ def test_verdicts_may_come_again_and_in_any_order(stage: Stage) -> None:
 def test_a_scanner_may_change_its_mind_to_a_refusal_only(stage: Stage) -> None:
     video = unasked(stage)
     dynamodb = stage.emulator.client("dynamodb")
-    now = videos.timestamp()
+    now = timestamp()
     dynamodb.update_item(**verdict_update(TABLE, verdict_on(video), at=now))
     dynamodb.update_item(**verdict_update(TABLE, refusal_of(video), at=now))
     for verdict in (verdict_on(video), refusal_of(video)):
@@ -507,7 +507,7 @@ def test_a_verdict_that_was_recorded_and_not_acted_on_is_not_lost(stage: Stage) 
     dynamodb = stage.emulator.client("dynamodb")
     for scanner in (OWN, OTHER):
         verdict = verdict_on(video, scanner)
-        dynamodb.update_item(**verdict_update(TABLE, verdict, at=videos.timestamp()))
+        dynamodb.update_item(**verdict_update(TABLE, verdict, at=timestamp()))
     assert stage.invoke(video.raw_key, str(video.raw_version_id)) == "sent_again"
     assert len(stage.jobs(video.video_id)) == 1
     assert stage.video(video.video_id).scan is Scan.CLEAN

@@ -21,11 +21,11 @@ from intake_stage import (
 )
 from waiting import eventually
 
-from media_platform.contract import video as videos
 from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import is_id, new_id
 from media_platform.contract.jobs import REQUESTED_PART, START, TranscodeJob
 from media_platform.contract.run import download_part
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video, VideoStatus
 
 TENANTS = ("acme", "umbrella")
@@ -122,7 +122,7 @@ def test_a_job_that_a_crash_lost_is_sent_by_the_retry(stage: Stage) -> None:
         status=VideoStatus.UPLOADED,
         raw_version_id=version_id,
         current_run=new_id(),
-        uploaded_at=videos.timestamp(),
+        uploaded_at=timestamp(),
     )
     assert stage.jobs(video.video_id) == []
     assert stage.invoke(video.raw_key, version_id) == "sent_again"
@@ -216,7 +216,7 @@ def test_a_late_event_does_not_disturb_a_video_that_went_on(
         status=VideoStatus.UPLOADED,
         raw_version_id="v1",
         current_run=new_id(),
-        uploaded_at=videos.timestamp(),
+        uploaded_at=timestamp(),
     )
     before = stage.change(uploaded, status=status)
     assert stage.invoke(video.raw_key, "v1") == "already_taken"
@@ -291,7 +291,7 @@ def told(event_type: EventType, video_id: str, **data: Any) -> dict[str, Any]:
         tenant="acme",
         region=REGION,
         sequence=9,
-        occurred_at=videos.timestamp(),
+        occurred_at=timestamp(),
         data=data,
     )
     return {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": event.to_json()}}]}

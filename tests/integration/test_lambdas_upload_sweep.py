@@ -17,6 +17,7 @@ from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.run import Run, RunStatus
+from media_platform.contract.times import timestamp
 from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES, UploadKind
 from media_platform.contract.video import Video, VideoStatus
 from upload_intake import sweeper
@@ -71,7 +72,7 @@ def uploaded(stage: Stage, age: timedelta) -> Video:
         status=VideoStatus.UPLOADED,
         raw_version_id="v1",
         current_run=new_id(),
-        uploaded_at=videos.timestamp(),
+        uploaded_at=timestamp(),
     )
     return aged(stage, video, age)
 
@@ -241,7 +242,7 @@ def test_a_run_that_a_worker_took_is_left_to_it(stage: Stage) -> None:
         video_id=video.video_id,
         run_id=video.current_run or "",
         status=RunStatus.RUNNING,
-        started_at=videos.timestamp(),
+        started_at=timestamp(),
     )
     stage.put(run.to_item())
     assert stage.sweep() == {}

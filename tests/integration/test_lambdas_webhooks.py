@@ -24,6 +24,7 @@ from media_platform.contract import table
 from media_platform.contract.environment import WebhookEnvironment
 from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import new_id
+from media_platform.contract.times import timestamp
 from media_platform.contract.webhooks import (
     Delivery,
     DeliveryJob,
@@ -33,7 +34,6 @@ from media_platform.contract.webhooks import (
     Secret,
     Webhook,
     delivery_write,
-    stamp,
 )
 from tests.unit.lambdas.test_lambdas_webhooks_document import by_python
 from tests.unit.lambdas.webhook_receiver import (
@@ -65,7 +65,7 @@ class Stage:
 
     def endpoint(self, tenant: str, url: str, **changes: Any) -> Webhook:
         """Register an endpoint."""
-        now = stamp(datetime.now(UTC))
+        now = timestamp()
         values = {
             "webhook_id": new_id(),
             "tenant": tenant,
@@ -120,7 +120,7 @@ class Stage:
 
     def bring_forward(self, delivery: Delivery) -> None:
         """Let the next attempt be due since a while, and the schedule see it."""
-        past = stamp(datetime.now(UTC) - LONG_AGO)
+        past = timestamp(datetime.now(UTC) - LONG_AGO)
         changed = replace(delivery, next_attempt_at=past, due_at=past)
         put = delivery_write(TABLE, changed, delivery)["Put"]
         self.emulator.client("dynamodb").put_item(**put)
@@ -381,7 +381,7 @@ def test_gone_disables_the_endpoint(stage: Stage, tenant: str, path: str) -> Non
 def test_an_endpoint_that_takes_nothing_for_days_is_disabled(
     stage: Stage, tenant: str, path: str
 ) -> None:
-    ago = stamp(datetime.now(UTC) - timedelta(days=4))
+    ago = timestamp(datetime.now(UTC) - timedelta(days=4))
     webhook = stage.endpoint(tenant, stage.receiver.url(path), enabled_at=ago)
     stage.receiver.tell(path, answer(200), answer(500))
     health = table.webhook_health_key(tenant, webhook.webhook_id, REGION).to_wire()

@@ -21,8 +21,8 @@ from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import new_id
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import END, Part
+from media_platform.contract.times import timestamp
 from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES
-from media_platform.contract.video import timestamp
 from media_platform.contract.webhooks import TEST_EVENT
 from mediactl.local.recorded_calls import RecordedCall
 from purge.decision import prefix_of

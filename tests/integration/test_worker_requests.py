@@ -13,9 +13,9 @@ from worker_outcome import assert_complete, decode, stored_run
 from worker_stage import MEDIA, Stage, make_clip, moving_picture
 from worker_wire import wire_to
 
-from media_platform.contract import video as videos
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.run import Part, RunStatus, download_part
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import VideoStatus
 from media_worker.download import disposition
 
@@ -127,7 +127,7 @@ def test_another_transcoding_disturbs_no_viewer(stage: Stage, clip: bytes) -> No
     purge = stage.purge(job)
     assert purge is not None
     assert (purge.run_id, purge.tenant, purge.region) == (job.run_id, "acme", REGION)
-    assert purge.due_at > videos.timestamp()
+    assert purge.due_at > timestamp()
 
 
 def test_another_transcoding_that_fails_leaves_what_viewers_have(stage: Stage, clip: bytes) -> None:

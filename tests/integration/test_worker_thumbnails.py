@@ -25,7 +25,8 @@ from media_platform.contract.object_keys import (
 )
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
-from media_platform.contract.video import VideoStatus, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import VideoStatus
 
 SECONDS = 5
 LEASE = 5

@@ -34,6 +34,7 @@ from media_platform.contract.object_keys import RawKey, RunKeys
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import Part, Run, RunStatus
 from media_platform.contract.thumbnails import Thumbnail
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video, VideoStatus
 from media_worker import ffmpeg
 
@@ -114,7 +115,7 @@ class Stage:
         video_id, run_id = new_id(), new_id()
         key = str(RawKey(tenant=tenant, user="ada", video_id=video_id, extension=extension))
         put = self.emulator.client("s3").put_object(Bucket=RAW, Key=key, Body=body)
-        now = videos.timestamp()
+        now = timestamp()
         video = Video(
             video_id=video_id,
             tenant=tenant,
@@ -146,7 +147,7 @@ class Stage:
 
     def transcode_again(self, job: TranscodeJob) -> TranscodeJob:
         """Let a READY video wait for another run; return its job."""
-        again = replace(job, run_id=new_id(), queued_at=videos.timestamp())
+        again = replace(job, run_id=new_id(), queued_at=timestamp())
         self.edit(job, next_run=again.run_id)
         return again
 

@@ -23,8 +23,8 @@ from media_platform.contract import table
 from media_platform.contract.audit import AuditAction, AuditEntry, audit_write
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import TransactItem
+from media_platform.contract.times import timestamp
 from media_platform.contract.tracing import TraceContext
-from media_platform.contract.video import timestamp
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.items import TransactItem
 from media_platform.contract.media_types import EXTENSIONS
 from media_platform.contract.object_keys import RawKey
+from media_platform.contract.times import timestamp
 from media_platform.contract.upload import (
     SINGLE_PUT_MAX_BYTES,
     UploadKind,
@@ -218,7 +219,7 @@ class Creation:
             )
 
     def _video(self, cause: Cause, new: NewVideo) -> Video:
-        caller, video_id, now = cause.caller, new_id(), contract.timestamp()
+        caller, video_id, now = cause.caller, new_id(), timestamp()
         key = RawKey(caller.tenant, caller.user, video_id, EXTENSIONS[new.content_type])
         return Video(
             video_id=video_id,

@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import uuid
 
+from media_api.problems import Kind, Problem
 from media_platform.contract.ids import is_id
 
 _FINGERPRINT_BYTES = 8
@@ -52,6 +53,28 @@ def decode(list_name: str, cursor: str) -> str:
     if not is_id(video_id) or encode(list_name, video_id) != cursor:
         raise InvalidCursorError("the cursor is malformed")
     return video_id
+
+
+def start_of_page(list_name: str, cursor: str | None) -> str | None:
+    """Return the id behind which a page starts; ``None`` for the first page.
+
+    Args:
+        list_name: What tells the list from all others: whose it is, and its filters.
+        cursor: ``next_cursor`` of the page before, as a client sent it. ``None``: there is none.
+
+    Raises:
+        Problem: If the cursor is malformed or belongs to another list.
+    """
+    if cursor is None:
+        return None
+    try:
+        return decode(list_name, cursor)
+    except InvalidCursorError as error:
+        raise Problem(
+            Kind.INVALID_CURSOR,
+            f"{error}; send next_cursor of the page before, with the same filters, or no cursor "
+            "for the first page",
+        ) from None
 
 
 def _fingerprint(list_name: str) -> bytes:

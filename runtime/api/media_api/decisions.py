@@ -16,12 +16,12 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.items import TransactItem
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.purge import GIVEN_UP_TIME, RESTORE_MARGIN, Purge, drop_purge
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import (
     IN_FLIGHT_STATUSES,
     Failure,
     Video,
     VideoStatus,
-    timestamp,
 )
 
 
@@ -106,7 +106,7 @@ def delete(video: Video, *, user: str, table_name: str, restore_days: int) -> St
             "deleted_at": now,
             "deleted_by": user,
             "deleted_from": video.status,
-            "restorable_until": until.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "restorable_until": timestamp(until),
         },
         event_type=EventType.VIDEO_DELETED,
         event_data={"deleted_by": user},

@@ -19,7 +19,8 @@ from media_platform.contract.audit import AuditAction
 from media_platform.contract.events import EventType
 from media_platform.contract.jobs import REQUESTED_PART
 from media_platform.contract.run import Part, Run, download_part
-from media_platform.contract.video import Video, VideoStatus, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Video, VideoStatus
 
 PATIENCE = timedelta(minutes=10)
 """Time in which workers take a download, unless all are busy; it may be asked for again then."""

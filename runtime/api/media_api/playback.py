@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -23,6 +22,7 @@ from media_api.signing import (
     SignatureRefusedError,
     expiry,
     read_parameters,
+    time_of,
 )
 from media_api.tokens import Caller
 from media_api.videos import Videos
@@ -62,7 +62,7 @@ class Admission(NamedTuple):
     @property
     def expires(self) -> str:
         """The time at which signatures end (RFC 3339, UTC)."""
-        return datetime.fromtimestamp(self.expires_at, UTC).isoformat().replace("+00:00", "Z")
+        return time_of(self.expires_at)
 
     def url(self, key: str) -> str:
         """Return the URL of one published object, signed for it alone."""

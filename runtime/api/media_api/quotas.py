@@ -10,8 +10,8 @@ from media_api.problems import Kind, Problem
 from media_platform.contract import table
 from media_platform.contract.items import TransactItem
 from media_platform.contract.tenant import note_tenant
+from media_platform.contract.times import timestamp
 from media_platform.contract.usage import Quota, Usage, usage_update
-from media_platform.contract.video import timestamp
 
 _WHAT = {
     "videos": ("videos", "delete videos that nobody needs"),

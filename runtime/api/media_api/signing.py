@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -93,6 +94,15 @@ def _query(policy: str, signature: str, key_pair_id: str) -> str:
         f"{names.policy}={policy}&{names.signature}={signature}&{names.key_pair_id}={key_pair_id}"
         f"&{names.hash_algorithm}={playback.HASH_ALGORITHM}"
     )
+
+
+def time_of(expires_at: int) -> str:
+    """Return when a signature ends as clients are told it: RFC 3339, UTC.
+
+    Args:
+        expires_at: Unix seconds.
+    """
+    return datetime.fromtimestamp(expires_at, UTC).isoformat().replace("+00:00", "Z")
 
 
 def expiry(now: float, lifetime_seconds: int, longest_seconds: int | None = None) -> int:

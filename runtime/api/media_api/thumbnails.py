@@ -26,7 +26,8 @@ from media_platform.contract.object_keys import RunKeys, picture_key, thumbnail_
 from media_platform.contract.purge import REPLACED_THUMBNAIL_TIME
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
-from media_platform.contract.video import Video, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Video
 
 
 @dataclass(frozen=True)

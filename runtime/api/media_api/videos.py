@@ -212,16 +212,7 @@ class Videos:
             Problem: If the cursor does not belong to the list, or the filters to each other.
         """
         videos = _list_of(caller, query)
-        after = None
-        if query.cursor is not None:
-            try:
-                after = cursors.decode(str(videos), query.cursor)
-            except cursors.InvalidCursorError as error:
-                raise Problem(
-                    Kind.INVALID_CURSOR,
-                    f"{error}; send next_cursor of the page before, with the same filters, "
-                    "or no cursor for the first page",
-                ) from None
+        after = cursors.start_of_page(str(videos), query.cursor)
         page = await self._table.page(videos, limit=query.limit, after=after)
         runs = await self._table.runs(page.videos)
         views = [

@@ -18,6 +18,7 @@ from media_api.webhook_models import DeliveryQuery, NewWebhook, WebhookChanges
 from media_api.webhook_store import DeliveryList, StaleWebhookError, WebhookTable
 from media_platform.contract.audit import AuditAction
 from media_platform.contract.ids import is_id, new_id
+from media_platform.contract.times import timestamp
 from media_platform.contract.webhook_urls import Network, RefusedUrlError, parse_url
 from media_platform.contract.webhooks import (
     MAX_WEBHOOKS,
@@ -29,7 +30,6 @@ from media_platform.contract.webhooks import (
     Webhook,
     delivery_write,
     event_of_test,
-    stamp,
 )
 
 _WRITE_ATTEMPTS = 5
@@ -112,7 +112,7 @@ class Webhooks:
         """
         caller = cause.caller
         self._check_url(new.url)
-        now = stamp(datetime.now(UTC))
+        now = timestamp()
         webhook = Webhook(
             webhook_id=new_id(),
             tenant=caller.tenant,
@@ -191,7 +191,7 @@ class Webhooks:
             if "enabled" in given and (given["enabled"] or webhook.enabled):
                 more = {"disabled_reason": None}
                 if not webhook.enabled:
-                    more["enabled_at"] = stamp(datetime.now(UTC))
+                    more["enabled_at"] = timestamp()
             return replace(webhook, **given, **more)
 
         entry = cause.entry(AuditAction.WEBHOOK_UPDATED, subject=webhook_id, changed=sorted(given))
@@ -321,16 +321,7 @@ class Webhooks:
             Problem: If there is no such endpoint, or the cursor does not belong to the list.
         """
         listed = DeliveryList(await self.get(caller, webhook_id), query.status)
-        after = None
-        if query.cursor is not None:
-            try:
-                after = cursors.decode(str(listed), query.cursor)
-            except cursors.InvalidCursorError as error:
-                raise Problem(
-                    Kind.INVALID_CURSOR,
-                    f"{error}; send next_cursor of the page before, with the same filters, "
-                    "or no cursor for the first page",
-                ) from None
+        after = cursors.start_of_page(str(listed), query.cursor)
         found, has_more = await self._table.deliveries(listed, limit=query.limit, after=after)
         cursor = None
         if has_more and found:
@@ -389,7 +380,7 @@ async def _attempts() -> AsyncIterator[int]:
 
 
 def _next_version(webhook: Webhook) -> Webhook:
-    return replace(webhook, version=webhook.version + 1, updated_at=stamp(datetime.now(UTC)))
+    return replace(webhook, version=webhook.version + 1, updated_at=timestamp())
 
 
 def _changed_meanwhile(what: str) -> Problem:

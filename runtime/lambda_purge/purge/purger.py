@@ -16,7 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from media_platform.contract import table
 from media_platform.contract.environment import RunPurgeEnvironment
 from media_platform.contract.purge import Purge
-from media_platform.contract.video import Video, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Video
 from purge.aws import Objects, ObjectsRemainError, Runs
 from purge.decision import home_of, is_in_use, items_may_go, note_may_go, prefix_of, upload_of
 

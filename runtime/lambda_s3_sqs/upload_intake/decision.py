@@ -10,7 +10,8 @@ from enum import StrEnum
 from media_platform.contract.jobs import START, TranscodeJob
 from media_platform.contract.object_keys import RawKey
 from media_platform.contract.scanning import ScannerQueues, ScanRequest
-from media_platform.contract.video import Failure, Video, VideoStatus, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Failure, Video, VideoStatus
 from upload_intake.s3_event import UploadedObject
 
 PATIENCE = timedelta(minutes=5)

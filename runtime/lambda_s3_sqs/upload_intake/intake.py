@@ -16,6 +16,7 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.items import TransactItem
 from media_platform.contract.jobs import REQUESTED_PART, TranscodeJob
 from media_platform.contract.object_keys import RawKey
+from media_platform.contract.times import timestamp
 from media_platform.contract.tracing import TraceContext
 from media_platform.contract.upload import end_session
 from media_platform.contract.video import Change, Duplicates, Failure, Video, VideoStatus
@@ -200,7 +201,7 @@ class Intake:
             status=VideoStatus.UPLOADED,
             raw_version_id=uploaded.version_id,
             current_run=run_id,
-            uploaded_at=videos.timestamp(),
+            uploaded_at=timestamp(),
             checksum_sha256=stored.checksum_sha256,
             scan=self.onward.first_scan,
         )
@@ -227,7 +228,7 @@ class Intake:
             event_data=data,
             status=VideoStatus.FAILED,
             raw_version_id=uploaded.version_id,
-            uploaded_at=videos.timestamp(),
+            uploaded_at=timestamp(),
             checksum_sha256=stored.checksum_sha256,
             failure=failure,
             duplicate_of=duplicate_of,

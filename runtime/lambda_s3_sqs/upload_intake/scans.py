@@ -17,8 +17,9 @@ from media_platform.contract.scanning import (
     Verdicts,
     verdict_update,
 )
+from media_platform.contract.times import timestamp
 from media_platform.contract.tracing import TraceContext
-from media_platform.contract.video import Video, timestamp
+from media_platform.contract.video import Video
 from upload_intake.aws import CLIENT_CONFIG
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from media_platform.contract import video as videos
 from media_platform.contract.environment import UploadSweepEnvironment
 from media_platform.contract.events import EventType
 from media_platform.contract.object_keys import RawKey
+from media_platform.contract.times import timestamp
 from media_platform.contract.upload import UploadSession
 from media_platform.contract.video import Failure, Video, VideoStatus
 from upload_intake.aws import LeftWork
@@ -120,7 +121,7 @@ class Sweeper:
         """Yield what there may be to do, each with the name of what it is about."""
         region, bucket = self.environment.home_region, self.environment.raw_bucket
         for shard in range(table.SHARDS):
-            for item in list(self.left.due_uploads(region, shard, videos.timestamp())):
+            for item in list(self.left.due_uploads(region, shard, timestamp())):
                 yield str(item[table.PARTITION_KEY]), partial(self._upload, item, now)
         for key, upload_id in self.intake.uploads.unfinished(bucket, now - BEGINNING):
             yield key, partial(self._parts, key, upload_id)
@@ -177,7 +178,7 @@ class Sweeper:
             status=VideoStatus.FAILED,
             failure=ABANDONED,
         )
-        later = replace(session, due_at=_text(now + LAST_LOOK))
+        later = replace(session, due_at=timestamp(now + LAST_LOOK))
         change.writes.append(later.put(self.environment.table_name))
         return Outcome.ABANDONED if self.intake.videos.write(change) else Outcome.LEFT
 
@@ -233,7 +234,3 @@ class Sweeper:
             return None
         done = self.intake.onward.go_on(video, self.environment.raw_bucket)
         return Outcome.LEFT if done is Next.CHANGED else Outcome.SENT_AGAIN
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

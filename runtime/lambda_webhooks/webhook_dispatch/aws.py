@@ -11,6 +11,7 @@ from botocore.config import Config
 
 from media_platform.contract import table
 from media_platform.contract.items import from_item, to_wire
+from media_platform.contract.times import timestamp
 from media_platform.contract.webhooks import (
     DUE_KIND,
     KEPT_FOR,
@@ -19,7 +20,6 @@ from media_platform.contract.webhooks import (
     DisabledReason,
     Webhook,
     delivery_write,
-    stamp,
 )
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Webhooks:
             },
             ExpressionAttributeValues={
                 ":due": {"S": table.due_of_shard(DUE_KIND, self._region, shard)},
-                ":now": {"S": stamp(now)},
+                ":now": {"S": timestamp(now)},
             },
         )
         for page in pages:
@@ -146,7 +146,7 @@ class Webhooks:
             ConditionExpression="#due_at = :due_at",
             ExpressionAttributeNames={"#due_at": table.DUE.sort_key},
             ExpressionAttributeValues={
-                ":until": {"S": stamp(until)},
+                ":until": {"S": timestamp(until)},
                 ":due_at": {"S": due.due_at},
             },
         )
@@ -200,7 +200,7 @@ class Webhooks:
             ExpressionAttributeValues={
                 ":no": to_wire(False),
                 ":reason": to_wire(reason.value),
-                ":now": to_wire(stamp(now)),
+                ":now": to_wire(timestamp(now)),
                 ":read": to_wire(webhook.version),
                 ":version": to_wire(webhook.version + 1),
             },
@@ -271,6 +271,6 @@ class DeliveryQueue:
 
 def _now_and_later(now: datetime) -> dict[str, Any]:
     return {
-        ":now": to_wire(stamp(now)),
+        ":now": to_wire(timestamp(now)),
         ":later": to_wire(int((now + KEPT_FOR).timestamp())),
     }

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from media_platform.contract.times import timestamp
 from media_platform.contract.webhooks import (
     MAX_ATTEMPTS_KEPT,
     Attempt,
@@ -13,7 +14,6 @@ from media_platform.contract.webhooks import (
     DeliveryStatus,
     DisabledReason,
     Webhook,
-    stamp,
 )
 
 DELAYS = tuple(timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 1800))
@@ -55,7 +55,7 @@ def is_due(delivery: Delivery, now: datetime) -> bool:
 
 def claimed(delivery: Delivery, now: datetime) -> Delivery:
     """Return the delivery with one more attempt begun, which nobody else makes."""
-    until = stamp(now + LEASE)
+    until = timestamp(now + LEASE)
     return replace(
         delivery,
         attempt_count=delivery.attempt_count + 1,
@@ -86,8 +86,8 @@ def after(delivery: Delivery, attempt: Attempt, *, now: datetime, chance: float)
     return replace(
         tried,
         leased=False,
-        next_attempt_at=stamp(next_at),
-        due_at=stamp(next_at + GRACE if short else next_at),
+        next_attempt_at=timestamp(next_at),
+        due_at=timestamp(next_at + GRACE if short else next_at),
     )
 
 

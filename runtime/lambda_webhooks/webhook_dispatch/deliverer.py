@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from media_platform.contract import metrics as names
 from media_platform.contract.environment import WebhookEnvironment
+from media_platform.contract.times import timestamp
 from media_platform.contract.webhooks import (
     ATTEMPT_HEADER,
     ID_HEADER,
@@ -21,7 +22,6 @@ from media_platform.contract.webhooks import (
     DeliveryStatus,
     Webhook,
     sign,
-    stamp,
 )
 from webhook_dispatch import metrics
 from webhook_dispatch.aws import DeliveryQueue, Webhooks
@@ -113,7 +113,7 @@ class Deliverer:
         )
         return Attempt(
             number=delivery.attempt_count,
-            started_at=stamp(now),
+            started_at=timestamp(now),
             milliseconds=answer.milliseconds,
             status_code=answer.status_code,
             error=answer.error,

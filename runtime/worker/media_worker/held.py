@@ -12,13 +12,13 @@ from media_platform.contract.events import EventType
 from media_platform.contract.items import TransactItem
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.run import DOWNLOAD_PREFIX, Part, Rendition, RunStatus, Span
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import (
     Change,
     Failure,
     Video,
     VideoStatus,
     change,
-    timestamp,
 )
 from media_worker.claims import why_settled
 from media_worker.faults import StoppedError, StopReason, TransientError

@@ -21,7 +21,7 @@ import structlog
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RunKeys, audio_track, text_track, video_track
 from media_platform.contract.run import Rendition, Run
-from media_platform.contract.video import timestamp
+from media_platform.contract.times import timestamp
 from media_worker.claims import Standing
 from media_worker.ffmpeg import AUDIO_BANDWIDTH
 from media_worker.languages import language_tag

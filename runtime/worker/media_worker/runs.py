@@ -25,11 +25,11 @@ from media_platform.contract.run import (
     RunStatus,
     video_part,
 )
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import (
     Video,
     VideoStatus,
     change,
-    timestamp,
 )
 from media_worker.claims import Busy, Done, Settled, Standing, why_settled
 from media_worker.faults import StoppedError, StopReason, TransientError

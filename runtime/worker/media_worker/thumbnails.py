@@ -19,7 +19,8 @@ from media_platform.contract.object_keys import picture_key, thumbnail_key, thum
 from media_platform.contract.purge import REPLACED_THUMBNAIL_TIME
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.thumbnails import Thumbnail, ThumbnailStatus
-from media_platform.contract.video import Failure, Video, VideoStatus, change, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Failure, Video, VideoStatus, change
 from media_worker import ffmpeg, plans
 from media_worker.claims import Settled
 from media_worker.encode import make_frame, make_picture

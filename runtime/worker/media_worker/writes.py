@@ -12,7 +12,8 @@ from media_platform.contract.items import TransactItem, to_wire
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.purge import GIVEN_UP_TIME, Purge
 from media_platform.contract.run import Part, RunStatus
-from media_platform.contract.video import Video, timestamp
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import Video
 
 ABANDONED_RUN_SECONDS = int(GIVEN_UP_TIME.total_seconds())
 """Time after which a run is purged that no viewer ever had."""

@@ -13,6 +13,7 @@ from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import from_item
 from media_platform.contract.scanning import Scan
+from media_platform.contract.times import timestamp
 from media_platform.contract.usage import Usage, usage_update
 from media_platform.contract.video import (
     IN_FLIGHT_STATUSES,
@@ -24,7 +25,6 @@ from media_platform.contract.video import (
     Visibility,
     change,
     create,
-    timestamp,
 )
 
 HOME = "eu-central-1"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from media_platform.contract import webhooks
 from media_platform.contract.ids import new_id
+from media_platform.contract.times import timestamp
 from media_platform.contract.webhook_urls import (
     RefusedUrlError,
     check_addresses,
@@ -26,7 +27,6 @@ from media_platform.contract.webhooks import (
     Secret,
     Webhook,
     sign,
-    stamp,
 )
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -38,10 +38,10 @@ def an_endpoint() -> Webhook:
         webhook_id=new_id(),
         tenant="acme",
         url="https://example.com/",
-        created_at=stamp(NOW),
+        created_at=timestamp(NOW),
         created_by="root",
-        updated_at=stamp(NOW),
-        enabled_at=stamp(NOW),
+        updated_at=timestamp(NOW),
+        enabled_at=timestamp(NOW),
         secrets=(Secret.new(),),
     )
 
@@ -245,7 +245,7 @@ def test_an_endpoint_gets_the_types_it_asked_for() -> None:
 
 def test_a_delivery_is_read_as_it_was_written() -> None:
     delivery = a_delivery(an_endpoint())
-    attempt = Attempt(number=1, started_at=stamp(NOW), milliseconds=7, error="no answer")
+    attempt = Attempt(number=1, started_at=timestamp(NOW), milliseconds=7, error="no answer")
     for one in (
         delivery,
         Delivery(**{**vars(delivery), "attempts": (attempt,), "attempt_count": 1}),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_platform.contract.ids import new_id
+from media_platform.contract.times import timestamp
 from media_platform.contract.webhooks import (
     MAX_ATTEMPTS_KEPT,
     Attempt,
@@ -19,7 +20,6 @@ from media_platform.contract.webhooks import (
     DisabledReason,
     Secret,
     Webhook,
-    stamp,
 )
 from webhook_dispatch.decision import (
     DISABLE_AFTER,
@@ -37,10 +37,10 @@ WEBHOOK = Webhook(
     webhook_id=new_id(),
     tenant="acme",
     url="https://example.com/",
-    created_at=stamp(NOW),
+    created_at=timestamp(NOW),
     created_by="root",
-    updated_at=stamp(NOW),
-    enabled_at=stamp(NOW),
+    updated_at=timestamp(NOW),
+    enabled_at=timestamp(NOW),
     secrets=(Secret.new(),),
 )
 DELIVERY = Delivery.new(
@@ -55,7 +55,7 @@ DELIVERY = Delivery.new(
 
 
 def attempt(number: int, at: datetime, status: int | None = 500) -> Attempt:
-    return Attempt(number=number, started_at=stamp(at), milliseconds=1, status_code=status)
+    return Attempt(number=number, started_at=timestamp(at), milliseconds=1, status_code=status)
 
 
 def life(delivery: Delivery, *, chance: float) -> list[tuple[datetime, Delivery]]:
@@ -123,7 +123,7 @@ def test_what_was_claimed_is_nobody_elses_until_it_counts_as_lost() -> None:
     assert not is_due(mine, NOW)
     assert not is_due(mine, NOW + LEASE - timedelta(seconds=2))
     assert is_due(mine, NOW + LEASE)
-    assert mine.due_at == stamp(NOW + LEASE), "the schedule finds it then"
+    assert mine.due_at == timestamp(NOW + LEASE), "the schedule finds it then"
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
@@ -141,7 +141,7 @@ def test_2xx_delivers(status: int) -> None:
 def test_nothing_else_does(status: int | None) -> None:
     tried = after(claimed(DELIVERY, NOW), attempt(1, NOW, status), now=NOW, chance=0.5)
     assert tried.status is DeliveryStatus.PENDING
-    assert tried.next_attempt_at == stamp(NOW + timedelta(seconds=5))
+    assert tried.next_attempt_at == timestamp(NOW + timedelta(seconds=5))
 
 
 def test_gone_ends_it_at_once() -> None:
@@ -151,7 +151,7 @@ def test_gone_ends_it_at_once() -> None:
         DeliveryStatus.FAILED,
         "the endpoint answered 410 Gone",
     )
-    reason = reason_to_disable(WEBHOOK, gone, failing_since=stamp(NOW), now=NOW)
+    reason = reason_to_disable(WEBHOOK, gone, failing_since=timestamp(NOW), now=NOW)
     assert reason is DisabledReason.GONE
 
 
@@ -163,7 +163,7 @@ def test_short_delays_are_the_queues_and_long_ones_the_schedules() -> None:
         if delay <= timedelta(minutes=15):
             assert seconds is not None
             assert delay.total_seconds() <= seconds < delay.total_seconds() + 1
-            assert delivery.due_at == stamp(time + delay + GRACE), "should the message be lost"
+            assert delivery.due_at == timestamp(time + delay + GRACE), "should the message be lost"
         else:
             assert seconds is None
             assert delivery.due_at == delivery.next_attempt_at
@@ -171,12 +171,12 @@ def test_short_delays_are_the_queues_and_long_ones_the_schedules() -> None:
 
 def test_an_endpoint_that_only_fails_is_disabled_after_days() -> None:
     failed = attempt(1, NOW)
-    begin = stamp(NOW)
+    begin = timestamp(NOW)
     almost = NOW + DISABLE_AFTER - timedelta(seconds=1)
     assert reason_to_disable(WEBHOOK, failed, failing_since=begin, now=almost) is None
     due = NOW + DISABLE_AFTER
     assert reason_to_disable(WEBHOOK, failed, failing_since=begin, now=due) is (
         DisabledReason.FAILING
     )
-    enabled = replace(WEBHOOK, enabled_at=stamp(due))
+    enabled = replace(WEBHOOK, enabled_at=timestamp(due))
     assert reason_to_disable(enabled, failed, failing_since=begin, now=due) is None

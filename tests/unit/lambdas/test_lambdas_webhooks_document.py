@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from media_platform.contract.ids import new_id
+from media_platform.contract.times import timestamp
 from media_platform.contract.webhooks import (
     KEPT_FOR,
     RETRY_FOR,
@@ -21,7 +22,6 @@ from media_platform.contract.webhooks import (
     Webhook,
     event_of_test,
     sign,
-    stamp,
 )
 from webhook_dispatch import decision, sender
 
@@ -113,10 +113,10 @@ def test_the_sample_of_a_test_event_has_its_fields() -> None:
         webhook_id=new_id(),
         tenant="acme",
         url="https://example.com/",
-        created_at=stamp(now),
+        created_at=timestamp(now),
         created_by="root",
-        updated_at=stamp(now),
-        enabled_at=stamp(now),
+        updated_at=timestamp(now),
+        enabled_at=timestamp(now),
         secrets=(SECRET,),
     )
     made = json.loads(event_of_test(webhook, event_id=new_id(), region="eu-central-1", now=now))

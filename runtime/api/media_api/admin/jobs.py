@@ -11,6 +11,7 @@ from typing import Any
 from media_api.problems import Kind, Problem, invalid
 from media_platform.contract import table
 from media_platform.contract.jobs import DEAD_LETTER_REASON, EXPRESS, JOBS, START, TranscodeJob
+from media_platform.contract.times import timestamp
 from media_platform.contract.tracing import TRACEPARENT
 
 PEEK_MAX_LETTERS = 100
@@ -308,7 +309,7 @@ def _letter(message: Mapping[str, Any]) -> DeadLetter:
         body=message["Body"],
         reason=attributes.get(DEAD_LETTER_REASON, {}).get("StringValue"),
         trace=attributes.get(TRACEPARENT, {}).get("StringValue"),
-        sent_at=sent_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        sent_at=timestamp(sent_at),
         looks=int(system.get("ApproximateReceiveCount", 0)),
         job=job,
     )

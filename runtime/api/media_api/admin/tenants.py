@@ -17,8 +17,8 @@ from media_api.aws import error_code
 from media_platform.contract import table
 from media_platform.contract.ids import new_id
 from media_platform.contract.tenant import Tenant, note_tenant
+from media_platform.contract.times import timestamp
 from media_platform.contract.usage import Quota, Usage
-from media_platform.contract.video import timestamp
 
 LEASE_SECONDS = 30
 """Time after which the lease of a process that died is free; no work under it takes half of it."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from media_api.aws import error_code
 from media_platform.contract.identity import GROUPS, TENANT_ATTRIBUTE
+from media_platform.contract.times import timestamp
 
 PAGE_MAX_USERS = 60
 """Most users that one call lists."""
@@ -259,13 +259,9 @@ def _user(entry: Mapping[str, Any]) -> User:
         name=attributes.get("name"),
         status=entry.get("UserStatus", "UNKNOWN"),
         enabled=bool(entry.get("Enabled", True)),
-        created_at=_time(entry["UserCreateDate"]),
-        updated_at=_time(entry["UserLastModifiedDate"]),
+        created_at=timestamp(entry["UserCreateDate"]),
+        updated_at=timestamp(entry["UserLastModifiedDate"]),
     )
-
-
-def _time(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _message(error: ClientError) -> str:

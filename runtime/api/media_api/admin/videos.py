@@ -17,6 +17,7 @@ from media_platform.contract import video as contract
 from media_platform.contract.ids import is_id
 from media_platform.contract.purge import TURN_TIME
 from media_platform.contract.run import Run
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video, VideoStatus
 
 _WRITE_ATTEMPTS = 5
@@ -98,16 +99,7 @@ class AdminVideos:
             Problem: If the cursor does not belong to the list.
         """
         name = f"admin {tenant} {owner or ''} {status or ''}"
-        after = None
-        if cursor is not None:
-            try:
-                after = cursors.decode(name, cursor)
-            except cursors.InvalidCursorError as error:
-                raise Problem(
-                    Kind.INVALID_CURSOR,
-                    f"{error}; send next_cursor of the page before, with the same filters, or no "
-                    "cursor for the first page",
-                ) from None
+        after = cursors.start_of_page(name, cursor)
         # Lists are kept apart so that members read what they may see without a filter; each has
         # its newest videos first, so the newest of all are among the newest of each.
         pages = await asyncio.gather(
@@ -188,7 +180,7 @@ class AdminVideos:
         expected = due + timedelta(minutes=self._purge_interval_minutes) + TURN_TIME
         return PurgeTimes(
             purge_from=note.due_at,
-            expected_by=expected.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            expected_by=timestamp(expected),
         )
 
     async def _find(self, scope: Scope, video_id: str) -> Video:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import parse_qs
 
@@ -26,7 +25,7 @@ from media_api.playback import PlaybackService, signed_playlist_url
 from media_api.problems import Kind
 from media_api.representation import PreparedResponse, json_headers
 from media_api.rules import Client
-from media_api.signing import Grant
+from media_api.signing import Grant, time_of
 from media_platform.contract.object_keys import RunKeys
 from media_platform.contract.video import Video, VideoStatus
 
@@ -92,7 +91,6 @@ def _written(
 ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """Return the body of a grant and its headers, which set its cookies; equal ones are kept."""
     keys = grant.keys
-    expires = datetime.fromtimestamp(grant.expires_at, UTC).isoformat().replace("+00:00", "Z")
     body = PlaybackBody(
         video_id=keys.video_id,
         run_id=keys.run_id,
@@ -101,7 +99,7 @@ def _written(
         cookies=grant.cookies,
         signed_playlist_url=signed_playlist_url(grant),
         poster_url=poster_url,
-        expires_at=expires,
+        expires_at=time_of(grant.expires_at),
     )
     # Session cookies without Domain: only this origin gets them, and they end with the browser.
     secure = "; Secure" if grant.base_url.startswith("https:") else ""

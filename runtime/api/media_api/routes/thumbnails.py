@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from fastapi import APIRouter, Request, Response
 
 from media_api.access import MEMBER, RuledRoute, allow, caller_of
@@ -19,6 +17,7 @@ from media_api.models import (
 )
 from media_api.openapi import VideoId, problems
 from media_api.problems import Kind
+from media_api.signing import time_of
 from media_api.thumbnails import Thumbnails, ThumbnailView
 from media_platform.contract.thumbnails import ThumbnailStatus
 
@@ -118,7 +117,6 @@ async def upload_thumbnail(
 def _body(view: ThumbnailView) -> ThumbnailBody:
     asked, url = view.request, view.url
     failure = asked.failure if asked else None
-    expires = None if url is None else datetime.fromtimestamp(url.expires_at, UTC).isoformat()
     return ThumbnailBody(
         video_id=view.video.video_id,
         thumbnail_id=asked.thumbnail_id if asked else None,
@@ -129,5 +127,5 @@ def _body(view: ThumbnailView) -> ThumbnailBody:
         failure=FailureBody(code=failure.code, message=failure.message) if failure else None,
         chosen=view.video.thumbnail is not None,
         url=None if url is None else url.url,
-        expires_at=None if expires is None else expires.replace("+00:00", "Z"),
+        expires_at=None if url is None else time_of(url.expires_at),
     )
