@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticache as elasticache
 from constructs import Construct
 
+from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import check_range
 
 _PORT = 6379
+_FULL_PERCENT = 80
 _NAME_CHARACTERS = 40
 """Longest name of a serverless cache (CreateServerlessCache)."""
 
@@ -92,7 +95,58 @@ class VideoCache(Construct):
             snapshot_retention_limit=0,
         )
         self.url = f"rediss://{self.cache.attr_endpoint_address}:{_PORT}"
+        self._watch(cdk.Size.gibibytes(max_gibibytes))
 
     def allow(self, service: ec2.IConnectable) -> None:
         """Let a service reach it."""
         self.connections.allow_default_port_from(service)
+
+    def metric_bytes_used(self) -> cloudwatch.Metric:
+        """Return the data in it (bytes, most of five minutes)."""
+        return self._metric("BytesUsedForCache", "Maximum")
+
+    def metric_units_used(self) -> cloudwatch.Metric:
+        """Return the ElastiCache Processing Units that were used (count, sum of five minutes)."""
+        return self._metric("ElastiCacheProcessingUnits", "Sum")
+
+    def _metric(self, name: str, statistic: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace="AWS/ElastiCache",
+            metric_name=name,
+            dimensions_map={"clusterId": self.cache.ref},
+            statistic=statistic,
+        )
+
+    def _watch(self, limit: cdk.Size) -> None:
+        """Add the alarms that it is at a limit; the API goes on without it, from the table.
+
+        Source: Amazon ElastiCache User Guide, "Serverless cache metrics".
+        """
+        for name, metric, above, problem in (
+            (
+                "Throttled",
+                self._metric("ThrottledCmds", "Sum"),
+                0,
+                "refuses requests, which go to the table; raise cache_max_units_per_second",
+            ),
+            (
+                "Full",
+                self.metric_bytes_used(),
+                limit.to_bytes() * _FULL_PERCENT / 100,
+                f"uses more than {_FULL_PERCENT} % of what it may; raise cache_max_gibibytes",
+            ),
+            (
+                "Evicts",
+                self._metric("Evictions", "Sum"),
+                0,
+                "drops metadata before their time; raise cache_max_gibibytes",
+            ),
+        ):
+            OperatorAlarm(
+                self,
+                name,
+                metric=metric,
+                above=above,
+                periods=3,
+                description=f"The cache of the API {problem}",
+            )

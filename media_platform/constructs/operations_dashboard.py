@@ -128,19 +128,23 @@ class OperationsDashboard(Construct):
 
     def _api(self, api: ApiCluster) -> list[cloudwatch.GraphWidget]:
         requests = api.target_group.metrics.request_count(label="requests")
-        return [
-            _graph("Requests", 4, [requests], [api.metric_errors()]),
-            _graph("Seconds to an answer", 4, [api.metric_latency()]),
-            _graph("Playback", 4, [self._metric(metrics.PLAYBACK_GRANTS, "Sum", "granted")]),
-            _graph(
+        graphs: list[tuple[str, _Metrics, _Metrics]] = [
+            ("Requests", [requests], [api.metric_errors()]),
+            ("Seconds to an answer", [api.metric_latency()], []),
+            ("Playback", [self._metric(metrics.PLAYBACK_GRANTS, "Sum", "granted")], []),
+            (
                 "Tasks, per cent",
-                4,
                 [
                     api.api.service.metric_cpu_utilization(label="processor"),
                     api.api.service.metric_memory_utilization(label="memory"),
                 ],
+                [],
             ),
         ]
+        if api.cache is not None:
+            used = [api.cache.metric_bytes_used().with_(label="bytes")]
+            graphs.append(("Cache", [api.cache.metric_units_used().with_(label="units")], used))
+        return [_graph(title, len(graphs), left, right) for title, left, right in graphs]
 
     def _metric(self, name: str, statistic: str, label: str) -> cloudwatch.Metric:
         return platform_metric(self._stage, name, statistic=statistic, label=label)

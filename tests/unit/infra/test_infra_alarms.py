@@ -41,6 +41,11 @@ WATCHED: dict[str, list[set[str]]] = {
     ],
     "AWS::DynamoDB::GlobalTable": [{"ReadThrottleEvents"}, {"WriteThrottleEvents"}],
     "AWS::CloudFront::Distribution": [{"5xxErrorRate"}],
+    "AWS::ElastiCache::ServerlessCache": [
+        {"ThrottledCmds"},
+        {"BytesUsedForCache"},
+        {"Evictions"},
+    ],
 }
 """What has alarms: of each set, on one metric at least."""
 
@@ -88,6 +93,7 @@ def unwatched(template: Template) -> list[str]:
 def with_options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     config = stage_config(
         "local",
+        api={"cache": True, "cache_max_gibibytes": 2},
         scanning={"clamav": {}},
         alarm_emails=["ops@example.com"],
         monthly_budget_usd=500,
@@ -233,6 +239,19 @@ def test_copies_and_changes_of_the_table_are_watched(synth: Synth) -> None:
     assert {rule["Destination"]["Metrics"]["Status"] for rule in rules} == {"Enabled"}
 
 
+def test_a_cache_is_full_before_it_has_no_room(with_options: dict[str, Template]) -> None:
+    full = {
+        alarm["MetricName"]: (alarm["Statistic"], alarm["Threshold"], alarm["EvaluationPeriods"])
+        for alarm in alarms(with_options["Media-us-east-1"]).values()
+        if alarm.get("Namespace") == "AWS/ElastiCache"
+    }
+    assert full == {
+        "ThrottledCmds": ("Sum", 0, 3),
+        "BytesUsedForCache": ("Maximum", 2 * 1024**3 * 0.8, 3),
+        "Evictions": ("Sum", 0, 3),
+    }
+
+
 def test_a_few_failed_videos_alarm_nobody(stages: Stages) -> None:
     (alarm,) = [
         alarm
@@ -302,6 +321,20 @@ def test_a_dashboard_shows_the_way_of_a_video_from_left_to_right(
     assert len(status["properties"]["alarms"]) > 40
     titles = [w["properties"].get("title") for w in shown]
     assert "Milliseconds to other regions" in titles
+
+
+def test_a_dashboard_shows_the_cache_that_is_there(
+    stages: Stages, with_options: dict[str, Template]
+) -> None:
+    def api_row(template: Template) -> list[str]:
+        shown = widgets(template)
+        (heading,) = [w for w in shown if w["properties"].get("markdown") == "## API"]
+        row = [w for w in shown if w["y"] == heading["y"] + heading["height"]]
+        return [w["properties"]["title"] for w in sorted(row, key=lambda w: w["x"])]
+
+    without = ["Requests", "Seconds to an answer", "Playback", "Tasks, per cent"]
+    assert api_row(stages["local"]["Media-us-east-1"]) == without
+    assert api_row(with_options["Media-us-east-1"]) == [*without, "Cache"]
 
 
 def test_a_dashboard_needs_no_api(synth: Synth) -> None:
