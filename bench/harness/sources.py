@@ -12,8 +12,9 @@ import av
 from harness import CACHE
 from harness.figures import say
 from harness.repeated import VirtualFile, repeat
+from media_platform.contract.ladder import DEFAULT_LADDER
 from media_worker import ffmpeg
-from media_worker.planning import Rung, choose_ladder
+from media_worker.planning import Rung, choose_rungs
 
 RATE = 30
 """Frames per second of what is generated."""
@@ -43,7 +44,7 @@ class Film:
             rate = stream.average_rate or Fraction(RATE)
             seconds = float((stream.duration or 0) * (stream.time_base or 0))
             size = (stream.codec_context.width, stream.codec_context.height)
-        return cls(path, seconds, rate, choose_ladder(size, rate))
+        return cls(path, seconds, rate, choose_rungs(DEFAULT_LADDER, size, rate))
 
 
 def minute(*, seconds: int = 60, lines: int = 1080, kilobits: int = 12_000) -> Film:

@@ -27,6 +27,7 @@ from media_platform.contract import table
 from media_platform.contract.environment import WorkerEnvironment
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.ladder import DEFAULT_LADDER, ladder_to_json
 from media_platform.contract.object_keys import RawKey, RunKeys
 from media_platform.contract.run import Run, RunStatus
 from media_platform.contract.times import timestamp
@@ -462,6 +463,7 @@ def _make(endpoint: str, front: Front, folder: Path, emulator_pid: int) -> Stage
             max_tenant_parts=0,
             chunk_seconds=16,
             chunks_in_flight=10,
+            ladder=ladder_to_json(DEFAULT_LADDER),
             measure_quality=0,
             old_run_seconds=86_400,
             scalable_target="service/workers/worker",

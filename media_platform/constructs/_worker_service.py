@@ -22,6 +22,7 @@ from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import metrics
 from media_platform.contract.environment import WorkerEnvironment
+from media_platform.contract.ladder import LadderRung, ladder_to_json
 
 _STOP_TIMEOUT = cdk.Duration.seconds(120)
 _PERIOD = cdk.Duration.minutes(1)
@@ -109,6 +110,7 @@ class WorkerService(Construct):
         max_tenant_parts: Most parts that are worked on for one tenant at a time; 0 for any number.
         chunk_duration: Length of a chunk of the picture.
         chunks_in_flight: Most chunks of one video in the queue at a time.
+        ladder: The renditions that are made, highest first.
         measure_quality: Whether a VMAF sample of every rendition is taken.
         old_run_grace: Time that a run that was replaced is kept.
         idle: Time without a job after which a worker lets the service rest.
@@ -146,6 +148,7 @@ class WorkerService(Construct):
         chunk_duration: cdk.Duration,
         chunks_in_flight: int,
         measure_quality: bool,
+        ladder: Sequence[LadderRung],
         old_run_grace: cdk.Duration,
         idle: cdk.Duration,
         cpu_units: int,
@@ -179,6 +182,7 @@ class WorkerService(Construct):
             chunks_in_flight=chunks_in_flight,
             measure_quality=int(measure_quality),
             old_run_seconds=int(old_run_grace.to_seconds()),
+            ladder=ladder_to_json(ladder),
             scalable_target=f"service/{cluster.cluster_name}/{self.service_name}",
             idle_seconds=int(idle.to_seconds()),
         )

@@ -39,6 +39,7 @@ from media_platform.constructs._worker_service import WorkerService, backlog_met
 from media_platform.contract.events import STARTING_EVENTS, EventType
 from media_platform.contract.jobs import EXPRESS, JOBS
 from media_platform.contract.run import SEGMENT_SECONDS
+from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung, ladder_problem
 from media_platform.contract.scanning import MALWARE_SCANNER, Unscanned
 
 _MAX_RECEIVE_COUNT = 100
@@ -85,6 +86,9 @@ class TranscodePipeline(Construct):
             it, whole seconds, up to 30 days. Default 1 day; it should outlast playback signatures.
         purge_interval: Time between two looks for such runs, whole minutes, up to a day.
             Default 15 minutes.
+        ladder: Renditions that sources are made into, highest first, 1 to 8 of at most 4K; none is
+            larger than its source. Default: 1080p, 720p, 480p and 360p with peaks of 4.5, 2.6, 1.2
+            and 0.7 Mbit/s. Videos keep what they were made into until they are transcoded again.
         upload_max: Largest upload, up to the 5 TiB of an object. Default 5 GiB.
         sweep_interval: Time between two looks for uploads, jobs and events that were left, whole
             minutes, up to a day. Default 5 minutes.
@@ -99,7 +103,8 @@ class TranscodePipeline(Construct):
         removal_policy: What happens to kept failures of the relay. Default ``RETAIN``.
 
     Raises:
-        ValueError: If a number is out of range or the stage has no proper name.
+        ValueError: If a number is out of range, ``vpc`` is given beside ``cluster``, workers cannot
+            make the ladder, or the stage has no proper name.
 
     Attributes:
         express_queue: Queue of the jobs that start a run; workers look there first.
@@ -144,6 +149,7 @@ class TranscodePipeline(Construct):
         scan_content: bool = True,
         idle: cdk.Duration | None = None,
         event_retention: cdk.Duration | None = None,
+        ladder: Sequence[LadderRung] = DEFAULT_LADDER,
         webhook_allowed_networks: Sequence[str] = (),
         max_webhook_batches: int = 20,
         removal_policy: cdk.RemovalPolicy | None = None,
@@ -175,6 +181,7 @@ class TranscodePipeline(Construct):
         self.express_queue, self.job_queue = (
             job_queue(
                 self,
+        self._check_ladder(ladder)
                 name,
                 visibility_timeout=visibility_timeout,
                 dead_letter_queue=self.dead_letter_queue,
@@ -217,6 +224,7 @@ class TranscodePipeline(Construct):
         )
         self.intake = UploadIntake(
             self,
+            ladder=ladder,
             "Uploads",
             store=store,
             express_queue=self.express_queue,
@@ -493,6 +501,11 @@ class TranscodePipeline(Construct):
         )
 
     def _check_purge(self, old_run_grace: cdk.Duration) -> None:
+    def _check_ladder(self, ladder: Sequence[LadderRung]) -> None:
+        problem = ladder_problem(ladder)
+        if problem is not None:
+            raise reject(self, problem)
+
         check_range(
             self,
             "old_run_grace in seconds",

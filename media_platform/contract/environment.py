@@ -194,6 +194,7 @@ class WorkerEnvironment(Environment):
         max_tenant_parts: Most parts that all workers do for one tenant at a time; 0 for any number.
         chunk_seconds: Length of a chunk of the picture, a multiple of the segment length.
         chunks_in_flight: Most chunks of one video in the queue at a time.
+        ladder: The renditions that are made, as ``ladder.ladder_to_json`` writes them.
         measure_quality: 1 if a VMAF sample of every rendition is taken, 0 if not.
         old_run_seconds: Time after which the objects of a run that was replaced are purged.
         scalable_target: Application Auto Scaling resource id of the worker service
@@ -216,6 +217,7 @@ class WorkerEnvironment(Environment):
     max_tenant_parts: int
     chunk_seconds: int
     chunks_in_flight: int
+    ladder: str
     measure_quality: int
     old_run_seconds: int
     scalable_target: str

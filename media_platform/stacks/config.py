@@ -22,6 +22,7 @@ from media_platform.constructs._countries import country_problem
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs._task_size import task_size_problem
 from media_platform.contract.identity import TENANT_CHARACTERS
+from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung, ladder_problem
 from media_platform.contract.object_keys import is_key_segment
 from media_platform.contract.run import SEGMENT_SECONDS
 from media_platform.contract.scanning import Unscanned
@@ -38,6 +39,13 @@ def _tenant_name(value: str) -> str:
 
 def _country(value: str) -> str:
     problem = country_problem(value)
+    if problem is not None:
+        raise ValueError(problem)
+    return value
+
+
+def _ladder(value: tuple[LadderRung, ...]) -> tuple[LadderRung, ...]:
+    problem = ladder_problem(value)
     if problem is not None:
         raise ValueError(problem)
     return value
@@ -240,6 +248,7 @@ class WorkerConfig(_TaskConfig):
         int, Field(ge=2 * SEGMENT_SECONDS, le=300, multiple_of=SEGMENT_SECONDS)
     ] = 16
     chunks_in_flight: Annotated[int, Field(ge=2, le=1000)] | None = None
+    ladder: Annotated[tuple[LadderRung, ...], AfterValidator(_ladder)] = DEFAULT_LADDER
     measure_quality: bool = False
     old_run_seconds: Annotated[int, Field(ge=1, le=30 * 86_400)] = 86_400
     purge_interval_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 15

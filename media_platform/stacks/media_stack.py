@@ -119,6 +119,7 @@ class MediaStack(cdk.Stack):
             max_tenant_parts=config.worker.max_tenant_parts,
             chunk_duration=cdk.Duration.seconds(config.worker.chunk_seconds),
             chunks_in_flight=config.worker.chunks_in_flight,
+            ladder=config.worker.ladder,
             measure_quality=config.worker.measure_quality,
             old_run_grace=cdk.Duration.seconds(config.worker.old_run_seconds),
             purge_interval=cdk.Duration.minutes(config.worker.purge_interval_minutes),

@@ -30,6 +30,7 @@ from media_platform.contract.events import OUTBOX_BODY, DomainEvent
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import TransactItem, from_item
 from media_platform.contract.jobs import DEAD_LETTER_REASON, START, TranscodeJob
+from media_platform.contract.ladder import DEFAULT_LADDER, ladder_to_json
 from media_platform.contract.object_keys import RawKey, RunKeys
 from media_platform.contract.purge import Purge
 from media_platform.contract.run import Part, Run, RunStatus
@@ -475,6 +476,7 @@ def make_stage(
             max_tenant_parts=0,
             chunk_seconds=8,
             chunks_in_flight=2,
+            ladder=ladder_to_json(DEFAULT_LADDER),
             measure_quality=0,
             old_run_seconds=86_400,
             scalable_target="service/workers/worker",

@@ -58,6 +58,7 @@ def plan_run(place: Workplace, held: HeldPart) -> Plan:
         source,
         settings.chunk_seconds,
         settings.chunks_in_flight,
+        ladder=settings.ladder,
         profile=place.job.profile,
         quality=place.job.quality,
     )

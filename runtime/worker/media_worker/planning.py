@@ -6,11 +6,13 @@ the same run plan the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
 from media_platform.contract.jobs import Profile, Quality
+from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung
 from media_platform.contract.run import SEGMENT_SECONDS
 from media_worker.faults import BadInputError
 from media_worker.segments import VideoGrid
@@ -29,6 +31,9 @@ LONGEST_SIDE = 16_384
 MAX_RATE = 60
 MIN_RATE = 5
 
+_USUAL_RATE = 30
+"""Frames per second up to which the peaks of a ladder hold."""
+
 _SMOOTH_RATE = 48
 """Frames per second that a share of a faster rate has at least; below, 60 is the better choice."""
 
@@ -42,9 +47,6 @@ MAX_AUDIO = 8
 MAX_TEXTS = 32
 """Streams beyond these are left out."""
 
-LADDER: dict[int, int] = {1080: 4_500_000, 720: 2_600_000, 480: 1_200_000, 360: 700_000}
-"""Peak bits per second by length of the short side, at up to 30 frames a second."""
-
 GOP_SECONDS = 2
 MIN_TIMESCALE = 10_000
 """Ticks per second that a timescale has at least, so that players round nothing visible."""
@@ -53,7 +55,7 @@ CRF: dict[Quality, int] = {Quality.STANDARD: 23, Quality.HIGH: 20}
 """Constant rate factor of x264 by quality; six less take about twice the bits."""
 
 _PEAKS: dict[Quality, Fraction] = {Quality.STANDARD: Fraction(1), Quality.HIGH: Fraction(3, 2)}
-"""What the peaks of :data:`LADDER` are multiplied by: three steps of the rate factor."""
+"""What the peaks of a ladder are multiplied by: three steps of the rate factor."""
 
 _LEVELS: tuple[tuple[str, int, int, int], ...] = (
     ("3.0", 40_500, 1_620, 12_500_000),
@@ -264,6 +266,7 @@ def make_plan(
     chunk_seconds: int,
     chunks_in_flight: int = 2,
     *,
+    ladder: Sequence[LadderRung] = DEFAULT_LADDER,
     profile: Profile = Profile.AUTO,
     quality: Quality = Quality.STANDARD,
 ) -> Plan:
@@ -293,7 +296,7 @@ def make_plan(
         frame_rate=rate,
         frames=frames,
         grid=grid,
-        rungs=choose_ladder(source.displayed_size, rate, profile=profile, quality=quality),
+        rungs=choose_rungs(ladder, source.displayed_size, rate, profile=profile, quality=quality),
         chunks=(FrameRange(0, None),) if source.restarts else chunks,
         chunks_in_flight=chunks_in_flight,
         crf=CRF[quality],
@@ -415,7 +418,8 @@ def _grid_offset(source: Source) -> Fraction:
     return offset / rate
 
 
-def choose_ladder(
+def choose_rungs(
+    ladder: Sequence[LadderRung],
     size: tuple[int, int],
     rate: Fraction,
     *,
@@ -425,17 +429,19 @@ def choose_ladder(
     """Return the rungs for a source of ``size`` as displayed, highest first.
 
     Rungs count by the short side, as people do ("1080p" of an upright video is 1080 wide), and none
-    is larger than the source or than ``profile`` says. A source below the lowest rung gets one of
-    its own size.
+    is larger than the source or than ``profile`` says, if the ladder has such. A source below the
+    lowest rung gets one of its own size.
     """
-    short = min(size)
+    short, lowest = min(size), ladder[-1]
     most = short if profile is Profile.AUTO else min(short, int(profile.removesuffix("p")))
-    sides = [side for side in LADDER if side <= most] or [short]
+    peaks = {rung.short_side: rung.peak_kilobits * 1000 for rung in ladder}
+    sides = [side for side in peaks if side <= most] or [min(short, lowest.short_side)]
     rungs = []
-    for side in sorted(sides, reverse=True):
+    for side in sides:
         ratio = Fraction(side, short)
         width, height = (_even(length * ratio) for length in size)
-        peak = int(_peak_bits(side, width * height, rate) * _PEAKS[quality])
+        base = peaks.get(side) or _small_peak_bits(lowest, width * height)
+        peak = int((base if rate <= _USUAL_RATE else base * 7 // 5) * _PEAKS[quality])
         level = _level(width, height, rate, peak)
         rungs.append(Rung(width=width, height=height, peak_bits=peak, level=level))
     return tuple(rungs)
@@ -447,10 +453,10 @@ def _even(length: Fraction) -> int:
     return max(2, nearest if nearest <= length or length.denominator > 1 else nearest - 2)
 
 
-def _peak_bits(side: int, pixels: int, rate: Fraction) -> int:
-    lowest = min(LADDER)
-    base = LADDER.get(side) or max(200_000, LADDER[lowest] * pixels // (lowest * lowest * 16 // 9))
-    return base if rate <= 30 else base * 7 // 5  # noqa: PLR2004
+def _small_peak_bits(lowest: LadderRung, pixels: int) -> int:
+    """Return the peak of a picture that is smaller than the lowest rung, by its area."""
+    side = lowest.short_side
+    return max(200_000, lowest.peak_kilobits * 1000 * pixels // (side * side * 16 // 9))
 
 
 def _level(width: int, height: int, rate: Fraction, peak_bits: int) -> str:

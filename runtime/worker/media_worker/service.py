@@ -16,6 +16,7 @@ import structlog
 from botocore.config import Config
 
 from media_platform.contract.environment import WorkerEnvironment
+from media_platform.contract.ladder import ladder_from_json
 from media_worker import ffmpeg
 from media_worker.ecs_service import Resting, TaskProtection
 from media_worker.job_queue import JobQueue
@@ -91,6 +92,7 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None, tracer: T
                 threads=processors(),
                 chunk_seconds=environment.chunk_seconds,
                 chunks_in_flight=environment.chunks_in_flight,
+                ladder=ladder_from_json(environment.ladder),
                 old_run_seconds=environment.old_run_seconds,
                 measure_quality=bool(environment.measure_quality),
             ),

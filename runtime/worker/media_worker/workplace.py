@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +16,7 @@ import structlog
 
 from media_platform.contract import metrics
 from media_platform.contract.jobs import TranscodeJob
+from media_platform.contract.ladder import LadderRung
 from media_platform.contract.object_keys import RunKeys
 from media_worker.cancellation import Cancellation
 from media_worker.faults import BadInputError
@@ -46,6 +47,7 @@ class JobSettings:
         threads: Threads of each encoder.
         chunk_seconds: Length of a chunk.
         chunks_in_flight: Most chunks of one video in the queue at a time.
+        ladder: Renditions that are made, highest first.
         old_run_seconds: Time after which a run that was replaced is purged.
         measure_quality: Whether a VMAF sample of each rendition is taken.
         playlist_interval_seconds: Least time between two versions of the playlists.
@@ -59,6 +61,7 @@ class JobSettings:
     threads: int
     chunk_seconds: int
     chunks_in_flight: int
+    ladder: Sequence[LadderRung]
     old_run_seconds: int
     measure_quality: bool
     playlist_interval_seconds: float = 2.0

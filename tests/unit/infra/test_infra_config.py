@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from infra_templates import STAGES, app_context
 
+from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung
 from media_platform.stacks.config import ConfigError, StageConfig, load_stage
 
 REGION: dict[str, Any] = {
@@ -42,6 +43,14 @@ def test_overrides() -> None:
     config = load_stage("prod", stages, joining="eu-west-1")
     assert config.joining == ("eu-west-1",)
     assert [region.name for region in config.members] == ["us-east-1"]
+
+
+def test_a_ladder_of_a_stage() -> None:
+    assert load().worker.ladder == DEFAULT_LADDER
+    ladder = [{"short_side": 720, "peak_kilobits": 3000}]
+    assert load(worker={"ladder": ladder}).worker.ladder == (
+        LadderRung(short_side=720, peak_kilobits=3000),
+    )
 
 
 def test_a_configuration_does_not_change() -> None:
@@ -129,6 +138,23 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         ({"worker": {"chunk_seconds": 18}}, "worker.chunk_seconds: "),
         ({"worker": {"chunk_seconds": 304}}, "worker.chunk_seconds: "),
         ({"worker": {"chunks_in_flight": 1}}, "worker.chunks_in_flight: "),
+        (
+            {"worker": {"ladder": []}},
+            "worker.ladder: ladder has 0 renditions, allowed are 1 to 8; ",
+        ),
+        (
+            {"worker": {"ladder": [{"short_side": 4320, "peak_kilobits": 60_000}]}},
+            "worker.ladder: short_side is 4320, allowed are 144 to 2160; 4K is the largest ",
+        ),
+        (
+            {"worker": {"ladder": [{"short_side": 1080}]}},
+            "worker.ladder.0.peak_kilobits: field required",
+        ),
+        (
+            {"worker": {"ladder": [{"short_side": 1080, "peak_kilobits": 4500, "fps": 60}]}},
+            "worker.ladder.0.fps: ",
+        ),
+        ({"worker": {"ladder": [{"short_side": "tall"}]}}, "worker.ladder.0.short_side: "),
         ({"worker": {"max_frame_rate": 0}}, "worker.max_frame_rate: "),
         ({"worker": {"max_tenant_parts": -1}}, "worker.max_tenant_parts: "),
         ({"worker": {"old_run_seconds": 0}}, "worker.old_run_seconds: "),

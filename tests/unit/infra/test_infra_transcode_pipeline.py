@@ -17,6 +17,7 @@ from media_platform.constructs import TranscodePipeline, VideoStore
 from media_platform.constructs._fargate_task import SCRATCH_PATH
 from media_platform.constructs._worker_service import ScalingStep, scaling_steps
 from media_platform.contract.events import STARTING_EVENTS, EventType
+from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung, ladder_to_json
 from media_platform.contract.scanning import ScannerQueues, scanners_from_json
 
 
@@ -122,6 +123,7 @@ def test_everything_on(synth: Synth) -> None:
             max_tenant_parts=4,
             chunk_duration=cdk.Duration.seconds(24),
             chunks_in_flight=5,
+            ladder=[LadderRung(short_side=2160, peak_kilobits=20_000)],
             measure_quality=True,
             old_run_grace=cdk.Duration.hours(2),
             purge_interval=cdk.Duration.minutes(5),
@@ -149,6 +151,7 @@ def test_everything_on(synth: Synth) -> None:
         "MAX_TENANT_PARTS": "4",
         "CHUNK_SECONDS": "24",
         "CHUNKS_IN_FLIGHT": "5",
+        "LADDER": '[{"short_side": 2160, "peak_kilobits": 20000}]',
         "MEASURE_QUALITY": "1",
         "OLD_RUN_SECONDS": "7200",
         "IDLE_SECONDS": "7",
@@ -177,6 +180,7 @@ def test_defaults_of_the_worker(synth: Synth) -> None:
         "MAX_TENANT_PARTS": "0",
         "CHUNK_SECONDS": "16",
         "CHUNKS_IN_FLIGHT": "10",
+        "LADDER": ladder_to_json(DEFAULT_LADDER),
         "MEASURE_QUALITY": "0",
         "OLD_RUN_SECONDS": "86400",
     }
@@ -896,6 +900,25 @@ def test_deployed_steps_ask_for_one_number_of_workers(
             (
                 "max_webhook_batches is 1, allowed are 2 to 1000; an event source mapping takes "
                 "no other concurrency (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"ladder": ()},
+            (
+                "ladder has 0 renditions, allowed are 1 to 8; leave it out for 1080p, 720p, 480p, "
+                "360p (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {
+                "ladder": [
+                    LadderRung(short_side=1080, peak_kilobits=2000),
+                    LadderRung(short_side=720, peak_kilobits=2600),
+                ]
+            },
+            (
+                "peak_kilobits of 1080p is 2000, which is not above the 2600 of 720p; players take "
+                "the lower one for the better (path: Test/Transcode)"
             ),
         ),
         (

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_platform.contract.jobs import Profile, Quality
+from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung
 from media_worker import ffmpeg
 from media_worker.faults import BadInputError
 from media_worker.planning import (
-    LADDER,
     AudioStream,
     FrameRange,
     Source,
@@ -23,13 +23,18 @@ from media_worker.planning import (
     check_frames,
     check_source,
     choose_chunks,
-    choose_ladder,
     choose_rate,
+    choose_rungs,
     make_plan,
     settle,
 )
 
 CHUNK_SECONDS = 16
+SPORTS = (
+    LadderRung(short_side=2160, peak_kilobits=16_000),
+    LadderRung(short_side=1080, peak_kilobits=6000),
+    LadderRung(short_side=540, peak_kilobits=2000),
+)
 LIMITS = {"max_pixels": 1920 * 1080, "max_duration_seconds": 60, "max_frame_rate": 120}
 
 SOURCE = Source(
@@ -130,7 +135,7 @@ def test_stated_rate_counts_where_frames_agree() -> None:
     ],
 )
 def test_ladder(size: tuple[int, int], rungs: list[tuple[int, int]]) -> None:
-    found = choose_ladder(size, Fraction(25))
+    found = choose_rungs(DEFAULT_LADDER, size, Fraction(25))
     assert [(rung.width, rung.height) for rung in found] == rungs
 
 
@@ -149,15 +154,38 @@ def test_ladder(size: tuple[int, int], rungs: list[tuple[int, int]]) -> None:
 def test_profile_bounds_the_ladder(
     profile: Profile, size: tuple[int, int], sides: list[int]
 ) -> None:
-    found = choose_ladder(size, Fraction(25), profile=profile)
+    found = choose_rungs(DEFAULT_LADDER, size, Fraction(25), profile=profile)
     assert [min(rung.width, rung.height) for rung in found] == sides
-    every = choose_ladder(size, Fraction(25))
+    every = choose_rungs(DEFAULT_LADDER, size, Fraction(25))
     assert found == every[len(every) - len(found) :]
+
+
+@pytest.mark.parametrize(
+    ("size", "profile", "rungs"),
+    [
+        ((3840, 2160), Profile.AUTO, [(3840, 2160, 16_000), (1920, 1080, 6000), (960, 540, 2000)]),
+        ((1920, 1080), Profile.AUTO, [(1920, 1080, 6000), (960, 540, 2000)]),
+        ((1080, 1920), Profile.UP_TO_720, [(540, 960, 2000)]),
+        # None that is as low as was asked for: the lowest there is.
+        ((1920, 1080), Profile.UP_TO_360, [(960, 540, 2000)]),
+        ((640, 360), Profile.AUTO, [(640, 360, 888)]),
+    ],
+)
+def test_a_ladder_of_a_stage(
+    size: tuple[int, int], profile: Profile, rungs: list[tuple[int, int, int]]
+) -> None:
+    found = choose_rungs(SPORTS, size, Fraction(25), profile=profile)
+    assert [(rung.width, rung.height, rung.peak_bits // 1000) for rung in found] == rungs
+
+
+def test_the_level_of_the_largest_picture_is_one_that_there_is() -> None:
+    levels = [rung.level for rung in choose_rungs(SPORTS, (3840, 2160), Fraction(60))]
+    assert levels == ["5.2", "4.2", "3.2"]
 
 
 def test_quality_raises_the_peaks_and_lowers_the_rate_factor() -> None:
     usual, high = (make_plan(SOURCE, CHUNK_SECONDS, quality=quality) for quality in Quality)
-    assert [rung.peak_bits for rung in usual.rungs] == list(LADDER.values())
+    assert [rung.peak_bits for rung in usual.rungs] == [4_500_000, 2_600_000, 1_200_000, 700_000]
     assert [rung.peak_bits for rung in high.rungs] == [6_750_000, 3_900_000, 1_800_000, 1_050_000]
     assert (usual.crf, high.crf) == (23, 20)
     assert replace(high, rungs=usual.rungs, crf=usual.crf) == usual
@@ -181,21 +209,29 @@ def test_quality_raises_the_peaks_and_lowers_the_rate_factor() -> None:
     rate=st.sampled_from([Fraction(25), Fraction(60000, 1001)]),
     profile=st.sampled_from(Profile),
     quality=st.sampled_from(Quality),
+    ladder=st.sampled_from([DEFAULT_LADDER, SPORTS]),
 )
 def test_every_ladder_is_even_distinct_and_not_above_the_source(
-    width: int, height: int, rate: Fraction, profile: Profile, quality: Quality
+    width: int,
+    height: int,
+    rate: Fraction,
+    profile: Profile,
+    quality: Quality,
+    ladder: tuple[LadderRung, ...],
 ) -> None:
-    rungs = choose_ladder((width, height), rate, profile=profile, quality=quality)
+    rungs = choose_rungs(ladder, (width, height), rate, profile=profile, quality=quality)
     assert rungs
     assert all(rung.width % 2 == rung.height % 2 == 0 for rung in rungs)
     assert all(min(rung.width, rung.height) <= max(2, min(width, height)) for rung in rungs)
     assert len({rung.height for rung in rungs}) == len(rungs)
-    assert all(min(r.width, r.height) in LADDER for r in rungs[:-1])
+    sides = {rung.short_side for rung in ladder}
+    assert all(min(r.width, r.height) in sides for r in rungs[:-1])
+    assert [r.peak_bits for r in rungs] == sorted((r.peak_bits for r in rungs), reverse=True)
 
 
 def test_level_follows_size_and_rate() -> None:
     levels = {
-        rate: [rung.level for rung in choose_ladder((1920, 1080), Fraction(rate))]
+        rate: [rung.level for rung in choose_rungs(DEFAULT_LADDER, (1920, 1080), Fraction(rate))]
         for rate in (25, 60)
     }
     assert levels == {25: ["4.0", "3.1", "3.0", "3.0"], 60: ["4.2", "3.2", "3.1", "3.1"]}
