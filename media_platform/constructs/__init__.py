@@ -9,6 +9,7 @@ from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs.alarm_topic import AlarmTopic
 from media_platform.constructs.api_cluster import ApiCluster
 from media_platform.constructs.cdn_distribution import CdnDistribution, MediaOrigin
+from media_platform.constructs.image_repository import ImageRepository
 from media_platform.constructs.monthly_budget import MonthlyBudget
 from media_platform.constructs.multi_region_replica import MultiRegionReplica
 from media_platform.constructs.operations_dashboard import OperationsDashboard
@@ -20,6 +21,7 @@ __all__ = [
     "ApiCluster",
     "CdnDistribution",
     "ClamAvScanner",
+    "ImageRepository",
     "MediaOrigin",
     "MonthlyBudget",
     "MultiRegionReplica",

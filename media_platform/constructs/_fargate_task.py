@@ -30,6 +30,7 @@ def fargate_task(
     construct_id: str,
     *,
     service: Service,
+    image: ecs.ContainerImage | None = None,
     name: str | None = None,
     command: Sequence[str],
     environment: Mapping[str, str],
@@ -46,6 +47,7 @@ def fargate_task(
         scope: Parent.
         construct_id: Id in it.
         service: The service whose image it runs.
+        image: Image that it runs instead, for ARM64. Default: one that is built of the service.
         name: Name of the container and of its log streams. Default: that of the service.
         command: What the container runs.
         environment: The variables of the service, complete.
@@ -84,7 +86,8 @@ def fargate_task(
     container = task.add_container(
         "Container",
         container_name=name or service.value,
-        image=ecs.ContainerImage.from_asset(
+        image=image
+        or ecs.ContainerImage.from_asset(
             str(assets.build_context(service)), platform=ecr_assets.Platform.LINUX_ARM64
         ),
         command=list(command),

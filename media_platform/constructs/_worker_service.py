@@ -114,6 +114,7 @@ class WorkerService(Construct):
         measure_quality: Whether a VMAF sample of every rendition is taken.
         old_run_grace: Time that a run that was replaced is kept.
         idle: Time without a job after which a worker lets the service rest.
+        image: Image that it runs instead of the one that is built.
         cpu_units: 1024 for one virtual CPU.
         memory_mebibytes: Memory.
         scratch_gibibytes: Disk.
@@ -147,10 +148,11 @@ class WorkerService(Construct):
         max_tenant_parts: int,
         chunk_duration: cdk.Duration,
         chunks_in_flight: int,
-        measure_quality: bool,
         ladder: Sequence[LadderRung],
+        measure_quality: bool,
         old_run_grace: cdk.Duration,
         idle: cdk.Duration,
+        image: ecs.ContainerImage | None,
         cpu_units: int,
         memory_mebibytes: int,
         scratch_gibibytes: int | None,
@@ -180,9 +182,9 @@ class WorkerService(Construct):
             max_tenant_parts=max_tenant_parts,
             chunk_seconds=int(chunk_duration.to_seconds()),
             chunks_in_flight=chunks_in_flight,
+            ladder=ladder_to_json(ladder),
             measure_quality=int(measure_quality),
             old_run_seconds=int(old_run_grace.to_seconds()),
-            ladder=ladder_to_json(ladder),
             scalable_target=f"service/{cluster.cluster_name}/{self.service_name}",
             idle_seconds=int(idle.to_seconds()),
         )
@@ -190,6 +192,7 @@ class WorkerService(Construct):
             self,
             "Task",
             service=Service.WORKER,
+            image=image,
             command=["python", "-m", "media_worker"],
             environment=environment.to_variables(),
             cpu_units=cpu_units,

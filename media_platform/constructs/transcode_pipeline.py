@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
@@ -38,8 +39,8 @@ from media_platform.constructs._webhook_dispatcher import WebhookDispatcher
 from media_platform.constructs._worker_service import WorkerService, backlog_metric
 from media_platform.contract.events import STARTING_EVENTS, EventType
 from media_platform.contract.jobs import EXPRESS, JOBS
-from media_platform.contract.run import SEGMENT_SECONDS
 from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung, ladder_problem
+from media_platform.contract.run import SEGMENT_SECONDS
 from media_platform.contract.scanning import MALWARE_SCANNER, Unscanned
 
 _MAX_RECEIVE_COUNT = 100
@@ -57,8 +58,13 @@ class TranscodePipeline(Construct):
         stage: Name of the stage, 1 to 16 lower-case letters and digits; the same in every
             construct that belongs together. Default ``main``.
         cluster: ECS cluster of the workers, with the providers ``FARGATE`` and ``FARGATE_SPOT``.
-            Default: a new one in a VPC of its own with one NAT gateway.
+            Default: a new one.
+        vpc: Network of the new cluster, whose private subnets reach AWS. Default: one of its own
+            with one NAT gateway.
         max_workers: Most workers at a time. Default 10.
+        worker_image: Image of the worker, for ARM64, of a team that builds its own, e.g. from an
+            :class:`ImageRepository`; it runs ``python -m media_worker`` as user 10001 and writes to
+            ``/tmp`` alone. Default: one that ``cdk deploy`` builds.
         worker_cpu_units: 1024 for one virtual CPU. Default 4096.
         worker_memory_mebibytes: Memory of a worker. Default 8192.
         worker_scratch_gibibytes: Disk of a worker, 21 to 200 GiB. Default: the 20 GiB that Fargate
@@ -80,15 +86,15 @@ class TranscodePipeline(Construct):
             and every chunk costs the start of an encoder.
         chunks_in_flight: Most chunks of one video in the queue at a time, 2 to 1000. Default:
             ``max_workers``, at least 2, so that one video can use them all; fewer let others in.
+        ladder: Renditions that sources are made into, highest first, 1 to 8 of at most 4K; none is
+            larger than its source. Default: 1080p, 720p, 480p and 360p with peaks of 4.5, 2.6, 1.2
+            and 0.7 Mbit/s. Videos keep what they were made into until they are transcoded again.
         measure_quality: Whether a VMAF sample of every rendition is taken and kept with the run.
             Default ``False``.
         old_run_grace: Time that the objects of a run that was replaced are kept for those who watch
             it, whole seconds, up to 30 days. Default 1 day; it should outlast playback signatures.
         purge_interval: Time between two looks for such runs, whole minutes, up to a day.
             Default 15 minutes.
-        ladder: Renditions that sources are made into, highest first, 1 to 8 of at most 4K; none is
-            larger than its source. Default: 1080p, 720p, 480p and 360p with peaks of 4.5, 2.6, 1.2
-            and 0.7 Mbit/s. Videos keep what they were made into until they are transcoded again.
         upload_max: Largest upload, up to the 5 TiB of an object. Default 5 GiB.
         sweep_interval: Time between two looks for uploads, jobs and events that were left, whole
             minutes, up to a day. Default 5 minutes.
@@ -128,7 +134,9 @@ class TranscodePipeline(Construct):
         store: VideoStoreBase,
         stage: str = DEFAULT_STAGE,
         cluster: ecs.ICluster | None = None,
+        vpc: ec2.IVpc | None = None,
         max_workers: int = 10,
+        worker_image: ecs.ContainerImage | None = None,
         worker_cpu_units: int = 4096,
         worker_memory_mebibytes: int = 8192,
         worker_scratch_gibibytes: int | None = None,
@@ -141,6 +149,7 @@ class TranscodePipeline(Construct):
         max_tenant_parts: int = 0,
         chunk_duration: cdk.Duration | None = None,
         chunks_in_flight: int | None = None,
+        ladder: Sequence[LadderRung] = DEFAULT_LADDER,
         measure_quality: bool = False,
         old_run_grace: cdk.Duration | None = None,
         purge_interval: cdk.Duration | None = None,
@@ -149,7 +158,6 @@ class TranscodePipeline(Construct):
         scan_content: bool = True,
         idle: cdk.Duration | None = None,
         event_retention: cdk.Duration | None = None,
-        ladder: Sequence[LadderRung] = DEFAULT_LADDER,
         webhook_allowed_networks: Sequence[str] = (),
         max_webhook_batches: int = 20,
         removal_policy: cdk.RemovalPolicy | None = None,
@@ -168,9 +176,12 @@ class TranscodePipeline(Construct):
         idle = idle or cdk.Duration.minutes(5)
         event_retention = event_retention or cdk.Duration.days(30)
         check_stage(self, stage)
+        if cluster is not None and vpc is not None:
+            raise reject(self, "vpc is given beside cluster; leave it out, a cluster has its own")
         self._check_limits(visibility_timeout, max_failures, upload_max, event_retention)
         self._check_sources(max_frame_rate, max_tenant_parts)
         self._check_chunks(chunk_duration, chunks_in_flight)
+        self._check_ladder(ladder)
         self._check_purge(old_run_grace)
         self._check_interval("purge_interval", purge_interval)
         self._check_interval("sweep_interval", sweep_interval)
@@ -181,7 +192,6 @@ class TranscodePipeline(Construct):
         self.express_queue, self.job_queue = (
             job_queue(
                 self,
-        self._check_ladder(ladder)
                 name,
                 visibility_timeout=visibility_timeout,
                 dead_letter_queue=self.dead_letter_queue,
@@ -200,7 +210,7 @@ class TranscodePipeline(Construct):
             self,
             "Workers",
             stage=stage,
-            cluster=cluster or media_cluster(self, "Cluster", vpc=media_vpc(self, "Vpc")),
+            cluster=cluster or media_cluster(self, "Cluster", vpc=vpc or media_vpc(self, "Vpc")),
             store=store,
             express_queue=self.express_queue,
             job_queue=self.job_queue,
@@ -214,9 +224,11 @@ class TranscodePipeline(Construct):
             max_tenant_parts=max_tenant_parts,
             chunk_duration=chunk_duration,
             chunks_in_flight=chunks_in_flight,
+            ladder=ladder,
             measure_quality=measure_quality,
             old_run_grace=old_run_grace,
             idle=idle,
+            image=worker_image,
             cpu_units=worker_cpu_units,
             memory_mebibytes=worker_memory_mebibytes,
             scratch_gibibytes=worker_scratch_gibibytes,
@@ -224,7 +236,6 @@ class TranscodePipeline(Construct):
         )
         self.intake = UploadIntake(
             self,
-            ladder=ladder,
             "Uploads",
             store=store,
             express_queue=self.express_queue,
@@ -490,6 +501,11 @@ class TranscodePipeline(Construct):
             "with fewer, workers wait for each other; with more, one video fills the queue",
         )
 
+    def _check_ladder(self, ladder: Sequence[LadderRung]) -> None:
+        problem = ladder_problem(ladder)
+        if problem is not None:
+            raise reject(self, problem)
+
     def _check_webhooks(self, allowed_networks: Sequence[str], max_batches: int) -> None:
         check_networks(self, "webhook_allowed_networks", allowed_networks)
         check_range(
@@ -501,11 +517,6 @@ class TranscodePipeline(Construct):
         )
 
     def _check_purge(self, old_run_grace: cdk.Duration) -> None:
-    def _check_ladder(self, ladder: Sequence[LadderRung]) -> None:
-        problem = ladder_problem(ladder)
-        if problem is not None:
-            raise reject(self, problem)
-
         check_range(
             self,
             "old_run_grace in seconds",

@@ -13,7 +13,7 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_sqs as sqs
 from infra_templates import Stages, Synth, Template, flat, some_role
 
-from media_platform.constructs import TranscodePipeline, VideoStore
+from media_platform.constructs import ImageRepository, TranscodePipeline, VideoStore
 from media_platform.constructs._fargate_task import SCRATCH_PATH
 from media_platform.constructs._worker_service import ScalingStep, scaling_steps
 from media_platform.contract.events import STARTING_EVENTS, EventType
@@ -111,6 +111,7 @@ def test_everything_on(synth: Synth) -> None:
             stack,
             cluster=cluster,
             max_workers=3,
+            worker_image=ecs.ContainerImage.from_registry("registry.example.com/worker:1.0.0"),
             worker_cpu_units=1024,
             worker_memory_mebibytes=2048,
             worker_scratch_gibibytes=30,
@@ -140,6 +141,7 @@ def test_everything_on(synth: Synth) -> None:
     assert len(made.resources("AWS::ECS::Cluster")) == 1
     task = made.only("AWS::ECS::TaskDefinition")
     assert (task["Cpu"], task["Memory"]) == ("1024", "2048")
+    assert container(made)["Image"] == "registry.example.com/worker:1.0.0"
     assert task["EphemeralStorage"] == {"SizeInGiB": 30}
     assert made.only("AWS::ECS::Service")["CapacityProviderStrategy"][1]["Weight"] == 0
     expected = {
@@ -172,6 +174,25 @@ def test_everything_on(synth: Synth) -> None:
     assert {e["INTERVAL_MINUTES"] for e in environments if "INTERVAL_MINUTES" in e} == {"3"}
     bucket = made.resources("AWS::S3::Bucket")["TranscodeOutboxFailuresAC096A7F"]
     assert bucket["DeletionPolicy"] == "Delete"
+
+
+def test_a_network_and_images_of_ones_own(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        images = ImageRepository(stack, "Images")
+        image = ecs.ContainerImage.from_ecr_repository(images.repository, "1.0.0")
+        pipeline(stack, vpc=ec2.Vpc(stack, "Own", max_azs=2), worker_image=image)
+
+    made = synth(build)
+    ((network, _),) = made.resources("AWS::EC2::VPC").items()
+    assert network.startswith("Own")
+    assert flat(container(made)["Image"]).endswith("/<ImagesRepository>:1.0.0")
+    grants = made.grants("TranscodeWorkersTaskExecutionRole")
+    pulled = {action for action, on in grants.items() if on == {"<ImagesRepository.Arn>"}}
+    assert pulled == {
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:GetDownloadUrlForLayer",
+    }
 
 
 def test_defaults_of_the_worker(synth: Synth) -> None:
@@ -919,6 +940,13 @@ def test_deployed_steps_ask_for_one_number_of_workers(
             (
                 "peak_kilobits of 1080p is 2000, which is not above the 2600 of 720p; players take "
                 "the lower one for the better (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"cluster": "mine", "vpc": "mine"},
+            (
+                "vpc is given beside cluster; leave it out, a cluster has its own (path: "
+                "Test/Transcode)"
             ),
         ),
         (
