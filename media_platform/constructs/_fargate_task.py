@@ -8,14 +8,13 @@ import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from media_platform import assets
 from media_platform.assets import Service
 from media_platform.constructs._checks import reject
+from media_platform.constructs._log_groups import log_group
 from media_platform.constructs._nag import accept
-from media_platform.constructs._python_function import LOG_RETENTION
 from media_platform.constructs._task_size import task_size_problem
 
 CONTAINER_USER = "10001:10001"
@@ -77,12 +76,6 @@ def fargate_task(
         ),
     )
     task.add_volume(name="scratch")
-    log_group = logs.LogGroup(
-        task,
-        "Logs",
-        retention=LOG_RETENTION,
-        removal_policy=cdk.RemovalPolicy.DESTROY,
-    )
     container = task.add_container(
         "Container",
         container_name=name or service.value,
@@ -98,7 +91,9 @@ def fargate_task(
         health_check=health_check,
         # A process with id 1 of its own reaps children and passes signals on.
         linux_parameters=ecs.LinuxParameters(task, "Linux", init_process_enabled=True),
-        logging=ecs.LogDrivers.aws_logs(stream_prefix=name or service.value, log_group=log_group),
+        logging=ecs.LogDrivers.aws_logs(
+            stream_prefix=name or service.value, log_group=log_group(task, "Logs")
+        ),
         port_mappings=[ecs.PortMapping(container_port=port)] if port is not None else None,
     )
     container.add_mount_points(

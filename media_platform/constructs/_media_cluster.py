@@ -8,10 +8,16 @@ from typing import cast
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_logs as logs
 from constructs import Construct
+
+from media_platform.constructs._log_groups import log_group
 
 DEFAULT_CIDR = "10.0.0.0/16"
 """Addresses of a network for which nothing else was chosen."""
+
+_FLOW_LOG_RETENTION = logs.RetentionDays.ONE_YEAR
+"""As long as access logs: who tried what is asked late."""
 
 CAPACITY_PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 
@@ -43,6 +49,13 @@ def media_vpc(
         availability_zones=list(availability_zones) if availability_zones else None,
         max_azs=None if availability_zones else 2,
         nat_gateways=nat_gateways,
+        subnet_configuration=[
+            # Load balancers and gateways have public addresses all the same.
+            ec2.SubnetConfiguration(
+                name="Public", subnet_type=ec2.SubnetType.PUBLIC, map_public_ip_on_launch=False
+            ),
+            ec2.SubnetConfiguration(name="Private", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
+        ],
         # Closing the default security group would take a custom resource; nothing is ever in it.
         restrict_default_security_group=False,
         gateway_endpoints={
@@ -59,7 +72,13 @@ def media_vpc(
                 reason="Zones are configured, so that synthesizing asks nobody.",
             )
         )
-    vpc.add_flow_log("FlowLog", traffic_type=ec2.FlowLogTrafficType.REJECT)
+    vpc.add_flow_log(
+        "FlowLog",
+        destination=ec2.FlowLogDestination.to_cloud_watch_logs(
+            log_group(vpc, "FlowLogs", retention=_FLOW_LOG_RETENTION)
+        ),
+        traffic_type=ec2.FlowLogTrafficType.REJECT,
+    )
     return vpc
 
 

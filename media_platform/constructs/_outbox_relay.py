@@ -79,6 +79,8 @@ class OutboxRelay(Construct):
             "Failures",
             noncurrent_expiry=cdk.Duration.days(1),
             expiry=_FAILURES_EXPIRY,
+            # What the relay may do with the key for the sake of the table is enough.
+            encryption_key=store.encryption_key,
             removal_policy=removal_policy,
         )
         log_objects(self.failures, store.access_log_bucket, prefix="outbox-failures")

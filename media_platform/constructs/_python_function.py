@@ -7,15 +7,14 @@ from collections.abc import Mapping
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from media_platform import assets
 from media_platform.assets import Service
 from media_platform.constructs._alarms import OperatorAlarm
+from media_platform.constructs._log_groups import log_group
 
 RUNTIME = lambda_.Runtime.PYTHON_3_14
-LOG_RETENTION = logs.RetentionDays.ONE_MONTH
 
 _PERIODS_IN_TROUBLE = 3
 """Five minutes each, in a row: a call that fails once is called again."""
@@ -48,19 +47,14 @@ def python_function(
         memory_mebibytes: Memory, and CPU in proportion. Default 256 MiB.
     """
     parts = Construct(scope, construct_id)
-    log_group = logs.LogGroup(
-        parts,
-        "Logs",
-        retention=LOG_RETENTION,
-        removal_policy=cdk.RemovalPolicy.DESTROY,
-    )
+    logs = log_group(parts, "Logs")
     role = iam.Role(
         parts,
         "Role",
         assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
         description=description,
     )
-    log_group.grant_write(role)
+    logs.grant_write(role)
     function = lambda_.Function(
         parts,
         "Function",
@@ -73,7 +67,7 @@ def python_function(
         memory_size=memory_mebibytes,
         environment=dict(environment or {}),
         role=role,
-        log_group=log_group,
+        log_group=logs,
     )
     for name, metric, problem in (
         ("Errors", function.metric_errors(), "fails; read its log"),

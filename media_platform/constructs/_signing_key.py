@@ -18,6 +18,7 @@ from media_platform.constructs._deploy_resource import (
     deploy_resource,
 )
 from media_platform.constructs._nag import accept
+from media_platform.constructs._replication import key_arn_in
 from media_platform.contract.delivery import signing_secret_name
 
 
@@ -64,6 +65,8 @@ class SigningKey(Construct):
         slot: Name of the slot.
         maker: What makes the pair.
         replica_regions: Other regions that need the secret.
+        encryption_key: Key of the secret, which the other regions have, too. Default: the one that
+            Secrets Manager has in the account.
         removal_policy: What happens to the secret when it leaves the template.
 
     Attributes:
@@ -80,6 +83,7 @@ class SigningKey(Construct):
         slot: str,
         maker: SigningKeyMaker,
         replica_regions: Sequence[str],
+        encryption_key: kms.IKey | None,
         removal_policy: cdk.RemovalPolicy,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -89,9 +93,13 @@ class SigningKey(Construct):
             "Secret",
             secret_name=signing_secret_name(stage, slot),
             description=f"Key pair that signs playback, slot {slot}",
+            encryption_key=encryption_key,
             removal_policy=removal_policy,
             replica_regions=[
-                secretsmanager.ReplicaRegion(region=region) for region in replica_regions
+                secretsmanager.ReplicaRegion(
+                    region=region, encryption_key=self._key_in(region, encryption_key)
+                )
+                for region in replica_regions
             ]
             or None,
         )
@@ -106,6 +114,8 @@ class SigningKey(Construct):
             actions=["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"],
             resource_arns=[self.secret.secret_arn],
         )
+        if encryption_key is not None:
+            encryption_key.grant(maker.function, "kms:Decrypt", "kms:GenerateDataKey")
         pair = deploy_resource(
             self,
             "Pair",
@@ -119,3 +129,10 @@ class SigningKey(Construct):
         self.public_key = cloudfront.PublicKey(
             self, "PublicKey", encoded_key=pair.get_att_string("PublicKey")
         )
+
+    def _key_in(self, region: str, key: kms.IKey | None) -> kms.IKey | None:
+        """Return the replica of a multi-region key."""
+        if key is None:
+            return None
+        keys = Construct(self, f"Key-{region}")
+        return kms.Key.from_key_arn(keys, "Key", key_arn_in(self, key, region))

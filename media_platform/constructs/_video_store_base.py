@@ -36,7 +36,8 @@ class VideoStoreBase(Construct):
         raw_bucket: Bucket that clients upload to.
         media_bucket: Bucket that workers publish to; the only one that CloudFront sees.
         site_bucket: Bucket of the pages that the distribution serves, or ``None``.
-        encryption_key: Key of buckets and table, or ``None`` where AWS owns the keys.
+        encryption_key: Key of buckets and table, and of the log groups of what works on them, or
+            ``None`` where AWS owns the keys.
         access_log_bucket: Bucket for access logs of this region, or ``None`` where there are none.
         table_stream_arn: Stream of the table in this region, or ``None`` where the table was made
             in another region, so that CloudFormation cannot know it.

@@ -27,6 +27,7 @@ from media_platform.constructs._checks import (
     reject,
 )
 from media_platform.constructs._load_balancer_alarms import watch_load_balancer, watch_targets
+from media_platform.constructs._log_groups import encrypt_logs
 from media_platform.constructs._media_cluster import DEFAULT_CIDR, media_cluster, media_vpc
 from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
@@ -202,6 +203,7 @@ class ApiCluster(Construct):
                 self, f"regions is {regions} without the region of the stack, {region}; add it"
             )
 
+        encrypt_logs(self, store.encryption_key)
         self.vpc = vpc or media_vpc(
             self,
             "Vpc",

@@ -12,6 +12,7 @@ from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -21,6 +22,7 @@ from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_
 from media_platform.constructs._countries import country_problem
 from media_platform.constructs._delivery_documents import DeliveryDocuments
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
+from media_platform.constructs._log_groups import encrypt_logs
 from media_platform.constructs._nag import accept
 from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
 from media_platform.constructs._web_acl import distribution_acl
@@ -96,6 +98,9 @@ class CdnDistribution(Construct):
             $0.60 for a million requests, those for media too. Default ``False``.
         waf_requests_per_address: Most requests of an address in five minutes, 10 to 2 billion,
             media not counted; beyond them it gets status 429. Default 2,000.
+        encryption_key: Customer managed key of the secrets with key pairs, of which other regions
+            of ``media_origins`` must have replicas, and of log groups; the policy of an imported
+            one must let CloudWatch Logs use it. Default: keys that AWS owns, at no cost.
         removal_policy: What happens to keys when they leave the template. Default ``RETAIN``.
 
     Raises:
@@ -135,6 +140,7 @@ class CdnDistribution(Construct):
         access_logs: bool | s3.IBucket | None = None,
         waf: bool = False,
         waf_requests_per_address: int = 2000,
+        encryption_key: kms.IKey | None = None,
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -157,7 +163,10 @@ class CdnDistribution(Construct):
         removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
 
         regions = [origin.region for origin in media_origins]
-        self.signing_keys = self._make_keys(stage, signing_slots, regions, removal_policy)
+        encrypt_logs(self, encryption_key)
+        self.signing_keys = self._make_keys(
+            stage, signing_slots, regions, encryption_key, removal_policy
+        )
         self.key_group = cloudfront.KeyGroup(
             self, "KeyGroup", items=[key.public_key for key in self.signing_keys.values()]
         )
@@ -273,6 +282,7 @@ class CdnDistribution(Construct):
         stage: str,
         slots: Sequence[str],
         regions: Sequence[str],
+        encryption_key: kms.IKey | None,
         removal_policy: cdk.RemovalPolicy,
     ) -> dict[str, SigningKey]:
         maker = SigningKeyMaker(self, "KeyMaker", removal_policy=removal_policy)
@@ -285,6 +295,7 @@ class CdnDistribution(Construct):
                 slot=slot,
                 maker=maker,
                 replica_regions=[region for region in regions if region != here],
+                encryption_key=encryption_key,
                 removal_policy=removal_policy,
             )
             for slot in slots

@@ -12,6 +12,7 @@ from constructs import Construct
 
 from media_platform.constructs._checks import reject
 from media_platform.constructs._distributions import distribution_conditions
+from media_platform.constructs._log_groups import logs_use_key
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs.video_store import VideoStore
 
@@ -158,7 +159,7 @@ class MultiRegionReplica(Construct):
 
 
 def _key_policy(scope: Construct) -> iam.PolicyDocument:
-    """Return the policy of a replica key: this account's IAM, and CloudFront for what it serves.
+    """Return the policy of a replica key: this account's IAM, and services for what they keep.
 
     A replica key shares the material of its primary but not its policy.
     """
@@ -177,5 +178,6 @@ def _key_policy(scope: Construct) -> iam.PolicyDocument:
                 resources=["*"],
                 conditions=distribution_conditions(scope),
             ),
+            logs_use_key(scope),
         ]
     )

@@ -26,6 +26,7 @@ from media_platform.constructs._clamav_scanner import (
     CLAMAV_VISIBILITY,
     ClamAvScanner,
 )
+from media_platform.constructs._log_groups import encrypt_logs
 from media_platform.constructs._media_cluster import media_cluster, media_vpc
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._outbox_sweep import OutboxSweep
@@ -186,6 +187,7 @@ class TranscodePipeline(Construct):
         self._check_interval("purge_interval", purge_interval)
         self._check_interval("sweep_interval", sweep_interval)
         self._check_webhooks(webhook_allowed_networks, max_webhook_batches)
+        encrypt_logs(self, store.encryption_key)
 
         self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="transcode jobs")
         # SQS has no priorities, hence a queue of its own for what viewers wait for.

@@ -18,6 +18,7 @@ from media_platform.constructs._access_logs import access_log_bucket, log_object
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._distributions import distribution_conditions
+from media_platform.constructs._log_groups import logs_use_key
 from media_platform.constructs._private_bucket import private_bucket
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -44,8 +45,9 @@ class VideoStore(VideoStoreBase):
             this region. Default: a table is made here.
         raw_bucket_name: Physical name, which only replication needs. Default: generated.
         media_bucket_name: Physical name, which only replication needs. Default: generated.
-        encryption_key: Customer managed key of buckets and table. Default: keys that S3 and
-            DynamoDB own, at no cost.
+        encryption_key: Customer managed key of buckets and table, and of the log groups and kept
+            failures of what works on them; the policy of an imported one must let CloudWatch Logs
+            use it. Default: keys that AWS owns, at no cost.
         upload_origins: Origins of the pages that may upload from a browser. Default: any, since a
             presigned URL, not the page, is the permission.
         archive_after: Age at which uploads move to Glacier Instant Retrieval, whole days.
@@ -148,6 +150,8 @@ class VideoStore(VideoStoreBase):
         )
 
         self.encryption_key = encryption_key
+        if encryption_key is not None:
+            encryption_key.add_to_resource_policy(logs_use_key(self))
         self.access_log_bucket = access_log_bucket(
             self, access_logs, expiry=access_logs_expiry, removal_policy=removal_policy
         )

@@ -313,8 +313,9 @@ class StageConfig(_Part):
         ipv6: Whether viewers may come over IPv6. Default ``True``; a stage whose videos are
             restricted to IPv4 ranges does without.
         retain_data: Whether data outlive their stacks and refuse to be deleted. Default ``True``.
-        customer_managed_key: Whether buckets and table are encrypted with a key of this account.
-            Default ``False``: with keys that AWS owns.
+        customer_managed_key: Whether buckets, table, logs and, where there is a store in the region
+            of the distribution, the keys that sign playback are encrypted with a key of this
+            account. Default ``False``: with keys that AWS owns.
         access_logs: Whether requests on buckets, load balancers and, where it is in us-east-1, the
             distribution are logged, for a year. Default ``True``.
         allowed_countries: Countries of viewers that are served, as codes of ISO 3166-1 alpha-2.

@@ -8,6 +8,7 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as route53_targets
 from aws_cdk import aws_s3 as s3
@@ -34,6 +35,7 @@ class EdgeStack(cdk.Stack):
         alarms: Who is told of its alarms, in its own region. Default: a topic of its own.
         access_logs: Bucket for access logs in its own region. Default: one of its
             own, where CloudFront can log.
+        encryption_key: Key of the store in its own region. Default: keys that AWS owns.
         **kwargs: Arguments of :class:`aws_cdk.Stack`.
 
     Attributes:
@@ -50,6 +52,7 @@ class EdgeStack(cdk.Stack):
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
         alarms: AlarmTopic | None = None,
         access_logs: s3.IBucket | None = None,
+        encryption_key: kms.IKey | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
@@ -82,6 +85,7 @@ class EdgeStack(cdk.Stack):
             denied_countries=config.denied_countries,
             waf=config.waf and self.region == CLOUDFRONT_REGION,
             access_logs=access_logs if config.access_logs else False,
+            encryption_key=encryption_key,
             removal_policy=removal_policy(config),
         )
         if alarms is None:

@@ -96,6 +96,7 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
             if store_beside is not None and config.edge_region == CLOUDFRONT_REGION
             else None
         ),
+        encryption_key=store_beside.store.encryption_key if store_beside is not None else None,
         stack_name=stack_name(config.name, StackPart.EDGE),
         tags={STAGE_TAG: config.name},
         env=cdk.Environment(account=config.account, region=config.edge_region),

@@ -68,7 +68,7 @@ def test_everything_on(synth: Synth) -> None:
     key = made.only("AWS::KMS::ReplicaKey")
     assert key["PrimaryKeyArn"] == KEY
     sids = [statement["Sid"] for statement in key["KeyPolicy"]["Statement"]]
-    assert sids == ["AccountDelegatesToIam", "DistributionsDecrypt"]
+    assert sids == ["AccountDelegatesToIam", "DistributionsDecrypt", "LogGroupsUse"]
     for name, bucket in made.resources("AWS::S3::Bucket").items():
         assert bucket["DeletionPolicy"] == "Delete"
         if "AccessLogs" in name:

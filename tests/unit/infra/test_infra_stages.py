@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from media_platform.contract.environment import (
 )
 from media_platform.stacks.config import load_stage
 
+LOGS = "StoreAccessLogs087BBF22"
 REPLICA_LOGS = "ReplicaStoreAccessLogsAF14CC29"
 
 CONTAINERS: dict[str, type[Environment]] = {
@@ -216,7 +218,7 @@ def test_ids_of_what_holds_data_never_change(stages: Stages) -> None:
     }
     assert ids == {
         "Store-us-east-1": [
-            "StoreAccessLogs087BBF22",
+            LOGS,
             "StoreMediaBucket494618BE",
             "StoreRawBucket27AD9156",
             "StoreTable0CCFA19B",
@@ -244,7 +246,7 @@ def test_ids_of_what_holds_data_never_change(stages: Stages) -> None:
     }
     prod = stages["prod"]
     assert set(prod["Store-us-east-1"].resources("AWS::S3::Bucket")) == {
-        "StoreAccessLogs087BBF22",
+        LOGS,
         "StoreMediaBucket494618BE",
         "StoreRawBucket27AD9156",
     }
@@ -348,6 +350,32 @@ def test_secrets_never_stand_in_a_template(stages: Stages, stage: str) -> None:
         assert "PRIVATE KEY" not in json.dumps(template.content)
         for secret in template.resources("AWS::SecretsManager::Secret").values():
             assert "SecretString" not in secret["Properties"]
+
+
+def test_a_key_of_the_stage_encrypts_what_it_keeps(stages: Stages) -> None:
+    """All but access logs, which neither S3 nor load balancers write with another key."""
+
+    def keyless(stage: str) -> set[str]:
+        made = [template.content["Resources"].items() for template in stages[stage].values()]
+        return {
+            logical_id
+            for logical_id, resource in chain.from_iterable(made)
+            if resource["Type"] in kinds
+            and not re.search(r'"(KmsKeyId|KMSMasterKeyID)": \{', json.dumps(resource))
+        }
+
+    kinds = ("AWS::Logs::LogGroup", "AWS::S3::Bucket", "AWS::SecretsManager::Secret")
+    assert keyless("prod") == {LOGS, REPLICA_LOGS}
+    assert {"CdnSlotASecretD50014E9", "TranscodeWorkersTaskLogsC6F0EC41"} < keyless("dev")
+    (replica,) = stages["prod"]["Edge"].only("AWS::SecretsManager::Secret")["ReplicaRegions"]
+    assert flat(replica["KmsKeyId"]).startswith("arn:aws:kms:eu-west-1:ACCOUNT:key/")
+    store = stages["prod"]["Store-us-east-1"].resources("AWS::KMS::Key")["Key961B73FD"]
+    statements = store["Properties"]["KeyPolicy"]["Statement"]
+    (logs,) = (one for one in statements if one.get("Sid") == "LogGroupsUse")
+    assert logs["Principal"] == {"Service": "logs.us-east-1.amazonaws.com"}
+    assert flat(logs["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"]) == (
+        "arn:aws:logs:us-east-1:ACCOUNT:log-group:*"
+    )
 
 
 def test_no_region_imports_from_another(stages: Stages) -> None:

@@ -216,7 +216,11 @@ def test_everything_on(synth: Synth) -> None:
         assert "SSESpecification" in replica
         assert replica["ContributorInsightsSpecification"] == {"Enabled": False}
     key = made.only("AWS::KMS::Key")
-    assert [s.get("Sid") for s in key["KeyPolicy"]["Statement"]] == [None, "DistributionsDecrypt"]
+    assert [s.get("Sid") for s in key["KeyPolicy"]["Statement"]] == [
+        None,
+        "LogGroupsUse",
+        "DistributionsDecrypt",
+    ]
 
 
 def test_replication_role_copies_and_nothing_else(synth: Synth) -> None:
