@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
@@ -105,8 +106,8 @@ class RuledRoute(APIRoute):
             raise TypeError(f"the handler of {path} has no access rule; put @allow(...) on it")
         self.rule = rule
         super().__init__(path, endpoint, **options)
-        if self._is_plain():
-            self.app = self._answer
+        # What the framework keeps open for a handler, it closes with this.
+        self.app = self._answer if self._is_plain() else AsyncExitStackMiddleware(self.app)
 
     def get_route_handler(self) -> Handler:
         """Return the handler behind the rule."""

@@ -8,11 +8,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
-from media_api import openapi, problems, tracing
+from media_api import openapi, tracing
 from media_api.access import ANYONE, RuledRoute, allow
 from media_api.creation import Creation
 from media_api.downloads import Downloads
@@ -81,18 +79,13 @@ class Services(Guarded):
 
 
 class _Application(FastAPI):
-    """FastAPI with the envelope for most of its middlewares.
-
-    They limit bodies and answer what nobody caught, as the envelope does, but refuse nothing.
-    """
+    """FastAPI with the envelope for its middlewares, which does what they would have done."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return what requests pass before they are routed."""
         state = self.state
         return Envelope(
-            ExceptionMiddleware(
-                AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers
-            ),
+            self.router,
             lifecycle=state.lifecycle,
             max_body_bytes=state.max_body_bytes,
             metrics=state.metrics,
@@ -164,7 +157,6 @@ def assemble(
         setattr(app.state, part.name, getattr(services, part.name))
     app.state.max_body_bytes = MAX_BODY_BYTES
     app.state.description_path = description_path
-    problems.install(app)
     for router in routers:
         # Routes are moved, not included: each request then passes one router instead of two.
         app.router.routes.extend(router.routes)

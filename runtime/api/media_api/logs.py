@@ -25,7 +25,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(source="media_
 
 
 def audit(message: str, **fields: object) -> None:
-    """Write the line of a change that a caller made, or of what was granted to him, at once.
+    """Write the line of a change that a caller made, at once.
 
     Args:
         message: What happened.
@@ -34,25 +34,32 @@ def audit(message: str, **fields: object) -> None:
     structlog.WriteLogger(sys.stdout).msg(_line("audit", "INFO", message, fields))
 
 
-class AccessLog:
-    """One line a request, written a few at a time.
+class GatheredLog:
+    """Lines of which there is one a request, written a few at a time.
 
-    A process that is killed loses those of the last :data:`GATHER_SECONDS`.
+    A process that is killed loses those that it gathers.
+
+    Args:
+        logger: What the lines name as their logger.
+        seconds: How long lines are gathered; 0 for one turn of the event loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, logger: str, *, seconds: float) -> None:
+        self._logger = logger
+        self._seconds = seconds
         self._lines: list[str] = []
 
-    def write(self, level: str, **fields: object) -> None:
+    def write(self, message: str, *, level: str = "INFO", **fields: object) -> None:
         """Write a line soon.
 
         Args:
+            message: What happened.
             level: Its level, in capitals.
             **fields: What it says.
         """
         if not self._lines:
-            asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
-        self._lines.append(_line("media_api.access", level, "request", fields))
+            asyncio.get_running_loop().call_later(self._seconds, self.flush)
+        self._lines.append(_line(self._logger, level, message, fields))
 
     def flush(self) -> None:
         """Write what was not written yet."""
@@ -61,8 +68,12 @@ class AccessLog:
             structlog.WriteLogger(sys.stdout).msg("\n".join(lines))
 
 
-access_log = AccessLog()
+access_log = GatheredLog("media_api.access", seconds=GATHER_SECONDS)
 """One line a request."""
+
+grant_log = GatheredLog("audit", seconds=0)
+"""One audit line for each grant of playback: to write each by itself would take as long as to sign
+it, since the threads of the server take turns at every write."""
 
 
 def _line(logger: str, level: str, message: str, fields: Mapping[str, object]) -> str:

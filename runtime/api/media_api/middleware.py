@@ -268,8 +268,9 @@ def _request_id(given: Mapping[bytes, bytes]) -> str:
 
 
 def _problem_of(error: Exception, scope: Scope) -> problems.Problem:
-    if isinstance(error, problems.Problem):
-        return error
+    refusal = problems.problem_of(error, scope)
+    if refusal is not None:
+        return refusal
     ids = {"request_id": scope["request_id"], "trace_id": scope["trace"].trace_id}
     if isinstance(error, ClientError):
         log.error("aws_refused", **ids, code=error_code(error), error=str(error))
@@ -300,7 +301,8 @@ def _log_access(scope: Scope, status: int, seconds: float) -> None:
     caller = scope.get("caller")
     route = scope.get("route")
     access_log.write(
-        "ERROR" if status >= _SERVER_ERROR else "INFO",
+        "request",
+        level="ERROR" if status >= _SERVER_ERROR else "INFO",
         request_id=scope["request_id"],
         trace_id=scope["trace"].trace_id,
         method=scope["method"],

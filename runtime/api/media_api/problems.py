@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:media-platform:problem:"
@@ -183,27 +184,21 @@ def render(problem: Problem, *, path: str, request_id: str) -> Response:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Let ``app`` answer every refusal, also those of the framework, with a problem body."""
+def problem_of(error: Exception, scope: Scope) -> Problem | None:
+    """Return the problem of a refusal, also of one by the framework; ``None`` if it is a failure.
 
-    async def answer(request: Request, problem: Problem) -> Response:
-        return render(problem, path=request.url.path, request_id=request.scope["request_id"])
-
-    async def on_problem(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)  # noqa: S101 - registered for this type
-        return await answer(request, error)
-
-    async def on_validation(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101
-        return await answer(request, _from_validation(error))
-
-    async def on_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101
-        return await answer(request, _from_http(request, error))
-
-    app.add_exception_handler(Problem, on_problem)
-    app.add_exception_handler(RequestValidationError, on_validation)
-    app.add_exception_handler(HTTPException, on_http)
+    Args:
+        error: What ended the request.
+        scope: The request.
+    """
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():
+            return _from_validation(error)
+        case HTTPException():
+            return _from_http(error, scope)
+    return None
 
 
 def _from_validation(error: RequestValidationError) -> Problem:
@@ -240,24 +235,23 @@ def _message(entry: Mapping[str, Any]) -> str:
     return f"{text}, not {shown}"
 
 
-def _from_http(request: Request, error: HTTPException) -> Problem:
-    path = request.url.path
+def _from_http(error: HTTPException, scope: Scope) -> Problem:
+    path, app = scope["path"], scope["app"]
     match error.status_code:
         case 404:
             return Problem(
                 Kind.NOT_FOUND,
-                f"{path} is no path of this API; {request.app.state.description_path} lists all "
-                "of them",
+                f"{path} is no path of this API; {app.state.description_path} lists all of them",
             )
         case 405:
-            allowed = ", ".join(_allowed_methods(request))
+            allowed = ", ".join(_allowed_methods(app, scope))
             return Problem(
                 Kind.METHOD_NOT_ALLOWED,
-                f"{request.method} is not offered at {path}; allowed: {allowed}",
+                f"{scope['method']} is not offered at {path}; allowed: {allowed}",
                 headers={"Allow": allowed},
             )
         case 413:
-            return too_large(request.app.state.max_body_bytes)
+            return too_large(app.state.max_body_bytes)
         case status if status < 500:  # noqa: PLR2004 - HTTP
             return Problem(
                 Kind.MALFORMED_REQUEST,
@@ -267,12 +261,12 @@ def _from_http(request: Request, error: HTTPException) -> Problem:
     return Problem(Kind.INTERNAL, str(error.detail))
 
 
-def _allowed_methods(request: Request) -> list[str]:
+def _allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
     """Return the methods of all routes of a path; the framework knows only those of the first."""
     return sorted(
         method
-        for route in request.app.routes
-        if route.matches(request.scope)[0] is not Match.NONE
+        for route in app.routes
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
         for method in route.methods or ()
     )
 

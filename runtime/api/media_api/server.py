@@ -23,7 +23,7 @@ from media_api.downloads import Downloads
 from media_api.idempotency import Idempotency
 from media_api.lifecycle import Lifecycle
 from media_api.load import Load
-from media_api.logs import access_log, log
+from media_api.logs import access_log, grant_log, log
 from media_api.metrics import Metrics
 from media_api.playback import PlaybackService
 from media_api.quotas import Quotas
@@ -177,6 +177,7 @@ async def run(app: FastAPI, services: Guarded, listening: Listening) -> None:
         if flushing is not None:
             flushing.cancel()
             await asyncio.wait({flushing})
+        grant_log.flush()
         access_log.flush()
 
 

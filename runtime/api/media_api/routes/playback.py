@@ -18,7 +18,7 @@ from media_api.access import (
     viewer_of,
 )
 from media_api.answers import json_answer
-from media_api.logs import audit
+from media_api.logs import grant_log
 from media_api.models import PlaybackBody, ViewsBody
 from media_api.openapi import PlaylistPath, RunId, VideoId, problems, signature_parameters
 from media_api.playback import PlaybackService, signed_playlist_url
@@ -70,7 +70,7 @@ def log_grant(  # noqa: PLR0917
         expires_at: Unix seconds at which it ends.
     """
     viewer = viewer_of(request)
-    audit(
+    grant_log.write(
         what,
         user=viewer.user if viewer else "anonymous",
         user_tenant=viewer.tenant if viewer else None,
