@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from media_platform.constructs._http_service import HttpService
+from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.constructs._user_directory import UserDirectory
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs.transcode_pipeline import TranscodePipeline
@@ -91,6 +92,7 @@ class AdminService(HttpService):
             name="admin",
             command=["python", "-m", "media_api.admin"],
             environment=environment.to_variables(),
+            calls=[AwsEndpoint.SQS, AwsEndpoint.COGNITO_IDP],
             min_tasks=min_tasks,
             max_tasks=max_tasks,
             cpu_units=cpu_units,

@@ -11,6 +11,7 @@ from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._http_service import HttpService
+from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
@@ -38,6 +39,7 @@ class ApiService(HttpService):
         store: Store of this region.
         environment: Its variables, complete.
         signing_slots: Key slots whose secrets it may read.
+        calls: The services of AWS from which it has the keys of tokens.
         min_tasks: Fewest tasks.
         max_tasks: Most tasks.
         cpu_units: 1024 for one virtual CPU.
@@ -57,6 +59,7 @@ class ApiService(HttpService):
         store: VideoStoreBase,
         environment: ApiEnvironment,
         signing_slots: Sequence[str],
+        calls: Sequence[AwsEndpoint],
         min_tasks: int,
         max_tasks: int,
         cpu_units: int,
@@ -69,6 +72,7 @@ class ApiService(HttpService):
             name=Service.API.value,
             command=["python", "-m", "media_api"],
             environment=environment.to_variables(),
+            calls=[AwsEndpoint.SSM, AwsEndpoint.SECRETS_MANAGER, *calls],
             min_tasks=min_tasks,
             max_tasks=max_tasks,
             cpu_units=cpu_units,

@@ -10,7 +10,8 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._alarms import watch_memory
 from media_platform.constructs._checks import check_range, reject
-from media_platform.constructs._fargate_task import SCRATCH_PATH, fargate_task, task_security_group
+from media_platform.constructs._fargate_task import SCRATCH_PATH, fargate_service, fargate_task
+from media_platform.constructs._media_cluster import AwsEndpoint, MediaCluster, Network
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._scanning import Scanner
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -56,6 +57,16 @@ class ClamAvScanner(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._check(min_tasks, max_tasks, max_scan, unscanned)
+        if (
+            signature_mirror is None
+            and isinstance(cluster, MediaCluster)
+            and cluster.network is Network.ENDPOINTS
+        ):
+            raise reject(
+                self,
+                f"signature_mirror is missing, but network is 'endpoints', from where {_MIRROR} "
+                "cannot be reached; name a mirror within the network",
+            )
         self.scanner = scanner
         environment = ClamAvScannerEnvironment(
             home_region=cdk.Stack.of(self).region,
@@ -83,22 +94,17 @@ class ClamAvScanner(Construct):
                 start_period=cdk.Duration.seconds(300),
             ),
         )
-        self.service = ecs.FargateService(
+        self.service = fargate_service(
             self,
-            "Service",
             cluster=cluster,
-            task_definition=self.task,
-            security_groups=[task_security_group(self, cluster=cluster)],
+            task=self.task,
+            calls=[AwsEndpoint.SQS],
             desired_count=min_tasks,
-            min_healthy_percent=100,
-            max_healthy_percent=200,
             capacity_provider_strategies=[
                 # Every upload waits for the first, so it does not depend on spare capacity.
                 ecs.CapacityProviderStrategy(capacity_provider="FARGATE", base=1, weight=1),
                 ecs.CapacityProviderStrategy(capacity_provider="FARGATE_SPOT", weight=4),
             ],
-            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
-            propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
         self._scale(min_tasks, max_tasks)
         watch_memory(self, self.service, what="ClamAV")

@@ -14,6 +14,7 @@ from media_platform import assets
 from media_platform.assets import Service
 from media_platform.constructs._checks import reject
 from media_platform.constructs._log_groups import log_group
+from media_platform.constructs._media_cluster import AwsEndpoint, MediaCluster, Network
 from media_platform.constructs._nag import accept
 from media_platform.constructs._task_size import task_size_problem
 
@@ -112,16 +113,40 @@ def fargate_task(
     return task
 
 
-def task_security_group(scope: Construct, *, cluster: ecs.ICluster) -> ec2.SecurityGroup:
-    """Return the security group of a service: nobody may reach it, and it reaches HTTPS alone.
+def fargate_service(
+    scope: Construct,
+    *,
+    cluster: ecs.ICluster,
+    task: ecs.FargateTaskDefinition,
+    calls: Sequence[AwsEndpoint],
+    desired_count: int,
+    min_healthy_percent: int = 100,
+    service_name: str | None = None,
+    capacity_provider_strategies: Sequence[ecs.CapacityProviderStrategy] | None = None,
+    health_check_grace_period: cdk.Duration | None = None,
+) -> ecs.FargateService:
+    """Return a service, which nobody reaches who is not let in, and which reaches HTTPS alone.
+
+    A deployment whose tasks do not become healthy is taken back. In a cluster that is no
+    :class:`MediaCluster`, tasks are in private subnets, which must have a way to AWS.
 
     All that a task needs of AWS speaks HTTPS. Names, credentials and time come from addresses that
     security groups do not filter (Amazon VPC User Guide, "Security groups").
 
     Args:
-        scope: Parent.
-        cluster: Cluster of the service.
+        scope: Parent; the service is ``Service`` in it.
+        cluster: Cluster that it runs in.
+        task: Its task definition.
+        calls: The services of AWS that the code calls, without S3 and DynamoDB. What ECS needs to
+            start it comes in addition.
+        desired_count: Tasks until it scales.
+        min_healthy_percent: Share of them that a deployment leaves. Default 100.
+        service_name: Its physical name. Default: one of CloudFormation's.
+        capacity_provider_strategies: What its tasks run on. Default: Fargate, on demand.
+        health_check_grace_period: Time that new tasks have until they must be healthy. Default: as
+            ECS has it.
     """
+    ours = cluster if isinstance(cluster, MediaCluster) else None
     group = ec2.SecurityGroup(
         scope,
         "SecurityGroup",
@@ -130,4 +155,26 @@ def task_security_group(scope: Construct, *, cluster: ecs.ICluster) -> ec2.Secur
         allow_all_outbound=False,
     )
     group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "AWS")
-    return group
+    service = ecs.FargateService(
+        scope,
+        "Service",
+        service_name=service_name,
+        cluster=cluster,
+        task_definition=task,
+        security_groups=[group],
+        vpc_subnets=None if ours is None else ours.task_subnets,
+        assign_public_ip=ours is not None and ours.network is Network.PUBLIC,
+        desired_count=desired_count,
+        min_healthy_percent=min_healthy_percent,
+        max_healthy_percent=200,
+        capacity_provider_strategies=(
+            list(capacity_provider_strategies) if capacity_provider_strategies else None
+        ),
+        health_check_grace_period=health_check_grace_period,
+        circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
+        propagate_tags=ecs.PropagatedTagSource.SERVICE,
+    )
+    if ours is not None:
+        by_ecs = (AwsEndpoint.ECR, AwsEndpoint.ECR_DOCKER, AwsEndpoint.CLOUDWATCH_LOGS)
+        ours.let_out(service, calls=[*by_ecs, *calls])
+    return service

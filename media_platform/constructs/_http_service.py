@@ -11,7 +11,8 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._checks import reject
-from media_platform.constructs._fargate_task import fargate_task, task_security_group
+from media_platform.constructs._fargate_task import fargate_service, fargate_task
+from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.contract.environment import API_PORT
 
 _STOP_TIMEOUT = cdk.Duration.seconds(30)
@@ -33,6 +34,7 @@ class HttpService(Construct):
         name: Name of the container and of its log streams.
         command: What the container runs.
         environment: Its variables, complete.
+        calls: The services of AWS that it calls, without S3 and DynamoDB.
         min_tasks: Fewest tasks.
         max_tasks: Most tasks.
         cpu_units: 1024 for one virtual CPU.
@@ -55,6 +57,7 @@ class HttpService(Construct):
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
+        calls: Sequence[AwsEndpoint],
         min_tasks: int,
         max_tasks: int,
         cpu_units: int,
@@ -79,18 +82,13 @@ class HttpService(Construct):
             port=API_PORT,
             stop_timeout=_STOP_TIMEOUT,
         )
-        self.service = ecs.FargateService(
+        self.service = fargate_service(
             self,
-            "Service",
             cluster=cluster,
-            task_definition=self.task,
-            security_groups=[task_security_group(self, cluster=cluster)],
+            task=self.task,
+            calls=calls,
             desired_count=min_tasks,
-            min_healthy_percent=100,
-            max_healthy_percent=200,
             health_check_grace_period=_HEALTH_CHECK_GRACE_PERIOD,
-            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
-            propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
         scaling = self.service.auto_scale_task_count(min_capacity=min_tasks, max_capacity=max_tasks)
         scaling.scale_on_cpu_utilization("Cpu", target_utilization_percent=_CPU_TARGET_PERCENT)

@@ -25,7 +25,8 @@ class VideoCache(Construct):
     Args:
         scope: Parent.
         construct_id: Id in it.
-        vpc: Network; it is put into the private subnets.
+        vpc: Network.
+        subnets: Where it is in it.
         max_gibibytes: Most data.
         max_units_per_second: Most ElastiCache Processing Units a second.
 
@@ -46,6 +47,7 @@ class VideoCache(Construct):
         construct_id: str,
         *,
         vpc: ec2.IVpc,
+        subnets: ec2.SubnetSelection,
         max_gibibytes: int,
         max_units_per_second: int,
     ) -> None:
@@ -81,9 +83,7 @@ class VideoCache(Construct):
             ).lower(),
             description="Metadata of videos, for seconds",
             security_group_ids=[group.security_group_id],
-            subnet_ids=vpc.select_subnets(
-                subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS
-            ).subnet_ids,
+            subnet_ids=vpc.select_subnets(subnet_type=subnets.subnet_type).subnet_ids,
             cache_usage_limits=elasticache.CfnServerlessCache.CacheUsageLimitsProperty(
                 data_storage=elasticache.CfnServerlessCache.DataStorageProperty(
                     unit="GB", maximum=max_gibibytes

@@ -16,7 +16,8 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._checks import check_range
-from media_platform.constructs._fargate_task import fargate_task, task_security_group
+from media_platform.constructs._fargate_task import fargate_service, fargate_task
+from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.constructs._metrics import platform_metric
 from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -200,23 +201,20 @@ class WorkerService(Construct):
             scratch_gibibytes=scratch_gibibytes,
             stop_timeout=_STOP_TIMEOUT,
         )
-        self.service = ecs.FargateService(
+        self.service = fargate_service(
             self,
-            "Service",
             service_name=self.service_name,
             cluster=cluster,
-            task_definition=self.task,
-            security_groups=[task_security_group(self, cluster=cluster)],
+            task=self.task,
+            # What protects it from scaling in is asked of the agent of its task.
+            calls=[AwsEndpoint.SQS, AwsEndpoint.APPLICATION_AUTOSCALING],
             desired_count=0,
             # A worker that is replaced hands its job back, so none has to stay for a deployment.
             min_healthy_percent=0,
-            max_healthy_percent=200,
             capacity_provider_strategies=[
                 ecs.CapacityProviderStrategy(capacity_provider="FARGATE_SPOT", weight=4),
                 ecs.CapacityProviderStrategy(capacity_provider="FARGATE", weight=on_demand_weight),
             ],
-            circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
-            propagate_tags=ecs.PropagatedTagSource.SERVICE,
         )
         self.scaling = self.service.auto_scale_task_count(min_capacity=0, max_capacity=max_workers)
         self._scale(backlog_metric(express_queue, job_queue), max_workers)

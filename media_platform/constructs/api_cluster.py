@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import aws_cdk as cdk
@@ -28,7 +29,14 @@ from media_platform.constructs._checks import (
 )
 from media_platform.constructs._load_balancer_alarms import watch_load_balancer, watch_targets
 from media_platform.constructs._log_groups import encrypt_logs
-from media_platform.constructs._media_cluster import DEFAULT_CIDR, media_cluster, media_vpc
+from media_platform.constructs._media_cluster import (
+    DEFAULT_CIDR,
+    AwsEndpoint,
+    MediaCluster,
+    Network,
+    check_network,
+    media_vpc,
+)
 from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
 from media_platform.constructs._video_cache import VideoCache
@@ -55,6 +63,8 @@ ADMIN_PATHS = "/api/admin/*"
 _MOST = 2**53
 """Largest number that every JSON reader takes exactly."""
 
+_COGNITO = re.compile(r"https://cognito-idp\.(?P<region>[a-z0-9-]+)\.")
+
 _MAX_EXPIRY = cdk.Duration.days(7)
 """Longest life of a presigned URL (Amazon S3 API, Signature Version 4)."""
 
@@ -73,8 +83,24 @@ class ApiCluster(Construct):
         store: Store of this region.
         token_issuer: Whose tokens are accepted. Default: a new user pool, :attr:`users`.
         vpc: Network. Default: a new one with two zones.
+        network: How tasks reach AWS; S3 and DynamoDB are reached by gateway endpoints for nothing.
+            Prices are those of us-east-1 in two zones, 730 hours a month (Amazon VPC pricing, AWS
+            PrivateLink pricing; June 2026). Default ``nat``.
+
+            - ``nat``: tasks in private subnets go out by NAT gateways. $36.50 a month for each, its
+              address among it ($0.045 and $0.005 an hour), and $0.045 a GB. In a ``vpc`` of yours:
+              by whatever its private subnets have, be it NAT, a transit gateway, or endpoints.
+            - ``public``: tasks in public subnets have addresses of their own, and nobody is let in
+              but the load balancer. $3.65 a month for every task that runs ($0.005 an hour).
+            - ``endpoints``: subnets of tasks have no way to the internet, and interface endpoints
+              lead to the services that they call, and nowhere else. $14.60 a month for each
+              ($0.01 an hour in a zone), so $87.60 for the six of the API, $116.80 for the eight of
+              API, admin service and workers; and $0.01 a GB. A ``vpc`` of yours must have the
+              gateway endpoints already and gets the others. Keys of tokens are read from a user
+              pool of this region, which must have no domain (Amazon Cognito Developer Guide,
+              "Access Amazon Cognito using an interface endpoint"), or from within the network.
         cidr: Addresses of the new network. Default ``10.0.0.0/16``.
-        nat_gateways: NAT gateways of the new network. Default 1.
+        nat_gateways: NAT gateways of the new network, where ``network`` is ``nat``. Default 1.
         availability_zones: Zones of the new network. Default: two of the stack's.
         certificate: Certificate of the load balancer. Default: none, for a VPC origin.
         cloudfront_prefix_list_id: Managed prefix list of CloudFront's origin-facing addresses in
@@ -142,8 +168,9 @@ class ApiCluster(Construct):
         store: VideoStoreBase,
         token_issuer: TokenIssuer | None = None,
         vpc: ec2.IVpc | None = None,
+        network: str = Network.NAT,
         cidr: str = DEFAULT_CIDR,
-        nat_gateways: int = 1,
+        nat_gateways: int | None = None,
         availability_zones: Sequence[str] | None = None,
         certificate: acm.ICertificate | None = None,
         cloudfront_prefix_list_id: str | None = None,
@@ -188,6 +215,7 @@ class ApiCluster(Construct):
             "what is deleted costs storage until it is purged",
         )
         check_networks(self, "webhook_allowed_networks", webhook_allowed_networks)
+        way_out = check_network(self, network, nat_gateways)
         if certificate is not None and cloudfront_prefix_list_id is None:
             raise reject(
                 self,
@@ -207,11 +235,12 @@ class ApiCluster(Construct):
         self.vpc = vpc or media_vpc(
             self,
             "Vpc",
+            network=way_out,
             cidr=cidr,
             nat_gateways=nat_gateways,
             availability_zones=availability_zones,
         )
-        self.cluster = media_cluster(self, "Cluster", vpc=self.vpc)
+        self.cluster = MediaCluster(self, "Cluster", vpc=self.vpc, network=way_out)
         self.delivery_parameter = delivery_parameter_name(stage)
         self.cache: VideoCache | None = None
         if cache:
@@ -219,6 +248,7 @@ class ApiCluster(Construct):
                 self,
                 "Cache",
                 vpc=self.vpc,
+                subnets=self.cluster.inner_subnets,
                 max_gibibytes=cache_max_gibibytes,
                 max_units_per_second=cache_max_units_per_second,
             )
@@ -259,6 +289,7 @@ class ApiCluster(Construct):
                 cache_url=self._cache_url,
             ),
             signing_slots=signing_slots,
+            calls=self._keys_of_tokens(token_issuer),
             min_tasks=min_tasks,
             max_tasks=max_tasks,
             cpu_units=cpu_units,
@@ -387,6 +418,25 @@ class ApiCluster(Construct):
         return self.target_group.metrics.http_code_target(
             elbv2.HttpCodeTarget.TARGET_5XX_COUNT, statistic="Sum"
         )
+
+    def _keys_of_tokens(self, issuer: TokenIssuer) -> list[AwsEndpoint]:
+        """Return the services of AWS from which the keys of tokens are read."""
+        cognito = _COGNITO.match(issuer.jwks_url)
+        if cognito is None and not cdk.Token.is_unresolved(issuer.jwks_url):
+            return []
+        region = cdk.Stack.of(self).region
+        if (
+            self.cluster.network is Network.ENDPOINTS
+            and cognito is not None
+            and not cdk.Token.is_unresolved(region)
+            and cognito["region"] != region
+        ):
+            raise reject(
+                self,
+                f"network is 'endpoints', but token_issuer has its keys in {cognito['region']!r}, "
+                "which endpoints of another region do not reach; choose 'nat' or 'public'",
+            )
+        return [AwsEndpoint.COGNITO_IDP]
 
     def _listen(
         self, certificate: acm.ICertificate | None, prefix_list_id: str | None

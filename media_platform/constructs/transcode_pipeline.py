@@ -27,7 +27,12 @@ from media_platform.constructs._clamav_scanner import (
     ClamAvScanner,
 )
 from media_platform.constructs._log_groups import encrypt_logs
-from media_platform.constructs._media_cluster import media_cluster, media_vpc
+from media_platform.constructs._media_cluster import (
+    MediaCluster,
+    Network,
+    check_network,
+    media_vpc,
+)
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._outbox_sweep import OutboxSweep
 from media_platform.constructs._queues import dead_letter_queue, job_queue
@@ -59,9 +64,13 @@ class TranscodePipeline(Construct):
         stage: Name of the stage, 1 to 16 lower-case letters and digits; the same in every
             construct that belongs together. Default ``main``.
         cluster: ECS cluster of the workers, with the providers ``FARGATE`` and ``FARGATE_SPOT``.
-            Default: a new one.
-        vpc: Network of the new cluster, whose private subnets reach AWS. Default: one of its own
-            with one NAT gateway.
+            Workers are placed as other tasks of an :class:`ApiCluster`; in any other cluster they
+            are in private subnets, which must have a way to AWS. Default: a new one.
+        vpc: Network of the new cluster. Default: a new one with two zones.
+        network: How workers of the new cluster reach AWS, as for :class:`ApiCluster`: by one NAT
+            gateway of the new network (``nat``), by addresses of their own (``public``), or by five
+            interface endpoints (``endpoints``, $73 a month in two zones of us-east-1).
+            Default ``nat``.
         max_workers: Most workers at a time. Default 10.
         worker_image: Image of the worker, for ARM64, of a team that builds its own, e.g. from an
             :class:`ImageRepository`; it runs ``python -m media_worker`` as user 10001 and writes to
@@ -110,8 +119,8 @@ class TranscodePipeline(Construct):
         removal_policy: What happens to kept failures of the relay. Default ``RETAIN``.
 
     Raises:
-        ValueError: If a number is out of range, ``vpc`` is given beside ``cluster``, workers cannot
-            make the ladder, or the stage has no proper name.
+        ValueError: If a number is out of range, ``vpc`` or ``network`` is given beside
+            ``cluster``, workers cannot make the ladder, or the stage has no proper name.
 
     Attributes:
         express_queue: Queue of the jobs that start a run; workers look there first.
@@ -136,6 +145,7 @@ class TranscodePipeline(Construct):
         stage: str = DEFAULT_STAGE,
         cluster: ecs.ICluster | None = None,
         vpc: ec2.IVpc | None = None,
+        network: str | None = None,
         max_workers: int = 10,
         worker_image: ecs.ContainerImage | None = None,
         worker_cpu_units: int = 4096,
@@ -177,8 +187,6 @@ class TranscodePipeline(Construct):
         idle = idle or cdk.Duration.minutes(5)
         event_retention = event_retention or cdk.Duration.days(30)
         check_stage(self, stage)
-        if cluster is not None and vpc is not None:
-            raise reject(self, "vpc is given beside cluster; leave it out, a cluster has its own")
         self._check_limits(visibility_timeout, max_failures, upload_max, event_retention)
         self._check_sources(max_frame_rate, max_tenant_parts)
         self._check_chunks(chunk_duration, chunks_in_flight)
@@ -212,7 +220,7 @@ class TranscodePipeline(Construct):
             self,
             "Workers",
             stage=stage,
-            cluster=cluster or media_cluster(self, "Cluster", vpc=vpc or media_vpc(self, "Vpc")),
+            cluster=self._place(cluster, vpc, network),
             store=store,
             express_queue=self.express_queue,
             job_queue=self.job_queue,
@@ -275,6 +283,22 @@ class TranscodePipeline(Construct):
         )
         self.purge = RunPurge(self, "OldRuns", store=store, interval=purge_interval)
 
+    def _place(
+        self, cluster: ecs.ICluster | None, vpc: ec2.IVpc | None, network: str | None
+    ) -> ecs.ICluster:
+        """Return the cluster of the workers, a new one unless it is given."""
+        if cluster is None:
+            way_out = check_network(self, Network.NAT if network is None else network)
+            vpc = vpc or media_vpc(self, "Vpc", network=way_out)
+            return MediaCluster(self, "Cluster", vpc=vpc, network=way_out)
+        for name, value in (("vpc", vpc), ("network", network)):
+            if value is not None:
+                raise reject(
+                    self,
+                    f"{name} is given beside cluster, which has one already; leave one of them out",
+                )
+        return cluster
+
     def subscribe_queue(
         self, queue: sqs.IQueue, *, event_types: Sequence[EventType] | None = None
     ) -> sns.Subscription:
@@ -333,7 +357,8 @@ class TranscodePipeline(Construct):
                 is met, such as ten minutes for a file: ``pass`` or ``refuse``. Default ``pass``,
                 with a line in the log.
             signature_mirror: Host that signatures are fetched from every two hours, or URL of a
-                private mirror. Default ``database.clamav.net``.
+                private mirror. Default ``database.clamav.net``, which tasks without a way to the
+                internet cannot reach.
             cpu_units: 1024 for one virtual CPU. Default 1024; it scans some 20 MB a second.
             memory_mebibytes: Memory. Default 4096; the signatures take 1.3 GiB, and twice that
                 while new ones are loaded.

@@ -20,6 +20,7 @@ from pydantic import (
 
 from media_platform.constructs._countries import country_problem
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
+from media_platform.constructs._media_cluster import Network
 from media_platform.constructs._task_size import task_size_problem
 from media_platform.contract.identity import TENANT_CHARACTERS
 from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung, ladder_problem
@@ -323,7 +324,9 @@ class StageConfig(_Part):
         denied_countries: Countries of viewers that are not served, instead. Default: none.
         waf: Whether AWS WAF watches requests on load balancers and, where it is in us-east-1, the
             distribution. Default ``False``.
-        nat_gateways: NAT gateways of each region. Default 1.
+        network: How tasks reach AWS: ``nat``, ``public``, or ``endpoints``, which lead to services
+            of their own region alone; ``ApiCluster`` says what each costs. Default ``nat``.
+        nat_gateways: NAT gateways of each region, where ``network`` is ``nat``. Default 1.
         signing_slots: Key slots that CloudFront trusts. Default ``a``.
         active_slot: Slot that signs. Default ``a``.
         api: The video API.
@@ -355,7 +358,8 @@ class StageConfig(_Part):
     allowed_countries: Annotated[tuple[Country, ...], Field(min_length=1)] | None = None
     denied_countries: Annotated[tuple[Country, ...], Field(min_length=1)] | None = None
     waf: bool = False
-    nat_gateways: Annotated[int, Field(ge=1)] = 1
+    network: Network = Network.NAT
+    nat_gateways: Annotated[int, Field(ge=1)] | None = None
     signing_slots: Annotated[tuple[Literal["a", "b"], ...], Field(min_length=1)] = ("a",)
     active_slot: Literal["a", "b"] = "a"
     api: ApiConfig = ApiConfig()
@@ -412,12 +416,37 @@ class StageConfig(_Part):
 
     @model_validator(mode="after")
     def _gateways_have_zones(self) -> Self:
+        if self.nat_gateways is None:
+            return self
+        if self.network is not Network.NAT:
+            raise ValueError(
+                f"nat_gateways is {self.nat_gateways}, but network is {self.network.value!r}, "
+                "which has none; leave one of them out"
+            )
         for region in self.regions:
             if self.nat_gateways > len(region.availability_zones):
                 raise ValueError(
                     f"nat_gateways is {self.nat_gateways}, but {region.name!r} has only "
                     f"{len(region.availability_zones)} zones; there is at most one in a zone"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _endpoints_reach_what_tasks_call(self) -> Self:
+        if self.network is not Network.ENDPOINTS:
+            return self
+        if self.replicas:
+            raise ValueError(
+                f"network is 'endpoints', but regions has {len(self.regions)} entries, and keys of "
+                "tokens are in the first, which endpoints of another do not reach; choose 'nat' or "
+                "'public'"
+            )
+        clamav = self.scanning.clamav
+        if clamav is not None and clamav.signature_mirror is None:
+            raise ValueError(
+                "network is 'endpoints', but scanning.clamav.signature_mirror is missing; name a "
+                "mirror within the network"
+            )
         return self
 
     @model_validator(mode="after")

@@ -66,6 +66,7 @@ class MediaStack(cdk.Stack):
             store=store,
             token_issuer=token_issuer,
             cidr=str(region_config.cidr),
+            network=config.network,
             nat_gateways=config.nat_gateways,
             availability_zones=region_config.availability_zones,
             certificate=(

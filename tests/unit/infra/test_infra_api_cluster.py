@@ -355,6 +355,127 @@ def test_errors(stack: cdk.Stack, arguments: dict[str, Any], message: str) -> No
         api(stack, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("network", "placed", "interfaces"),
+    [("nat", "PrivateSubnet", 0), ("public", "PublicSubnet", 0), ("endpoints", "InnerSubnet", 6)],
+)
+def test_a_network_of_ones_own_works_with_every_choice(
+    synth: Synth, network: str, placed: str, interfaces: int
+) -> None:
+    kinds = {
+        "Public": ec2.SubnetType.PUBLIC,
+        "Private": ec2.SubnetType.PRIVATE_WITH_EGRESS,
+        "Inner": ec2.SubnetType.PRIVATE_ISOLATED,
+    }
+
+    def build(stack: cdk.Stack) -> None:
+        subnets = [
+            ec2.SubnetConfiguration(name=name, subnet_type=kind) for name, kind in kinds.items()
+        ]
+        own = ec2.Vpc(stack, "Own", max_azs=2, nat_gateways=1, subnet_configuration=subnets)
+        api(stack, vpc=own, network=network)
+
+    made = synth(build)
+    assert len(made.resources("AWS::EC2::VPC")) == 1
+    network_of_tasks = made.only("AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    subnets = [flat(subnet) for subnet in network_of_tasks["Subnets"]]
+    assert len(subnets) == 2
+    assert all(subnet.startswith(f"<Own{placed}") for subnet in subnets)
+    assert network_of_tasks["AssignPublicIp"] == ("ENABLED" if network == "public" else "DISABLED")
+    assert len(made.resources("AWS::EC2::VPCEndpoint")) == interfaces
+
+
+def test_keys_of_tokens_need_an_endpoint_where_cognito_has_them(synth: Synth) -> None:
+    made = synth(lambda stack: api(stack, token_issuer=ISSUER, network="endpoints"))
+    services = [
+        flat(one["Properties"]["ServiceName"])
+        for one in made.resources("AWS::EC2::VPCEndpoint").values()
+    ]
+    assert "com.amazonaws.us-east-1.ssm" in services
+    assert "com.amazonaws.us-east-1.cognito-idp" not in services
+
+
+def subnets_of(stack: cdk.Stack, kind: ec2.SubnetType) -> ec2.IVpc:
+    configuration = [ec2.SubnetConfiguration(name="Only", subnet_type=kind)]
+    return ec2.Vpc(stack, "Own", nat_gateways=0, subnet_configuration=configuration)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"network": "vpn"},
+            (
+                "network is 'vpn', allowed are public, nat, endpoints; say how tasks reach AWS "
+                "(path: Test/Api)"
+            ),
+        ),
+        (
+            {"network": "public", "nat_gateways": 2},
+            (
+                "nat_gateways is 2, but network is 'public', which has none; leave one of them out "
+                "(path: Test/Api)"
+            ),
+        ),
+        (
+            {"nat_gateways": 0},
+            (
+                "nat_gateways is 0, allowed are 1 to 6; network is 'public' or 'endpoints' where "
+                "there are none, and one in a zone is enough (path: Test/Api)"
+            ),
+        ),
+        (
+            {
+                "network": "endpoints",
+                "token_issuer": TokenIssuer(
+                    issuer="https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_1",
+                    jwks_url=(
+                        "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_1/"
+                        ".well-known/jwks.json"
+                    ),
+                    client_id="client",
+                ),
+            },
+            (
+                "network is 'endpoints', but token_issuer has its keys in 'eu-west-1', which "
+                "endpoints of another region do not reach; choose 'nat' or 'public' "
+                "(path: Test/Api)"
+            ),
+        ),
+    ],
+)
+def test_errors_of_the_network(stack: cdk.Stack, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        api(stack, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("network", "kind", "message"),
+    [
+        (
+            "public",
+            ec2.SubnetType.PRIVATE_ISOLATED,
+            "network is 'public', but vpc has no public subnets; add some, or choose another",
+        ),
+        (
+            "nat",
+            ec2.SubnetType.PUBLIC,
+            "network is 'nat', but vpc has no private subnets; add some, or choose 'public'",
+        ),
+        (
+            "endpoints",
+            ec2.SubnetType.PUBLIC,
+            "network is 'endpoints', but vpc has no private subnets; add some, or choose 'public'",
+        ),
+    ],
+)
+def test_a_network_must_have_the_subnets(
+    stack: cdk.Stack, network: str, kind: ec2.SubnetType, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)} \\(path: Test/Api\\)$"):
+        api(stack, vpc=subnets_of(stack, kind), network=network)
+
+
 def test_a_load_balancer_on_the_internet_admits_cloudfront_alone(stack: cdk.Stack) -> None:
     message = (
         "certificate is given but cloudfront_prefix_list_id is missing; pass the id of "

@@ -176,3 +176,12 @@ def test_there_is_one_at_most(stack: cdk.Stack) -> None:
     made.add_clamav_scanner()
     with pytest.raises(ValueError, match="there is a scanner 'malware' already"):
         made.add_clamav_scanner()
+
+
+def test_signatures_come_from_within_a_network_without_internet(stack: cdk.Stack) -> None:
+    problem = (
+        "signature_mirror is missing, but network is 'endpoints', from where database.clamav.net "
+        "cannot be reached; name a mirror within the network"
+    )
+    with pytest.raises(ValueError, match=f"^{problem} "):
+        pipeline(stack, network="endpoints").add_clamav_scanner()

@@ -85,6 +85,30 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
             {"nat_gateways": 3},
             "nat_gateways is 3, but 'us-east-1' has only 2 zones; there is at most one in a zone",
         ),
+        ({"nat_gateways": 0}, "nat_gateways: "),
+        ({"network": "vpn"}, "network: input should be 'public', 'nat' or 'endpoints'"),
+        (
+            {"network": "public", "nat_gateways": 1},
+            ("nat_gateways is 1, but network is 'public', which has none; leave one of them out"),
+        ),
+        (
+            {
+                "regions": [PRIMARY, OTHER],
+                "domain": DOMAIN,
+                "network": "endpoints",
+            },
+            (
+                "network is 'endpoints', but regions has 2 entries, and keys of tokens are in the "
+                "first, which endpoints of another do not reach; choose 'nat' or 'public'"
+            ),
+        ),
+        (
+            {"network": "endpoints", "scanning": {"clamav": {}}},
+            (
+                "network is 'endpoints', but scanning.clamav.signature_mirror is missing; name a "
+                "mirror within the network"
+            ),
+        ),
         ({"domain": {**DOMAIN, "hosted_zone_id": "my zone"}}, "domain.hosted_zone_id: "),
         (
             {"regions": [PRIMARY], "domain": DOMAIN, "scheme": "http"},

@@ -13,6 +13,7 @@ WORKERS = "<TranscodeWorkersSecurityGroup.GroupId>"
 LOAD_BALANCER = "<ApiLoadBalancerSecurityGroup.GroupId>"
 CLAMAV = "<TranscodeScanningMalwareClamAvSecurityGroup.GroupId>"
 CACHE = "<ApiCacheSecurityGroup.GroupId>"
+ENDPOINTS = "<ApiClusterEndpointsSecurityGroup.GroupId>"
 ANYWHERE = "0.0.0.0/0"
 
 Edge = tuple[str, str, str]
@@ -82,41 +83,160 @@ def test_several_regions_admit_cloudfront_alone(stages: Stages, region: str) -> 
     assert sent(template) == {edge for edge in TASKS if edge[0] in services} | to_tasks
 
 
-def test_the_cache_admits_the_services_that_use_it(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    config = stage_config("dev", api={"cache": True}, scanning={"clamav": {}})
-    templates = synthesize_stage(tmp_path_factory.mktemp("cache"), config)
-    template = templates["Media-us-east-1"]
-    to_cache = {(API, CACHE, "tcp 6379"), (ADMIN, CACHE, "tcp 6379")}
-    assert admitted(template) == {
-        ("<ApiVpc.CidrBlock>", LOAD_BALANCER, "tcp 80"),
-        *TO_TASKS,
-        *to_cache,
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
+    """The network of a region by how its tasks reach AWS, with all that may run in it."""
+    made = {}
+    for network in ("nat", "public", "endpoints"):
+        config = stage_config(
+            "dev",
+            network=network,
+            api={"cache": True},
+            scanning={"clamav": {"signature_mirror": "https://mirror.internal"}},
+        )
+        templates = synthesize_stage(tmp_path_factory.mktemp(network), config)
+        made[network] = templates["Media-us-east-1"]
+    return made
+
+
+ALL_TASKS = {API, ADMIN, WORKERS, CLAMAV}
+NETWORKS = ("nat", "public", "endpoints")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_lets_in_whom_it_must(chosen: dict[str, Template], network: str) -> None:
+    """The cache admits the services that use it, endpoints admit tasks, and tasks nobody else."""
+    template = chosen[network]
+    within = {(API, CACHE, "tcp 6379"), (ADMIN, CACHE, "tcp 6379")} | TO_TASKS
+    if network == "endpoints":
+        within |= {(tasks, ENDPOINTS, "tcp 443") for tasks in ALL_TASKS}
+    assert admitted(template) == {("<ApiVpc.CidrBlock>", LOAD_BALANCER, "tcp 80"), *within}
+    assert sent(template) == {(tasks, ANYWHERE, "tcp 443") for tasks in ALL_TASKS} | within
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_tasks_leave_by_the_way_that_was_chosen(chosen: dict[str, Template], network: str) -> None:
+    template = chosen[network]
+    ways = {"nat": {"NatGatewayId"}, "public": {"GatewayId"}, "endpoints": set()}
+    services = template.resources("AWS::ECS::Service").values()
+    assert len(services) == len(ALL_TASKS)
+    for service in services:
+        placed = service["Properties"]["NetworkConfiguration"]["AwsvpcConfiguration"]
+        assert placed["AssignPublicIp"] == ("ENABLED" if network == "public" else "DISABLED")
+        for subnet in placed["Subnets"]:
+            assert gateways(template, subnet) == ways[network]
+    # What tasks reach, and nobody else, is never in a public subnet.
+    (balancer,) = template.resources("AWS::ElasticLoadBalancingV2::LoadBalancer").values()
+    for subnet in (
+        *balancer["Properties"]["Subnets"],
+        *template.only("AWS::ElastiCache::ServerlessCache")["SubnetIds"],
+    ):
+        assert gateways(template, subnet) == ({"NatGatewayId"} if network == "nat" else set())
+    # A VPC origin needs an internet gateway, though nothing is routed to it.
+    assert len(template.resources("AWS::EC2::VPCGatewayAttachment")) == 1
+    assert len(template.resources("AWS::EC2::NatGateway")) == (1 if network == "nat" else 0)
+
+
+def gateways(template: Template, subnet: Any) -> set[str]:
+    """Return the kinds of gateways that a subnet has routes to."""
+    tables = [
+        association["Properties"]["RouteTableId"]
+        for association in template.resources("AWS::EC2::SubnetRouteTableAssociation").values()
+        if association["Properties"]["SubnetId"] == subnet
+    ]
+    assert len(tables) == 1
+    return {
+        key
+        for route in template.resources("AWS::EC2::Route").values()
+        for key in ("GatewayId", "NatGatewayId")
+        if route["Properties"]["RouteTableId"] in tables and key in route["Properties"]
     }
-    assert sent(template) == TASKS | TO_TASKS | to_cache | {(CLAMAV, ANYWHERE, "tcp 443")}
+
+
+ASKED_BY_OTHERS = {"ecs"}
+"""Application Auto Scaling asks whether a caller may; the agent of a task protects the task."""
+
+BY_ECS = {"ecr.api", "ecr.dkr", "logs"}
+"""What images are fetched from, and logs written to (Amazon ECS Developer Guide, "Amazon ECS
+interface VPC endpoints")."""
+
+
+def endpoints(template: Template, kind: str) -> set[str]:
+    return {
+        flat(made["Properties"]["ServiceName"]).split(".", 3)[3]
+        for made in template.resources("AWS::EC2::VPCEndpoint").values()
+        if made["Properties"]["VpcEndpointType"] == kind
+    }
+
+
+def test_endpoints_are_those_of_the_services_that_tasks_may_call(
+    chosen: dict[str, Template],
+) -> None:
+    """Roles may do what recorded calls did, and no more, which another test holds."""
+    template = chosen["endpoints"]
+    called = set()
+    for tasks in template.resources("AWS::ECS::TaskDefinition"):
+        role = template.content["Resources"][tasks]["Properties"]["TaskRoleArn"]["Fn::GetAtt"][0]
+        called |= {action.partition(":")[0] for action in template.grants(role)}
+    gateway = {"dynamodb", "s3"}
+    assert endpoints(template, "Gateway") == gateway
+    assert endpoints(template, "Interface") == called - gateway - ASKED_BY_OTHERS | BY_ECS
+    assert len(endpoints(template, "Interface")) == 8  # of which the documented price is made
+    for made in template.resources("AWS::EC2::VPCEndpoint").values():
+        if made["Properties"]["VpcEndpointType"] == "Interface":
+            assert made["Properties"]["PrivateDnsEnabled"] is True
+            assert [flat(group) for group in made["Properties"]["SecurityGroupIds"]] == [ENDPOINTS]
+            for subnet in made["Properties"]["SubnetIds"]:
+                assert gateways(template, subnet) == set()
+    assert not endpoints(chosen["nat"], "Interface") | endpoints(chosen["public"], "Interface")
+
+
+def test_services_wait_for_their_endpoints(chosen: dict[str, Template]) -> None:
+    """Tasks that cannot fetch their image fail a deployment, which is then taken back."""
+    template = chosen["endpoints"]
+    interfaces = {
+        name
+        for name, made in template.resources("AWS::EC2::VPCEndpoint").items()
+        if made["Properties"]["VpcEndpointType"] == "Interface"
+    }
+    for service in template.resources("AWS::ECS::Service").values():
+        assert interfaces <= set(service["DependsOn"])
+
+
+def test_networks_differ_in_nothing_that_would_be_replaced(chosen: dict[str, Template]) -> None:
+    """A stage may change its mind: subnets keep ids and addresses, and the network its gateway."""
+    kept = (
+        "AWS::EC2::VPC",
+        "AWS::EC2::Subnet",
+        "AWS::EC2::RouteTable",
+        "AWS::EC2::InternetGateway",
+        "AWS::ElasticLoadBalancingV2::LoadBalancer",
+        "AWS::ElastiCache::ServerlessCache",
+    )
+    for kind in kept:
+        first, *others = (
+            {
+                name: {key: part for key, part in made["Properties"].items() if key != "Tags"}
+                for name, made in template.resources(kind).items()
+            }
+            for template in chosen.values()
+        )
+        assert first
+        assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])
 def test_tasks_have_no_way_in_from_the_internet(stages: Stages, stage: str) -> None:
     """Their subnets go out by NAT, and they have no address of their own."""
     template = stages[stage]["Media-us-east-1"]
-    gateways = {
-        flat(association["Properties"]["SubnetId"]): route["Properties"]
-        for association in template.resources("AWS::EC2::SubnetRouteTableAssociation").values()
-        for route in template.resources("AWS::EC2::Route").values()
-        if route["Properties"]["RouteTableId"] == association["Properties"]["RouteTableId"]
-    }
     services = template.resources("AWS::ECS::Service").values()
     assert len(services) == 3
     for service in services:
         network = service["Properties"]["NetworkConfiguration"]["AwsvpcConfiguration"]
         assert network["AssignPublicIp"] == "DISABLED"
         for subnet in network["Subnets"]:
-            route = gateways[flat(subnet)]
-            assert "NatGatewayId" in route
-            assert "GatewayId" not in route
+            assert gateways(template, subnet) == {"NatGatewayId"}
     (balancer,) = template.resources("AWS::ElasticLoadBalancingV2::LoadBalancer").values()
     ways = {"NatGatewayId" if stage == "dev" else "GatewayId"}
     for subnet in balancer["Properties"]["Subnets"]:
-        assert ways <= set(gateways[flat(subnet)])
+        assert gateways(template, subnet) == ways

@@ -943,10 +943,10 @@ def test_deployed_steps_ask_for_one_number_of_workers(
             ),
         ),
         (
-            {"cluster": "mine", "vpc": "mine"},
+            {"network": "vpn"},
             (
-                "vpc is given beside cluster; leave it out, a cluster has its own (path: "
-                "Test/Transcode)"
+                "network is 'vpn', allowed are public, nat, endpoints; say how tasks reach AWS "
+                "(path: Test/Transcode)"
             ),
         ),
         (
@@ -961,6 +961,34 @@ def test_deployed_steps_ask_for_one_number_of_workers(
 def test_errors(stack: cdk.Stack, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         pipeline(stack, **arguments)
+
+
+def test_workers_of_a_new_cluster_reach_aws_as_chosen(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        own = ec2.Vpc(stack, "Own", max_azs=2, nat_gateways=0)
+        pipeline(stack, vpc=own, network="endpoints")
+
+    made = synth(build)
+    placed = made.only("AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert placed["AssignPublicIp"] == "DISABLED"
+    assert all(flat(subnet).startswith("<OwnIsolatedSubnet") for subnet in placed["Subnets"])
+    assert {
+        flat(endpoint["Properties"]["ServiceName"]).split(".", 3)[3]
+        for endpoint in made.resources("AWS::EC2::VPCEndpoint").values()
+    } == {"application-autoscaling", "ecr.api", "ecr.dkr", "logs", "sqs"}
+
+
+@pytest.mark.parametrize("argument", ["vpc", "network"])
+def test_a_cluster_that_is_given_has_its_network(stack: cdk.Stack, argument: str) -> None:
+    vpc = ec2.Vpc(stack, "Own", max_azs=2)
+    beside = {"vpc": vpc, "network": "public"}[argument]
+    cluster = ecs.Cluster(stack, "Cluster", vpc=vpc)
+    message = (
+        f"{argument} is given beside cluster, which has one already; leave one of them out "
+        "(path: Test/Transcode)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        pipeline(stack, cluster=cluster, **{argument: beside})
 
 
 @pytest.mark.parametrize("name", ["", "Prod", "a-b", "x" * 17, "größe"])
