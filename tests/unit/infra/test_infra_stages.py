@@ -202,61 +202,6 @@ def _keys(partition: str, sort: str) -> list[dict[str, str]]:
     ]
 
 
-def test_ids_of_what_holds_data_never_change(stages: Stages) -> None:
-    """Another logical id is another resource: the old one goes, with its data."""
-    kinds = (
-        "AWS::DynamoDB::GlobalTable",
-        "AWS::S3::Bucket",
-        "AWS::Cognito::UserPool",
-        "AWS::SQS::Queue",
-        "AWS::SecretsManager::Secret",
-        "AWS::CloudFront::Distribution",
-    )
-    ids = {
-        name: sorted(logical for kind in kinds for logical in template.resources(kind))
-        for name, template in stages["local"].items()
-    }
-    assert ids == {
-        "Store-us-east-1": [
-            LOGS,
-            "StoreMediaBucket494618BE",
-            "StoreRawBucket27AD9156",
-            "StoreTable0CCFA19B",
-        ],
-        "Media-us-east-1": [
-            "ApiUsersUserPool81DD6879",
-            "TranscodeDeadLetters3EDAD525",
-            "TranscodeExpressJobsFA6535B8",
-            "TranscodeJobs32644D74",
-            "TranscodeLeftEventsDeadLettersB37218A7",
-            "TranscodeLeftUploadsDeadLetters60361A2A",
-            "TranscodeOldRunsDeadLettersFDDB9990",
-            "TranscodeOutboxFailuresAC096A7F",
-            "TranscodeOutboxSubscriptionc8087d68cbba45e851aa594746b344e27cb1872668DeadLetters7876C619",
-            "TranscodeScanningContentRequests8BF4ED21",
-            "TranscodeScanningContentVerdictsBA8CBE66",
-            "TranscodeScanningDeadLetters55C744EE",
-            "TranscodeUploadsDeadLettersE31F1BB6",
-            "TranscodeWebhooksDeadLetters0F18B9C6",
-            "TranscodeWebhooksDeliveries61BE919F",
-            "TranscodeWebhooksDeliveryDeadLetters9407913E",
-            "TranscodeWebhooksEventsF8C0E45F",
-        ],
-        "Edge": ["CdnDistribution149FA6C8", "CdnSlotASecretD50014E9"],
-    }
-    prod = stages["prod"]
-    assert set(prod["Store-us-east-1"].resources("AWS::S3::Bucket")) == {
-        LOGS,
-        "StoreMediaBucket494618BE",
-        "StoreRawBucket27AD9156",
-    }
-    assert set(prod["Store-eu-west-1"].resources("AWS::S3::Bucket")) == {
-        REPLICA_LOGS,
-        "ReplicaStoreMediaBucket3DC61DDB",
-        "ReplicaStoreRawBucket9AFCC804",
-    }
-
-
 def test_web_acls_stand_before_prod_alone(stages: Stages) -> None:
     scopes = {
         stage: sorted(
