@@ -22,9 +22,10 @@ cache consistency" (1989).
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
@@ -86,11 +87,17 @@ def hold_until(moment: float) -> None:
 
 @dataclass
 class _Entry(Generic[View]):
-    """A view that is kept or being read, and the read of what follows it."""
+    """A view that is kept or being read.
+
+    Attributes:
+        ends_at: When its lease ends.
+        view: The view, once it is read.
+        renewal: What is read to follow it.
+    """
 
     ends_at: float
     view: asyncio.Future[View | None]
-    renewal: asyncio.Future[None] | None = None
+    renewal: _Entry[View] | None = None
 
 
 @dataclass
@@ -154,45 +161,63 @@ class VideoCache(Generic[View]):
             load: Reads it from the table. What it raises is raised, and kept no more than ``None``.
         """
         now = self._clock()
-        entry = self._entries.get(video_id)
-        if entry is not None and entry.ends_at > now:
+        entry = self._valid(video_id, now)
+        if entry is None:
+            if video_id in self._writes or not self.lease_seconds:
+                self.counts.misses += 1
+                return await load()
+            self._drop_ended(now)
+            entry = self._entries[video_id] = self._read(video_id, load, now)
+        else:
             self.counts.hits += 1
-            if entry.view.done():
-                if entry.renewal is None and entry.ends_at - now <= self._renewal_seconds:
-                    entry.renewal = asyncio.ensure_future(self._renew(video_id, entry, load))
-                return entry.view.result()
+        if not entry.view.done():
             # A reader that goes away must not take the others' read with him.
             return await asyncio.shield(entry.view)
+        if entry.renewal is None and entry.ends_at - now <= self._renewal_seconds:
+            entry.renewal = self._read(video_id, load, now, old=entry)
+        return entry.view.result()
+
+    def _valid(self, video_id: str, now: float) -> _Entry[View] | None:
+        """Return what is kept or being read under a lease that has not ended."""
+        entry = self._entries.get(video_id)
+        if entry is None or entry.ends_at > now:
+            return entry
+        del self._entries[video_id]
+        renewal = entry.renewal
+        if renewal is None or renewal.ends_at <= now:
+            return None
+        self._entries[video_id] = renewal
+        return renewal
+
+    def _read(
+        self,
+        video_id: str,
+        load: Callable[[], Awaitable[View | None]],
+        now: float,
+        *,
+        old: _Entry[View] | None = None,
+    ) -> _Entry[View]:
+        """Begin to read a video under a new lease, perhaps to follow an old one."""
         self.counts.misses += 1
-        if video_id in self._writes or not self.lease_seconds:
-            return await load()
-        self._entries.pop(video_id, None)
-        self._drop_ended(now)
         entry = _Entry(now + self.lease_seconds, asyncio.ensure_future(load()))
-        self._entries[video_id] = entry
-        view = None
-        try:
-            view = await asyncio.shield(entry.view)
-        finally:
-            if view is None and self._entries.get(video_id) is entry:
-                del self._entries[video_id]
-        return view
+        entry.view.add_done_callback(lambda _view: self._settle(video_id, entry, old))
+        return entry
 
-    async def _renew(
-        self, video_id: str, old: _Entry[View], load: Callable[[], Awaitable[View | None]]
-    ) -> None:
-        """Replace what is kept, unless it was written meanwhile.
+    def _settle(self, video_id: str, entry: _Entry[View], old: _Entry[View] | None) -> None:
+        """Keep what was read in place of the old, unless the video was written meanwhile.
 
-        What fails is left to who comes when the lease has ended: he is told.
+        A read that failed is left to who comes when the old lease has ended: he is told.
         """
-        self.counts.misses += 1
-        with suppress(Exception):
-            entry = _Entry(self._clock() + self.lease_seconds, asyncio.ensure_future(load()))
-            view = await entry.view
-            if self._entries.get(video_id) is old:
-                del self._entries[video_id]
-                if view is not None:
-                    self._entries[video_id] = entry
+        view = entry.view
+        failed = view.cancelled() or view.exception() is not None
+        found = not failed and view.result() is not None
+        kept = self._entries.get(video_id)
+        if kept is entry or (kept is not None and kept is old and not failed):
+            del self._entries[video_id]
+            if found:
+                self._entries[video_id] = entry
+        if not found:
+            entry.ends_at = -math.inf
 
     @asynccontextmanager
     async def writing(self, video_ids: Iterable[str]) -> AsyncIterator[None]:

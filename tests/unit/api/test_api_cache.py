@@ -78,10 +78,10 @@ async def test_what_is_asked_for_until_the_end_of_its_lease_is_read_again_meanwh
     # Its own lease began when it was asked for.
     assert await cache.get("v", unread) == "new"
     clock.now += 7
-    assert await cache.get("v", unread) == "new"
+    assert await cache.get("v", returning("newer")) == "new"
     clock.now += 2
-    assert await cache.get("v", returning("newer")) == "newer"
-    assert (cache.counts.hits, cache.counts.misses) == (4, 4)
+    assert await cache.get("v", unread) == "newer"
+    assert (cache.counts.hits, cache.counts.misses) == (5, 3)
 
 
 async def test_a_read_that_a_write_overtakes_replaces_nothing() -> None:
@@ -117,6 +117,24 @@ async def test_a_renewal_that_finds_nothing_counts_at_once_and_one_that_fails_do
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert await cache.get("v", returning("new")) == ("old" if answer else "new")
+
+
+async def test_who_comes_after_the_lease_shares_the_read_that_renews_it() -> None:
+    clock, source = Clock(), Source()
+    cache: VideoCache[str] = VideoCache(10, clock=clock)
+    await cache.get("v", returning("old"))
+    clock.now += 8
+    await cache.get("v", source.load)
+    read = await source.reads.get()
+    clock.now += 9
+    late = asyncio.ensure_future(cache.get("v", unread))
+    await asyncio.sleep(0)
+    clock.now += 1
+    later = asyncio.ensure_future(cache.get("v", source.load))
+    (await source.reads.get()).set_result("newer")
+    read.set_result("new")
+    assert await asyncio.gather(late, later) == ["new", "newer"]
+    assert await cache.get("v", unread) == "newer"
 
 
 async def test_readers_share_one_read_while_its_lease_lasts() -> None:
