@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,9 +18,10 @@ from constructs import Construct
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import reject
 from media_platform.constructs._nag import accept_wildcards
+from media_platform.constructs._regions import region_problem
 from media_platform.contract.object_keys import REPLICATE_TAG, REPLICATE_VALUE
 
-Kind = Literal["raw", "media"]
+Kind = Literal["raw", "media", "site"]
 _LATE = cdk.Duration.minutes(1)
 """How late a change of the table may be; usually it takes a second."""
 
@@ -29,10 +31,10 @@ _COPY_LATE = cdk.Duration.minutes(15)
 _PENDING = cdk.Size.gibibytes(100)
 """Bytes that may wait for half an hour."""
 
-_METRICS_THRESHOLD = s3.ReplicationTimeValue.FIFTEEN_MINUTES
+_REPLICATION_TIME = s3.ReplicationTimeValue.FIFTEEN_MINUTES
 """The one value that S3 takes."""
 
-_KINDS: tuple[Kind, ...] = ("raw", "media")
+_KINDS: tuple[Kind, ...] = ("raw", "media", "site")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,62 +45,103 @@ class ReplicationTarget:
         region: Its region.
         raw_bucket_name: Its raw bucket.
         media_bucket_name: Its media bucket.
+        site_bucket_name: Its bucket for the pages of a site. Default: it has none.
     """
 
     region: str
     raw_bucket_name: str
     media_bucket_name: str
+    site_bucket_name: str | None = None
 
-    def bucket_name(self, kind: Kind) -> str:
-        """Return the name of the bucket of a kind."""
-        return self.raw_bucket_name if kind == "raw" else self.media_bucket_name
+    def bucket_name(self, kind: Kind) -> str | None:
+        """Return the name of the bucket of a kind, if there is one."""
+        return {
+            "raw": self.raw_bucket_name,
+            "media": self.media_bucket_name,
+            "site": self.site_bucket_name,
+        }[kind]
 
 
 def check_targets(
     scope: Construct,
     targets: Sequence[ReplicationTarget],
     *,
-    raw_bucket_name: str | None,
-    media_bucket_name: str | None,
+    own_names: Mapping[Kind, str | None],
+    opted_in_regions: Collection[str],
+    time_control: bool,
 ) -> None:
     """Check what S3 would refuse, or what would copy a bucket onto itself.
+
+    Args:
+        scope: Whose arguments they are.
+        targets: Where copies go.
+        own_names: Names of the buckets that are copied, ``None`` where it was not given.
+        opted_in_regions: Regions that the account has switched on.
+        time_control: Whether copies are promised in time.
 
     Raises:
         ValueError: If a target cannot work.
     """
     if not targets:
+        if time_control:
+            raise reject(
+                scope,
+                "replication_time_control is True but replicate_to is empty; there are no copies "
+                "to be in time",
+            )
         return
-    region = cdk.Stack.of(scope).region
-    for name, value in (
-        ("raw_bucket_name", raw_bucket_name),
-        ("media_bucket_name", media_bucket_name),
-    ):
+    for kind, value in own_names.items():
         if value is None:
             raise reject(
                 scope,
-                f"replicate_to is given but {name} is missing; pass one, since the other region "
-                "names this bucket before it exists",
+                f"replicate_to is given but {kind}_bucket_name is missing; pass one, since the "
+                "other region names this bucket before it exists",
             )
-    seen: set[str] = set()
-    for target in targets:
-        if target.region == region:
+    check_regions(scope, "replicate_to", [target.region for target in targets], opted_in_regions)
+    used = Counter(own_names.values())
+    used.update({target.bucket_name(kind) for target in targets for kind in _KINDS})
+    for kind, value in own_names.items():
+        if used[value] > 1:
             raise reject(
                 scope,
-                f"replicate_to contains {target.region!r}, which is also the region of the stack; "
-                "remove it",
+                f"{kind}_bucket_name is {value!r}, which another bucket here or in replicate_to "
+                "is called, too; bucket names are global, so put region and kind into them",
             )
-        if target.region in seen:
+
+
+def check_regions(
+    scope: Construct, name: str, regions: Sequence[str], opted_in: Collection[str]
+) -> None:
+    """Check that regions are others than that of the stack, named once, and can hold copies.
+
+    Args:
+        scope: Whose argument they are.
+        name: Name of the argument.
+        regions: The regions.
+        opted_in: Regions that the account has switched on.
+
+    Raises:
+        ValueError: If one of them is not.
+    """
+    here = cdk.Stack.of(scope).region
+    for region, times in Counter(regions).items():
+        if region == here:
             raise reject(
-                scope, f"replicate_to contains {target.region!r} twice; remove one of them"
+                scope,
+                f"{name} contains {region!r}, which is also the region of the stack; remove it",
             )
-        seen.add(target.region)
+        if times > 1:
+            raise reject(scope, f"{name} contains {region!r} twice; remove one of them")
+        problem = region_problem(region, beside=here, opted_in=opted_in)
+        if problem is not None:
+            raise reject(scope, f"{name} contains {problem}")
 
 
 def role(
     scope: Construct,
     targets: Sequence[ReplicationTarget],
     *,
-    own_names: Sequence[str | None],
+    own_names: Mapping[Kind, str | None],
     key: kms.IKey | None,
 ) -> iam.Role | None:
     """Return the role that S3 takes, or ``None`` if nothing is replicated.
@@ -106,7 +149,7 @@ def role(
     Args:
         scope: Parent.
         targets: Where copies go.
-        own_names: Names of the buckets that are copied.
+        own_names: Names of the buckets that are copied, by kind.
         key: Their key, or ``None``.
 
     Source: S3 User Guide, "Setting up permissions for live replication".
@@ -119,8 +162,13 @@ def role(
         assumed_by=iam.ServicePrincipal("s3.amazonaws.com"),
         description="S3 copies uploads and published media to other regions",
     )
-    sources = [_bucket_arn(name) for name in own_names if name]
-    copies = [f"{_bucket_arn(target.bucket_name(kind))}/*" for target in targets for kind in _KINDS]
+    sources = [_bucket_arn(name) for name in own_names.values() if name]
+    copies = [
+        f"{_bucket_arn(name)}/*"
+        for target in targets
+        for kind in own_names
+        if (name := target.bucket_name(kind)) is not None
+    ]
     objects = [f"{source}/*" for source in sources]
     for actions, resources in (
         (["s3:GetReplicationConfiguration", "s3:ListBucket"], sources),
@@ -133,10 +181,15 @@ def role(
             objects,
         ),
         (["s3:ReplicateObject", "s3:ReplicateTags"], copies),
-        # Only the rules of uploads copy delete markers.
+        # The rules of media copy no delete markers.
         (
             ["s3:ReplicateDelete"],
-            [f"{_bucket_arn(target.bucket_name('raw'))}/*" for target in targets],
+            [
+                f"{_bucket_arn(name)}/*"
+                for target in targets
+                for kind in own_names
+                if kind != "media" and (name := target.bucket_name(kind)) is not None
+            ],
         ),
     ):
         made.add_to_policy(iam.PolicyStatement(actions=actions, resources=resources))
@@ -159,8 +212,9 @@ def rules(
     kind: Kind,
     prefix: str,
     key: kms.IKey | None,
+    time_control: bool,
 ) -> list[s3.ReplicationRule]:
-    """Return one rule for each target.
+    """Return one rule for each target that has a bucket of the kind.
 
     S3 does not copy what is a copy itself, so rules in both directions make no circle. Of media it
     copies what carries the tag of the contract, which playlists that still grow do not; rules that
@@ -179,10 +233,11 @@ def rules(
             destination=s3.Bucket.from_bucket_attributes(
                 scopes,
                 target.region,
-                bucket_arn=_bucket_arn(target.bucket_name(kind)),
+                bucket_arn=_bucket_arn(name),
                 region=target.region,
             ),
-            metrics=_METRICS_THRESHOLD,
+            metrics=_REPLICATION_TIME,
+            replication_time_control=_REPLICATION_TIME if time_control else None,
             sse_kms_encrypted_objects=True if key else None,
             kms_key=(
                 kms.Key.from_key_arn(
@@ -195,6 +250,7 @@ def rules(
             ),
         )
         for priority, target in enumerate(targets, start=1)
+        if (name := target.bucket_name(kind)) is not None
     ]
 
 
@@ -204,6 +260,7 @@ def watch(
     *,
     buckets: Mapping[Kind, s3.IBucket],
     table_delay: Callable[[str], cloudwatch.IMetric],
+    time_control: bool,
 ) -> None:
     """Add the alarms that copies are late or fail, and that changes of the table are late.
 
@@ -212,6 +269,7 @@ def watch(
         targets: Where copies go.
         buckets: What is copied.
         table_delay: The metric of how long changes of the table take to a region.
+        time_control: Whether copies are promised in time, so that the first late one counts.
 
     Source: S3 User Guide, "Using S3 Replication metrics"; DynamoDB Developer Guide, "Global tables:
     monitoring".
@@ -228,29 +286,48 @@ def watch(
             "this region were lost now",
         )
         for kind, bucket in buckets.items():
+            if target.bucket_name(kind) is None:
+                continue
             for name, metric_name, above, periods, problem in (
-                ("Late", "ReplicationLatency", _COPY_LATE.to_seconds(), 3, "are late"),
+                (
+                    "Late",
+                    "ReplicationLatency",
+                    _COPY_LATE.to_seconds(),
+                    1 if time_control else 3,
+                    (
+                        "take longer than the 15 minutes that S3 promises"
+                        if time_control
+                        else "are late"
+                    ),
+                ),
                 ("Pending", "BytesPendingReplication", _PENDING.to_bytes(), 6, "pile up"),
                 ("Failed", "OperationsFailedReplication", 0, 1, "fail"),
             ):
                 OperatorAlarm(
                     alarms,
                     f"{kind.capitalize()}{name}",
-                    metric=cloudwatch.Metric(
-                        namespace="AWS/S3",
-                        metric_name=metric_name,
-                        dimensions_map={
-                            "SourceBucket": bucket.bucket_name,
-                            "DestinationBucket": target.bucket_name(kind),
-                            "RuleId": target.region,
-                        },
-                        statistic="Maximum",
-                    ),
+                    metric=copy_metric(metric_name, kind, bucket, target),
                     above=above,
                     periods=periods,
                     description=f"Copies of {kind} objects to {target.region} {problem}; see S3's "
                     "replication metrics of the bucket",
                 )
+
+
+def copy_metric(
+    name: str, kind: Kind, bucket: s3.IBucket, target: ReplicationTarget
+) -> cloudwatch.Metric:
+    """Return a metric of the rule that copies a bucket to a target (most of five minutes)."""
+    return cloudwatch.Metric(
+        namespace="AWS/S3",
+        metric_name=name,
+        dimensions_map={
+            "SourceBucket": bucket.bucket_name,
+            "DestinationBucket": str(target.bucket_name(kind)),
+            "RuleId": target.region,
+        },
+        statistic="Maximum",
+    )
 
 
 def _bucket_arn(name: str) -> str:

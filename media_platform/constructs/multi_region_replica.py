@@ -13,6 +13,7 @@ from constructs import Construct
 from media_platform.constructs._checks import reject
 from media_platform.constructs._distributions import distribution_conditions
 from media_platform.constructs._log_groups import logs_use_key
+from media_platform.constructs._regions import region_problem
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs.video_store import VideoStore
 
@@ -39,7 +40,12 @@ class MultiRegionReplica(Construct):
         table_name: Name of the table.
         raw_bucket_name: Name of the raw bucket of this region.
         media_bucket_name: Name of the media bucket of this region.
+        site_bucket_name: Name of the bucket of this region for the pages of a site. Default: there
+            is none.
         replicate_to: Stores of all other regions, the primary among them.
+        replication_time_control: As for :class:`VideoStore`, and with the same price.
+        opted_in_regions: Regions among this and the others that are off in new accounts and that
+            this one has switched on. Default: none.
         primary_key_arn: Multi-region key of the primary store, of which a replica is made here.
             Default: none, where AWS owns the keys.
         upload_origins: As for :class:`VideoStore`.
@@ -70,7 +76,10 @@ class MultiRegionReplica(Construct):
         table_name: str,
         raw_bucket_name: str,
         media_bucket_name: str,
+        site_bucket_name: str | None = None,
         replicate_to: Sequence[ReplicationTarget],
+        replication_time_control: bool = False,
+        opted_in_regions: Sequence[str] = (),
         primary_key_arn: str | None = None,
         upload_origins: Sequence[str] | None = None,
         archive_after: cdk.Duration | None = None,
@@ -82,7 +91,7 @@ class MultiRegionReplica(Construct):
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self._check(primary_region, replicate_to, primary_key_arn, raw_bucket_name)
+        self._check(primary_region, replicate_to, primary_key_arn, opted_in_regions)
         removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
         self.key: kms.IKey | None = None
         if primary_key_arn is not None:
@@ -93,6 +102,8 @@ class MultiRegionReplica(Construct):
             imported_table_name=table_name,
             raw_bucket_name=raw_bucket_name,
             media_bucket_name=media_bucket_name,
+            site=site_bucket_name is not None,
+            site_bucket_name=site_bucket_name,
             encryption_key=self.key,
             upload_origins=upload_origins,
             archive_after=archive_after,
@@ -103,6 +114,8 @@ class MultiRegionReplica(Construct):
             quarantine_role_arns=quarantine_role_arns,
             removal_policy=removal_policy,
             replicate_to=replicate_to,
+            replication_time_control=replication_time_control,
+            opted_in_regions=opted_in_regions,
         )
 
     def _replicate_key(self, primary_key_arn: str, removal_policy: cdk.RemovalPolicy) -> kms.IKey:
@@ -121,7 +134,7 @@ class MultiRegionReplica(Construct):
         primary_region: str,
         targets: Sequence[ReplicationTarget],
         key_arn: str | None,
-        raw_bucket_name: str,
+        opted_in_regions: Sequence[str],
     ) -> None:
         region = cdk.Stack.of(self).region
         if cdk.Token.is_unresolved(region):
@@ -142,12 +155,9 @@ class MultiRegionReplica(Construct):
                 f"replicate_to lacks the primary region {primary_region!r}; add it, since whoever "
                 "falls back to it would miss what was made here",
             )
-        if raw_bucket_name in {target.raw_bucket_name for target in targets}:
-            raise reject(
-                self,
-                f"raw_bucket_name is {raw_bucket_name!r}, which replicate_to names, too; bucket "
-                "names are global, so put the region into them",
-            )
+        problem = region_problem(region, beside=primary_region, opted_in=opted_in_regions)
+        if problem is not None:
+            raise reject(self, f"the stack is in {problem}")
         if key_arn is not None and not cdk.Token.is_unresolved(key_arn):
             key_id = key_arn.rpartition("/")[2]
             if not key_id.startswith(_MULTI_REGION_KEY_PREFIX):

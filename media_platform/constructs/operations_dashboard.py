@@ -30,7 +30,8 @@ class OperationsDashboard(Construct):
     """A dashboard of a region.
 
     First come all alarms, then the stations that a video passes, from left to right, from its
-    upload to the events that tell of it; below stand what became of videos, the API, and the table.
+    upload to the events that tell of it; below stand what became of videos, the API, the table, and
+    the copies to other regions.
     Make it behind everything that it shows, so that no alarm is missing.
 
     It costs 3 USD a month, unless it is among the three that an account has for nothing.
@@ -73,6 +74,8 @@ class OperationsDashboard(Construct):
         if api is not None:
             self._add_row("API", self._api(api))
         self._add_row("Table", _table(store))
+        if store.replication_regions:
+            self._add_row("Copies to other regions", _copies(store))
 
     def _add_row(self, title: str, graphs: Sequence[cloudwatch.GraphWidget]) -> None:
         self.dashboard.add_widgets(
@@ -219,3 +222,14 @@ def _table(store: VideoStore) -> list[cloudwatch.GraphWidget]:
     if delays:
         graphs.append(("Milliseconds to other regions", delays))
     return [_graph(title, len(graphs), metrics_) for title, metrics_ in graphs]
+
+
+def _copies(store: VideoStore) -> list[cloudwatch.GraphWidget]:
+    regions = store.replication_regions
+    return [
+        _graph(title, 2, [metric(region).with_(label=region) for region in regions])
+        for title, metric in (
+            ("Bytes to copy", store.metric_copies_pending),
+            ("Failed copies", store.metric_copies_failed),
+        )
+    ]

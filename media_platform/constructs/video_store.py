@@ -45,6 +45,7 @@ class VideoStore(VideoStoreBase):
             this region. Default: a table is made here.
         raw_bucket_name: Physical name, which only replication needs. Default: generated.
         media_bucket_name: Physical name, which only replication needs. Default: generated.
+        site_bucket_name: Physical name, which only replication needs. Default: generated.
         encryption_key: Customer managed key of buckets and table, and of the log groups and kept
             failures of what works on them; the policy of an imported one must let CloudWatch Logs
             use it. Default: keys that AWS owns, at no cost.
@@ -76,9 +77,15 @@ class VideoStore(VideoStoreBase):
         removal_policy: What happens to data when it leaves the template. Default ``RETAIN``.
         deletion_protection: Whether the table refuses to be deleted. Default: when it is retained.
         replicate_to: Stores of other regions that get copies of uploads and of what this region
-            publishes. They must exist: S3 refuses a rule without its destination.
-            Default: none.
+            publishes; pages of a site, too, where they have a bucket for them. They must exist: S3
+            refuses a rule without its destination. Default: none.
+        replication_time_control: Whether S3 promises that 99.9 % of the copies are there within
+            15 minutes (S3 Replication Time Control). It costs $0.015 for a GB that is copied, and
+            the first copy that is late raises the alarm. Default ``False``: most copies take
+            seconds, and the alarm waits for 15 minutes.
         replica_table_regions: Regions that hold a replica of the table. Default: none.
+        opted_in_regions: Regions among these that are off in new accounts and that this one has
+            switched on. Default: none.
 
     Raises:
         ValueError: If arguments contradict each other or AWS would refuse them.
@@ -98,6 +105,7 @@ class VideoStore(VideoStoreBase):
         imported_table_name: str | None = None,
         raw_bucket_name: str | None = None,
         media_bucket_name: str | None = None,
+        site_bucket_name: str | None = None,
         encryption_key: kms.IKey | None = None,
         upload_origins: Sequence[str] | None = None,
         archive_after: cdk.Duration | None = None,
@@ -112,7 +120,9 @@ class VideoStore(VideoStoreBase):
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
         replicate_to: Sequence[ReplicationTarget] | None = None,
+        replication_time_control: bool = False,
         replica_table_regions: Sequence[str] | None = None,
+        opted_in_regions: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         targets, replicas = list(replicate_to or ()), list(replica_table_regions or ())
@@ -123,9 +133,24 @@ class VideoStore(VideoStoreBase):
         if deletion_protection is None:
             deletion_protection = removal_policy is cdk.RemovalPolicy.RETAIN
 
-        self._check_table(table_name, imported_table_name, replicas)
+        own_names: dict[_replication.Kind, str | None] = {
+            "raw": raw_bucket_name,
+            "media": media_bucket_name,
+        }
+        if site:
+            own_names["site"] = site_bucket_name
+        elif site_bucket_name is not None:
+            raise reject(
+                self,
+                f"site_bucket_name is {site_bucket_name!r} but site is False; pass site=True",
+            )
+        self._check_table(table_name, imported_table_name, replicas, opted_in_regions)
         _replication.check_targets(
-            self, targets, raw_bucket_name=raw_bucket_name, media_bucket_name=media_bucket_name
+            self,
+            targets,
+            own_names=own_names,
+            opted_in_regions=opted_in_regions,
+            time_control=replication_time_control,
         )
         check_range(
             self,
@@ -155,20 +180,24 @@ class VideoStore(VideoStoreBase):
         self.access_log_bucket = access_log_bucket(
             self, access_logs, expiry=access_logs_expiry, removal_policy=removal_policy
         )
-        role = _replication.role(
-            self, targets, own_names=[raw_bucket_name, media_bucket_name], key=encryption_key
-        )
-        raw_rules = _replication.rules(
-            self, targets, kind="raw", prefix=RAW_PREFIX, key=encryption_key
-        )
-        # What other regions publish arrives here as copies, which are not copied on.
-        media_rules = _replication.rules(
-            self,
-            targets,
-            kind="media",
-            prefix=f"{MEDIA_PREFIX}{cdk.Stack.of(self).region}/",
-            key=encryption_key,
-        )
+        role = _replication.role(self, targets, own_names=own_names, key=encryption_key)
+        prefixes: dict[_replication.Kind, str] = {
+            "raw": RAW_PREFIX,
+            # What other regions publish arrives here as copies, which are not copied on.
+            "media": f"{MEDIA_PREFIX}{cdk.Stack.of(self).region}/",
+            "site": "",
+        }
+        rules = {
+            kind: _replication.rules(
+                self,
+                targets,
+                kind=kind,
+                prefix=prefixes[kind],
+                key=encryption_key,
+                time_control=replication_time_control,
+            )
+            for kind in own_names
+        }
         raw = private_bucket(
             self,
             "RawBucket",
@@ -185,7 +214,7 @@ class VideoStore(VideoStoreBase):
             expiry_below={PICTURE_PREFIX: _PICTURE_EXPIRY},
             cors=[_upload_cors(["*"] if upload_origins is None else upload_origins)],
             replication_role=role,
-            replication_rules=raw_rules,
+            replication_rules=rules["raw"],
         )
         _tell_event_bridge(raw)
         log_objects(raw, self.access_log_bucket, prefix="raw")
@@ -205,7 +234,7 @@ class VideoStore(VideoStoreBase):
                 )
             ],
             replication_role=role,
-            replication_rules=media_rules,
+            replication_rules=rules["media"],
         )
         log_objects(media, self.access_log_bucket, prefix="media")
         self.media_bucket = media
@@ -216,6 +245,9 @@ class VideoStore(VideoStoreBase):
                 encryption_key=encryption_key,
                 removal_policy=removal_policy,
                 noncurrent_expiry=noncurrent_expiry,
+                bucket_name=site_bucket_name,
+                replication_role=role,
+                replication_rules=rules["site"],
             )
             log_objects(pages, self.access_log_bucket, prefix="site")
             self.site_bucket = pages
@@ -233,7 +265,8 @@ class VideoStore(VideoStoreBase):
             self.table = dynamodb.TableV2.from_table_name(self, "Table", imported_table_name)
             self.table_stream_arn = None
         self.replication_regions = tuple(target.region for target in targets)
-        self._watch(targets)
+        self._targets = {target.region: target for target in targets}
+        self._watch(time_control=replication_time_control)
 
     @classmethod
     def from_video_store_attributes(
@@ -331,6 +364,38 @@ class VideoStore(VideoStoreBase):
         """Return how long changes of the table take to ``region`` (milliseconds, on average)."""
         return self._table_metric("ReplicationLatency", "Average", ReceivingRegion=region)
 
+    def metric_copies_pending(self, region: str) -> cloudwatch.MathExpression:
+        """Return what waits to be copied to ``region`` (bytes, most of five minutes)."""
+        return self._copies("Bytes to copy", "BytesPendingReplication", region)
+
+    def metric_copies_failed(self, region: str) -> cloudwatch.MathExpression:
+        """Return the copies to ``region`` that failed (count, most of five minutes)."""
+        return self._copies("Failed copies", "OperationsFailedReplication", region)
+
+    def _copies(self, label: str, name: str, region: str) -> cloudwatch.MathExpression:
+        """Return the sum of a metric of the rules to a region."""
+        target = self._targets[region]
+        metrics: dict[str, cloudwatch.IMetric] = {
+            kind: _replication.copy_metric(name, kind, bucket, target)
+            for kind, bucket in self._copied_buckets.items()
+            if target.bucket_name(kind) is not None
+        }
+        return cloudwatch.MathExpression(
+            label=label,
+            expression=" + ".join(f"FILL({kind}, 0)" for kind in metrics),
+            using_metrics=metrics,
+        )
+
+    @property
+    def _copied_buckets(self) -> dict[_replication.Kind, s3.IBucket]:
+        buckets: dict[_replication.Kind, s3.IBucket] = {
+            "raw": self.raw_bucket,
+            "media": self.media_bucket,
+        }
+        if self.site_bucket is not None:
+            buckets["site"] = self.site_bucket
+        return buckets
+
     def _table_metric(self, name: str, statistic: str, **dimensions: str) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace="AWS/DynamoDB",
@@ -339,7 +404,7 @@ class VideoStore(VideoStoreBase):
             statistic=statistic,
         )
 
-    def _watch(self, targets: Sequence[ReplicationTarget]) -> None:
+    def _watch(self, *, time_control: bool) -> None:
         OperatorAlarm(
             self,
             "TableThrottles",
@@ -351,9 +416,10 @@ class VideoStore(VideoStoreBase):
         )
         _replication.watch(
             self,
-            targets,
-            buckets={"raw": self.raw_bucket, "media": self.media_bucket},
+            list(self._targets.values()),
+            buckets=self._copied_buckets,
             table_delay=self.metric_replication_delay,
+            time_control=time_control,
         )
 
     def _keep_quarantine(self, raw: s3.Bucket, role_arns: list[str]) -> None:
@@ -395,7 +461,13 @@ class VideoStore(VideoStoreBase):
                 )
             )
 
-    def _check_table(self, name: str | None, imported: str | None, replicas: list[str]) -> None:
+    def _check_table(
+        self,
+        name: str | None,
+        imported: str | None,
+        replicas: list[str],
+        opted_in_regions: Sequence[str],
+    ) -> None:
         if name is not None and imported is not None:
             raise reject(
                 self,
@@ -421,12 +493,7 @@ class VideoStore(VideoStoreBase):
                 f"replica_table_regions is {replicas} but the stack has no region; pass "
                 "env=Environment(region=...), since a table lists its own region among the others",
             )
-        if region in replicas:
-            raise reject(
-                self,
-                f"replica_table_regions contains {region!r}, which is also the region of the "
-                "stack; remove it",
-            )
+        _replication.check_regions(self, "replica_table_regions", replicas, opted_in_regions)
 
     def _make_table(
         self,

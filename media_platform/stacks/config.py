@@ -21,6 +21,7 @@ from pydantic import (
 from media_platform.constructs._countries import country_problem
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs._media_cluster import Network
+from media_platform.constructs._regions import region_problem
 from media_platform.constructs._task_size import task_size_problem
 from media_platform.contract.identity import TENANT_CHARACTERS
 from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung, ladder_problem
@@ -339,6 +340,10 @@ class StageConfig(_Part):
         monthly_budget_usd: Costs of the stage in a month of which alarms tell when they are
             foreseen, and when they are there. Default: none.
         webhooks: What webhooks may reach.
+        replication_time_control: Whether S3 promises that copies are in the other regions within 15
+            minutes, for $0.015 a GB; see ``VideoStore``. Default ``False``.
+        opted_in_regions: Regions of the stage that are off in new accounts and that this one has
+            switched on. Default: none.
         joining: Regions that are deployed for the first time: they get their store and nothing is
             copied to them yet, since S3 refuses a replication rule whose destination does not
             exist and DynamoDB a replica whose key does not. Default: none. Once they are there,
@@ -370,6 +375,8 @@ class StageConfig(_Part):
     webhooks: WebhookConfig = WebhookConfig()
     alarm_emails: tuple[EmailAddress, ...] = ()
     monthly_budget_usd: Annotated[int, Field(ge=1)] | None = None
+    replication_time_control: bool = False
+    opted_in_regions: tuple[RegionName, ...] = ()
     joining: Annotated[tuple[RegionName, ...], BeforeValidator(_listed)] = ()
 
     @property
@@ -402,6 +409,21 @@ class StageConfig(_Part):
         names = [region.name for region in self.regions]
         if len(set(names)) != len(names):
             raise ValueError(f"regions names one twice: {', '.join(names)}; name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_can_copy_to_each_other(self) -> Self:
+        if self.replication_time_control and not self.replicas:
+            raise ValueError(
+                "replication_time_control is True, but regions has one entry; leave it out, there "
+                "are no copies to be in time"
+            )
+        for region in self.regions if self.replicas else ():
+            problem = region_problem(
+                region.name, beside=self.primary.name, opted_in=self.opted_in_regions
+            )
+            if problem is not None:
+                raise ValueError(f"regions contains {problem}")
         return self
 
     @model_validator(mode="after")

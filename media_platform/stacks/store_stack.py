@@ -61,7 +61,9 @@ class StoreStack(cdk.Stack):
             quarantine_role_arns=config.scanning.quarantine_roles,
             removal_policy=removal_policy(config),
             replicate_to=[store_names(config, region.name) for region in copies],
+            replication_time_control=config.replication_time_control and bool(copies),
             replica_table_regions=[region.name for region in copies],
+            opted_in_regions=config.opted_in_regions,
         )
         self.store.grant_distributions_read()
         self.alarms = alarm_topic(self, config)
@@ -115,6 +117,8 @@ class ReplicaStoreStack(cdk.Stack):
                 for region in config.members
                 if region.name != self.region
             ],
+            replication_time_control=config.replication_time_control,
+            opted_in_regions=config.opted_in_regions,
             access_logs=config.access_logs,
             quarantine_role_arns=config.scanning.quarantine_roles,
             removal_policy=removal_policy(config),

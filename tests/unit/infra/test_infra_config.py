@@ -25,6 +25,10 @@ PRIMARY = {**REGION, "cloudfront_prefix_list": "pl-1"}
 DOMAIN = {"name": "m.example.com", "hosted_zone_id": "Z1", "hosted_zone_name": "example.com"}
 
 
+def zones(region: str) -> dict[str, Any]:
+    return {"name": region, "availability_zones": [f"{region}a", f"{region}b"]}
+
+
 def load(**content: Any) -> StageConfig:
     return load_stage("test", {"test": {"regions": [REGION], **content}})
 
@@ -58,6 +62,12 @@ def test_a_configuration_does_not_change() -> None:
         load().name = "other"  # type: ignore[misc]
 
 
+def test_a_region_that_the_account_switched_on_may_join() -> None:
+    regions = [PRIMARY, {**OTHER, **zones("ap-east-1")}]
+    config = load(regions=regions, domain=DOMAIN, opted_in_regions=["ap-east-1"])
+    assert [region.name for region in config.replicas] == ["ap-east-1"]
+
+
 def test_an_unknown_stage_is_told_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match=r"^stage is 'qa', allowed are dev, local, prod; choose one$"
@@ -81,6 +91,31 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
                 "each region addresses of its own"
             ),
         ),
+        (
+            {"replication_time_control": True},
+            (
+                "replication_time_control is True, but regions has one entry; leave it out, there "
+                "are no copies to be in time"
+            ),
+        ),
+        (
+            {
+                "regions": [PRIMARY, {**OTHER, **zones("ap-east-1")}],
+                "domain": DOMAIN,
+            },
+            (
+                "regions contains 'ap-east-1', which is off until an account opts in; switch it on "
+                "for the account, then add it to opted_in_regions"
+            ),
+        ),
+        (
+            {"regions": [PRIMARY, {**OTHER, **zones("us-gov-west-1")}], "domain": DOMAIN},
+            (
+                "regions contains 'us-gov-west-1', which is in the partition aws-us-gov, while "
+                "'us-east-1' is in aws; AWS copies within a partition, so deploy a stage in each"
+            ),
+        ),
+        ({"opted_in_regions": ["hongkong"]}, "opted_in_regions.0: "),
         (
             {"nat_gateways": 3},
             "nat_gateways is 3, but 'us-east-1' has only 2 zones; there is at most one in a zone",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import aws_cdk as cdk
 import pytest
 from infra_templates import Synth, flat
 
-from media_platform.constructs import MultiRegionReplica, ReplicationTarget
+from media_platform.constructs import MultiRegionReplica, ReplicationTarget, VideoStore
 
 PRIMARY = ReplicationTarget(
     region="us-east-1", raw_bucket_name="primary-raw", media_bucket_name="primary-media"
@@ -49,14 +50,18 @@ def test_minimal_copies_back_to_the_primary(synth: Synth) -> None:
 
 
 def test_everything_on(synth: Synth) -> None:
+    primary = replace(PRIMARY, site_bucket_name="primary-site")
     third = ReplicationTarget(
-        region="ap-southeast-2", raw_bucket_name="third-raw", media_bucket_name="third-media"
+        region="ap-east-1", raw_bucket_name="third-raw", media_bucket_name="third-media"
     )
     made = synth(
         lambda stack: replica(
             stack,
             primary_key_arn=KEY,
-            replicate_to=[PRIMARY, third],
+            site_bucket_name="own-site",
+            replicate_to=[primary, third],
+            replication_time_control=True,
+            opted_in_regions=["ap-east-1"],
             upload_origins=["https://example.com"],
             archive_after=cdk.Duration.days(1),
             noncurrent_expiry=cdk.Duration.days(2),
@@ -76,18 +81,90 @@ def test_everything_on(synth: Synth) -> None:
             assert rule["ExpirationInDays"] == 90
             continue
         rules = bucket["Properties"]["ReplicationConfiguration"]["Rules"]
-        assert [(rule["Id"], rule["Priority"]) for rule in rules] == [
-            ("us-east-1", 1),
-            ("ap-southeast-2", 2),
-        ]
+        # The third region has no bucket for pages.
+        both = [("us-east-1", 1), ("ap-east-1", 2)]
+        assert [(rule["Id"], rule["Priority"]) for rule in rules] == (
+            both[:1] if "SiteBucket" in name else both
+        )
         for rule in rules:
+            in_time = {"Status": "Enabled", "Time": {"Minutes": 15}}
+            assert rule["Destination"]["ReplicationTime"] == in_time
+            assert rule["Destination"]["Metrics"]["EventThreshold"] == {"Minutes": 15}
             replica_key = flat(rule["Destination"]["EncryptionConfiguration"]["ReplicaKmsKeyID"])
             assert replica_key.startswith(f"arn:aws:kms:{rule['Id']}:ACCOUNT:key/")
+
+
+def test_pages_of_a_site_are_copied_whole_and_so_are_their_deletions(synth: Synth) -> None:
+    primary = replace(PRIMARY, site_bucket_name="primary-site")
+    made = synth(
+        lambda stack: replica(stack, site_bucket_name="own-site", replicate_to=[primary]),
+        region=REGION,
+    )
+    (rule,) = (
+        rule
+        for name, bucket in made.resources("AWS::S3::Bucket").items()
+        if "SiteBucket" in name
+        for rule in bucket["Properties"]["ReplicationConfiguration"]["Rules"]
+    )
+    assert flat(rule["Destination"]["Bucket"]) == "arn:aws:s3:::primary-site"
+    assert rule["Filter"] == {"Prefix": ""}
+    assert rule["DeleteMarkerReplication"] == {"Status": "Enabled"}
+    grants = made.grants("ReplicaStoreReplicationRole")
+    assert grants["s3:ReplicateObject"] == {
+        "arn:aws:s3:::primary-raw/*",
+        "arn:aws:s3:::primary-media/*",
+        "arn:aws:s3:::primary-site/*",
+    }
+    assert grants["s3:ReplicateDelete"] == {
+        "arn:aws:s3:::primary-raw/*",
+        "arn:aws:s3:::primary-site/*",
+    }
+
+
+def test_metrics_of_copies_are_those_of_all_buckets(stack: cdk.Stack) -> None:
+    store = VideoStore(
+        stack,
+        "Store",
+        raw_bucket_name="own-raw",
+        media_bucket_name="own-media",
+        replicate_to=[replace(PRIMARY, region=REGION)],
+    )
+    pending = store.metric_copies_pending(REGION)
+    assert pending.expression == "FILL(raw, 0) + FILL(media, 0)"
+    assert set(pending.using_metrics) == {"raw", "media"}
+    assert store.metric_copies_failed(REGION).expression == pending.expression
+
+
+@pytest.mark.parametrize(("promised", "periods"), [(True, 1), (False, 3)])
+def test_the_first_late_copy_counts_where_s3_promises(
+    synth: Synth, promised: bool, periods: int
+) -> None:
+    made = synth(lambda stack: replica(stack, replication_time_control=promised), region=REGION)
+    late = [
+        alarm["Properties"]
+        for name, alarm in made.resources("AWS::CloudWatch::Alarm").items()
+        if "RawLate" in name or "MediaLate" in name
+    ]
+    assert len(late) == 2
+    for alarm in late:
+        assert (alarm["MetricName"], alarm["Threshold"]) == ("ReplicationLatency", 15 * 60)
+        assert alarm["EvaluationPeriods"] == periods
+        assert ("promises" in alarm["AlarmDescription"]) is promised
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            {
+                "primary_region": "cn-north-1",
+                "replicate_to": [replace(PRIMARY, region="cn-north-1")],
+            },
+            (
+                "the stack is in 'eu-west-1', which is in the partition aws, while 'cn-north-1' is "
+                "in aws-cn; AWS copies within a partition, so deploy a stage in each"
+            ),
+        ),
         (
             {"primary_region": REGION},
             (
@@ -103,13 +180,6 @@ def test_everything_on(synth: Synth) -> None:
             ),
         ),
         (
-            {"raw_bucket_name": "primary-raw"},
-            (
-                "raw_bucket_name is 'primary-raw', which replicate_to names, too; bucket names "
-                "are global, so put the region into them"
-            ),
-        ),
-        (
             {"primary_key_arn": "arn:aws:kms:us-east-1:111111111111:key/one"},
             (
                 "primary_key_arn is 'arn:aws:kms:us-east-1:111111111111:key/one', which is no "
@@ -122,6 +192,52 @@ def test_errors(arguments: dict[str, Any], message: str) -> None:
     stack = cdk.Stack(cdk.App(), "Test", env=cdk.Environment(region=REGION))
     with pytest.raises(ValueError, match=f"^{re.escape(message)} \\(path: Test/Replica\\)$"):
         replica(stack, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"raw_bucket_name": "primary-raw"},
+            (
+                "raw_bucket_name is 'primary-raw', which another bucket here or in replicate_to is "
+                "called, too; bucket names are global, so put region and kind into them"
+            ),
+        ),
+        (
+            {"raw_bucket_name": "own-media"},
+            "raw_bucket_name is 'own-media', which another bucket here or in replicate_to is ",
+        ),
+        (
+            {"replicate_to": [PRIMARY, PRIMARY]},
+            "replicate_to contains 'us-east-1' twice; remove one of them",
+        ),
+        (
+            {"replicate_to": [PRIMARY, replace(PRIMARY, region="ap-east-1")]},
+            (
+                "replicate_to contains 'ap-east-1', which is off until an account opts in; switch "
+                "it on for the account, then add it to opted_in_regions"
+            ),
+        ),
+        (
+            {"replicate_to": [PRIMARY, replace(PRIMARY, region="cn-north-1")]},
+            (
+                "replicate_to contains 'cn-north-1', which is in the partition aws-cn, while "
+                "'eu-west-1' is in aws; AWS copies within a partition, so deploy a stage in each"
+            ),
+        ),
+    ],
+)
+def test_errors_of_its_store(arguments: dict[str, Any], message: str) -> None:
+    stack = cdk.Stack(cdk.App(), "Test", env=cdk.Environment(region=REGION))
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}.*\\(path: Test/Replica/Store\\)$"):
+        replica(stack, **arguments)
+
+
+def test_a_replica_that_is_off_at_first_needs_the_account_to_have_switched_it_on() -> None:
+    stack = cdk.Stack(cdk.App(), "Test", env=cdk.Environment(region="ap-east-1"))
+    with pytest.raises(ValueError, match=r"^the stack is in 'ap-east-1', which is off until"):
+        replica(stack)
 
 
 def test_a_replica_needs_a_region() -> None:

@@ -169,6 +169,7 @@ def test_everything_on(synth: Synth) -> None:
             removal_policy=cdk.RemovalPolicy.DESTROY,
             deletion_protection=True,
             replicate_to=[PEER],
+            replication_time_control=True,
             replica_table_regions=["eu-west-1"],
         ).grant_distributions_read()
 
@@ -190,6 +191,7 @@ def test_everything_on(synth: Synth) -> None:
     assert encryption["BucketKeyEnabled"] is True
     (rule,) = properties["ReplicationConfiguration"]["Rules"]
     assert flat(rule["Destination"]["Bucket"]) == "arn:aws:s3:::peer-raw"
+    assert rule["Destination"]["ReplicationTime"] == {"Status": "Enabled", "Time": {"Minutes": 15}}
     assert rule["Filter"] == {"Prefix": "raw/"}
     assert rule["DeleteMarkerReplication"] == {"Status": "Enabled"}
     assert flat(rule["Destination"]["EncryptionConfiguration"]["ReplicaKmsKeyID"]) == (
@@ -497,6 +499,39 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
             (
                 "replica_table_regions contains 'us-east-1', which is also the region of the "
                 "stack; remove it (path: Test/Store)"
+            ),
+        ),
+        (
+            {"table_name": "a", "replica_table_regions": ["eu-west-1", "eu-west-1"]},
+            (
+                "replica_table_regions contains 'eu-west-1' twice; remove one of them "
+                "(path: Test/Store)"
+            ),
+        ),
+        (
+            {"table_name": "a", "replica_table_regions": ["ap-east-1"]},
+            (
+                "replica_table_regions contains 'ap-east-1', which is off until an account opts "
+                "in; switch it on for the account, then add it to opted_in_regions (path: "
+                "Test/Store)"
+            ),
+        ),
+        (
+            {"replication_time_control": True},
+            (
+                "replication_time_control is True but replicate_to is empty; there are no copies "
+                "to be in time (path: Test/Store)"
+            ),
+        ),
+        (
+            {"site_bucket_name": "pages"},
+            "site_bucket_name is 'pages' but site is False; pass site=True (path: Test/Store)",
+        ),
+        (
+            {"replicate_to": [PEER], "site": True, **NAMES},
+            (
+                "replicate_to is given but site_bucket_name is missing; pass one, since the other "
+                "region names this bucket before it exists (path: Test/Store)"
             ),
         ),
         (
