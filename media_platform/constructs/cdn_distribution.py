@@ -28,6 +28,7 @@ from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
 from media_platform.constructs._web_acl import distribution_acl
 from media_platform.constructs.api_cluster import ADMIN_PATHS, API_PATHS
 from media_platform.contract.object_keys import MEDIA_PREFIX
+from media_platform.contract.site import fallback_code, is_page
 
 SLOTS = ("a", "b")
 """Slots of the key group: two, so that a new key is trusted before the old one is given up."""
@@ -67,6 +68,9 @@ class CdnDistribution(Construct):
         site_origin: Bucket of a site, which is served to everybody at all other paths, and its
             ``index.html`` at ``/``; see ``site`` of :class:`VideoStore`. Default: none, and other
             paths need a signature, too.
+        site_fallback_page: Page that answers all paths whose last part has no dot, as apps of a
+            single page need, e.g. ``index.html``. A CloudFront Function chooses it, for $0.10 a
+            million requests. Default: none, and a path without a page gets status 403.
         load_balancer: Internal load balancer of the API, reached as a VPC origin.
         api_domain_name: Domain of the API's HTTPS load balancers, instead of ``load_balancer``.
         admin_domain_name: Domain of the HTTPS load balancer of the admin service, which is in one
@@ -113,7 +117,7 @@ class CdnDistribution(Construct):
         base_url: Scheme and authority of the one origin that clients know.
 
     Source: CloudFront Developer Guide, "Serve private content with signed URLs and signed
-    cookies"; "Restrict access with VPC origins".
+    cookies"; "Restrict access with VPC origins"; "Write function code for CloudFront Functions".
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class CdnDistribution(Construct):
         stage: str = DEFAULT_STAGE,
         media_origins: Sequence[MediaOrigin],
         site_origin: MediaOrigin | None = None,
+        site_fallback_page: str | None = None,
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
         api_domain_name: str | None = None,
         admin_domain_name: str | None = None,
@@ -153,6 +158,7 @@ class CdnDistribution(Construct):
                 "it only where load balancers are reached by their domains",
             )
         self._check_origins(media_origins, site_origin, load_balancer, api_domain_name)
+        self._check_site(site_origin, site_fallback_page)
         self._check_domain(domain_name, certificate)
         self._check_slots(signing_slots, active_slot)
         if access_logs is None:
@@ -201,7 +207,7 @@ class CdnDistribution(Construct):
             domain_names=[domain_name] if domain_name is not None else None,
             default_root_object=_ROOT_PAGE if site_origin is not None else None,
             default_behavior=(
-                _site_behavior(_media_origin(Construct(self, "Site"), site_origin, access), viewers)
+                self._site_behavior(site_origin, site_fallback_page, access, viewers)
                 if site_origin is not None
                 else next(iter(media.values()))
             ),
@@ -335,6 +341,54 @@ class CdnDistribution(Construct):
             )
             for media in media_origins
         }
+
+    def _site_behavior(
+        self,
+        site_origin: MediaOrigin,
+        fallback_page: str | None,
+        access: cloudfront.S3OriginAccessControl,
+        viewers: cloudfront.ViewerProtocolPolicy,
+    ) -> cloudfront.BehaviorOptions:
+        site = Construct(self, "Site")
+        return cloudfront.BehaviorOptions(
+            origin=_media_origin(site, site_origin, access),
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD,
+            cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
+            function_associations=(
+                [
+                    cloudfront.FunctionAssociation(
+                        event_type=cloudfront.FunctionEventType.VIEWER_REQUEST,
+                        function=cloudfront.Function(
+                            site,
+                            "Fallback",
+                            code=cloudfront.FunctionCode.from_inline(fallback_code(fallback_page)),
+                            runtime=cloudfront.FunctionRuntime.JS_2_0,
+                            comment="Paths that name no file get the page of the app",
+                        ),
+                    )
+                ]
+                if fallback_page is not None
+                else None
+            ),
+            response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
+            viewer_protocol_policy=viewers,
+        )
+
+    def _check_site(self, site_origin: MediaOrigin | None, fallback_page: str | None) -> None:
+        if fallback_page is None:
+            return
+        if site_origin is None:
+            raise reject(
+                self,
+                f"site_fallback_page is {fallback_page!r} but site_origin is missing; pass the "
+                "bucket that has the page",
+            )
+        if not is_page(fallback_page):
+            raise reject(
+                self,
+                f"site_fallback_page is {fallback_page!r}, allowed are keys of letters, digits, "
+                "'_', '.', '-' and '/', such as index.html; rename the page",
+            )
 
     def _check_origins(
         self,
@@ -480,18 +534,6 @@ def _https_origin(domain_name: str) -> cloudfront.IOrigin:
         domain_name,
         protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY,
         origin_ssl_protocols=[cloudfront.OriginSslPolicy.TLS_V1_2],
-    )
-
-
-def _site_behavior(
-    origin: cloudfront.IOrigin, viewers: cloudfront.ViewerProtocolPolicy
-) -> cloudfront.BehaviorOptions:
-    return cloudfront.BehaviorOptions(
-        origin=origin,
-        allowed_methods=cloudfront.AllowedMethods.ALLOW_GET_HEAD,
-        cache_policy=cloudfront.CachePolicy.CACHING_OPTIMIZED,
-        response_headers_policy=cloudfront.ResponseHeadersPolicy.SECURITY_HEADERS,
-        viewer_protocol_policy=viewers,
     )
 
 

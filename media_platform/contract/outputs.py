@@ -19,11 +19,12 @@ def stack_name(stage: str, part: StackPart) -> str:
 
 
 class StoreOutput(StrEnum):
-    """Outputs of the Store stack; the key is there where the stage has one of its own."""
+    """Outputs of the Store stack; key and site are there where the stage has them."""
 
     TABLE_NAME = "TableName"
     RAW_BUCKET = "RawBucket"
     MEDIA_BUCKET = "MediaBucket"
+    SITE_BUCKET = "SiteBucket"
     KEY_ARN = "KeyArn"
 
 

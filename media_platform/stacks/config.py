@@ -28,6 +28,7 @@ from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung, ladder_pr
 from media_platform.contract.object_keys import is_key_segment
 from media_platform.contract.run import SEGMENT_SECONDS
 from media_platform.contract.scanning import Unscanned
+from media_platform.contract.site import is_page
 
 
 def _tenant_name(value: str) -> str:
@@ -290,6 +291,27 @@ class ScanningConfig(_Part):
     quarantine_roles: tuple[RoleArn, ...] = ()
 
 
+def _page(value: str) -> str:
+    if not is_page(value):
+        raise ValueError(
+            f"it is {value!r}, allowed are keys of letters, digits, '_', '.', '-' and '/', such as "
+            "index.html; rename the page"
+        )
+    return value
+
+
+class SiteConfig(_Part):
+    """Pages that are served beside API and media, from a bucket.
+
+    Attributes:
+        fallback_page: Page that answers all paths whose last part has no dot, as apps of a single
+            page need, e.g. ``index.html``. Default: none, and a path without a page gets status
+            403.
+    """
+
+    fallback_page: Annotated[str, AfterValidator(_page)] | None = None
+
+
 class WebhookConfig(_Part):
     """What webhooks may reach.
 
@@ -337,6 +359,8 @@ class StageConfig(_Part):
         worker: The transcode workers.
         scanning: What uploads must pass before.
         alarm_emails: Addresses that get mail of alarms, once they have confirmed it. Default: none.
+        site: Pages that everybody may read at all paths but those of API and media; ``{}`` for a
+            site without a fallback page. Default: none, and other paths need a signature.
         monthly_budget_usd: Costs of the stage in a month of which alarms tell when they are
             foreseen, and when they are there. Default: none.
         webhooks: What webhooks may reach.
@@ -373,6 +397,7 @@ class StageConfig(_Part):
     worker: WorkerConfig = WorkerConfig()
     scanning: ScanningConfig = ScanningConfig()
     webhooks: WebhookConfig = WebhookConfig()
+    site: SiteConfig | None = None
     alarm_emails: tuple[EmailAddress, ...] = ()
     monthly_budget_usd: Annotated[int, Field(ge=1)] | None = None
     replication_time_control: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aws_cdk as cdk
@@ -31,6 +31,7 @@ class EdgeStack(cdk.Stack):
         construct_id: Id in it.
         config: The stage.
         media_origins: One for every region, the primary one first.
+        site_origin: Where the pages of the site are. Default: there is none.
         load_balancer: Internal load balancer of the API, where the stage has no own domain.
         alarms: Who is told of its alarms, in its own region. Default: a topic of its own.
         access_logs: Bucket for access logs in its own region. Default: one of its
@@ -49,6 +50,7 @@ class EdgeStack(cdk.Stack):
         *,
         config: StageConfig,
         media_origins: Sequence[MediaOrigin],
+        site_origin: MediaOrigin | None = None,
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
         alarms: AlarmTopic | None = None,
         access_logs: s3.IBucket | None = None,
@@ -63,6 +65,8 @@ class EdgeStack(cdk.Stack):
             "Cdn",
             stage=config.name,
             media_origins=media_origins,
+            site_origin=site_origin,
+            site_fallback_page=config.site.fallback_page if config.site else None,
             load_balancer=None if domain else load_balancer,
             api_domain_name=domain.origin_name if domain else None,
             admin_domain_name=domain.admin_origin_name if domain else None,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import aws_cdk as cdk
 from constructs import Construct
 
-from media_platform.constructs import MediaOrigin, TokenIssuer, VideoStoreBase
+from media_platform.constructs import (
+    MediaOrigin,
+    ReplicationTarget,
+    TokenIssuer,
+    VideoStoreBase,
+)
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs.monthly_budget import STAGE_TAG
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
@@ -83,12 +89,14 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
         first = first or media
     if first is None:
         return
+    primary_store = platform.stores[config.primary.name].store
     store_beside = platform.stores.get(config.edge_region)
     platform.edge = EdgeStack(
         scope,
         "Edge",
         config=config,
-        media_origins=_media_origins(config, platform.stores[config.primary.name].store),
+        media_origins=_media_origins(config, primary_store),
+        site_origin=_site_origin(config, primary_store),
         load_balancer=None if config.domain else first.api.load_balancer,
         alarms=store_beside.alarms if store_beside is not None else None,
         access_logs=(
@@ -127,21 +135,32 @@ def _media_origins(config: StageConfig, primary: VideoStoreBase) -> list[MediaOr
     if not config.names_stores:
         bucket = primary.media_bucket.bucket_name
         return [MediaOrigin(region=config.primary.name, bucket_name=bucket)]
-    origins = []
-    for region in config.members:
-        others = [member for member in config.members if member != region]
-        fallback = others[0] if others else None
-        origins.append(
-            MediaOrigin(
-                region=region.name,
-                bucket_name=store_names(config, region.name).media_bucket_name,
-                fallback_region=fallback.name if fallback else None,
-                fallback_bucket_name=(
-                    store_names(config, fallback.name).media_bucket_name if fallback else None
-                ),
-            )
-        )
-    return origins
+    return [
+        _origin(config, region, lambda names: names.media_bucket_name) for region in config.members
+    ]
+
+
+def _site_origin(config: StageConfig, primary: VideoStoreBase) -> MediaOrigin | None:
+    """Return the origin of the site, which is published in the primary region."""
+    if config.site is None or primary.site_bucket is None:
+        return None
+    if not config.names_stores:
+        bucket = primary.site_bucket.bucket_name
+        return MediaOrigin(region=config.primary.name, bucket_name=bucket)
+    return _origin(config, config.primary, lambda names: str(names.site_bucket_name))
+
+
+def _origin(
+    config: StageConfig, region: RegionConfig, bucket_of: Callable[[ReplicationTarget], str]
+) -> MediaOrigin:
+    others = [member for member in config.members if member != region]
+    fallback = others[0] if others else None
+    return MediaOrigin(
+        region=region.name,
+        bucket_name=bucket_of(store_names(config, region.name)),
+        fallback_region=fallback.name if fallback else None,
+        fallback_bucket_name=(bucket_of(store_names(config, fallback.name)) if fallback else None),
+    )
 
 
 def _stack(

@@ -56,6 +56,8 @@ class StoreStack(cdk.Stack):
             table_name=table_name(config) if config.replicas else None,
             raw_bucket_name=names.raw_bucket_name if names else None,
             media_bucket_name=names.media_bucket_name if names else None,
+            site=config.site is not None,
+            site_bucket_name=names.site_bucket_name if names else None,
             encryption_key=key,
             access_logs=config.access_logs,
             quarantine_role_arns=config.scanning.quarantine_roles,
@@ -112,6 +114,7 @@ class ReplicaStoreStack(cdk.Stack):
             table_name=table_name(config),
             raw_bucket_name=here.raw_bucket_name,
             media_bucket_name=here.media_bucket_name,
+            site_bucket_name=here.site_bucket_name,
             replicate_to=[
                 store_names(config, region.name)
                 for region in config.members
@@ -147,6 +150,7 @@ def store_names(config: StageConfig, region: str) -> ReplicationTarget:
         region=region,
         raw_bucket_name=f"media-platform-{config.name}-raw-{end}",
         media_bucket_name=f"media-platform-{config.name}-media-{end}",
+        site_bucket_name=f"media-platform-{config.name}-site-{end}" if config.site else None,
     )
 
 
@@ -156,6 +160,8 @@ def _output(stack: cdk.Stack, store: VideoStore) -> None:
         StoreOutput.RAW_BUCKET: store.raw_bucket.bucket_name,
         StoreOutput.MEDIA_BUCKET: store.media_bucket.bucket_name,
     }
+    if store.site_bucket is not None:
+        values[StoreOutput.SITE_BUCKET] = store.site_bucket.bucket_name
     if store.encryption_key is not None:
         values[StoreOutput.KEY_ARN] = store.encryption_key.key_arn
     for name, value in values.items():

@@ -66,6 +66,22 @@ def test_equal_requests_get_equal_urls(ada: Person, ready: dict[str, Any]) -> No
         assert first == second
 
 
+def test_a_page_of_the_site_is_for_everybody_beside_media_and_api(
+    plane: Any, outputs: dict[str, str], ready: dict[str, Any]
+) -> None:
+    page = b"<html>watch</html>"
+    plane.client("s3").put_object(
+        Bucket=outputs["SiteBucket"], Key="index.html", Body=page, ContentType="text/html"
+    )
+    for path in ("/", f"/watch/{ready['video_id']}"):
+        answer = send("GET", f"{plane.endpoints.edge_url}{path}")
+        assert (answer.status, answer.data) == (200, page)
+        assert answer.headers["Content-Type"] == "text/html"
+        assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert send("GET", f"{plane.endpoints.edge_url}/api/videos").status == 401
+    assert send("GET", f"{plane.endpoints.edge_url}/main.js").status == 403
+
+
 def test_nothing_plays_without_a_signature(ada: Person, ready: dict[str, Any]) -> None:
     grant = ada.client.playback(ready["video_id"])
     bare = grant["playlist_url"]

@@ -110,6 +110,15 @@ def test_the_default_behaviour_serves_the_site_only(small: SmallPlane) -> None:
     assert small.get("/index.html", method="POST", body=b"x").status == 403
 
 
+def test_the_function_of_the_site_answers_with_its_page_where_a_path_names_no_file(
+    small: SmallPlane,
+) -> None:
+    for path in ("/", "/videos", "/videos/1?tab=2"):
+        assert small.get(path).body == b"<html>", path
+    assert small.get("/main.js").status == 403
+    assert small.get("/api/unknown").body != b"<html>"
+
+
 def test_the_bucket_policy_decides_what_cloudfront_reads(small: SmallPlane) -> None:
     s3 = small.client("s3")
     bucket = small.output("SiteBucket")

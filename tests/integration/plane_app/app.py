@@ -20,6 +20,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 
+from media_platform.contract.site import fallback_code
+
 HERE = Path(__file__).parent
 REGION = "eu-west-1"
 
@@ -154,7 +156,18 @@ distribution = cloudfront.Distribution(
     stack,
     "Distribution",
     default_behavior=cloudfront.BehaviorOptions(
-        origin=origins.S3BucketOrigin.with_origin_access_control(site)
+        origin=origins.S3BucketOrigin.with_origin_access_control(site),
+        function_associations=[
+            cloudfront.FunctionAssociation(
+                event_type=cloudfront.FunctionEventType.VIEWER_REQUEST,
+                function=cloudfront.Function(
+                    stack,
+                    "Fallback",
+                    code=cloudfront.FunctionCode.from_inline(fallback_code("index.html")),
+                    runtime=cloudfront.FunctionRuntime.JS_2_0,
+                ),
+            )
+        ],
     ),
     additional_behaviors={
         "/media/*": cloudfront.BehaviorOptions(

@@ -14,6 +14,7 @@ from aws_cdk import aws_s3 as s3
 from infra_templates import Synth, Template, flat
 
 from media_platform.constructs import CdnDistribution, MediaOrigin
+from media_platform.contract.site import fallback_of_code
 
 ONE = MediaOrigin(region="us-east-1", bucket_name="media-one")
 TWO = MediaOrigin(
@@ -264,6 +265,27 @@ def test_a_site_is_for_everybody_and_media_stay_signed(synth: Synth) -> None:
     assert len(behavior(made, "/media/us-east-1/*")["TrustedKeyGroups"]) == 1
 
 
+def test_paths_that_name_no_file_get_the_page_of_the_app(synth: Synth) -> None:
+    site = MediaOrigin(
+        region="us-east-1",
+        bucket_name="pages",
+        fallback_region="eu-west-1",
+        fallback_bucket_name="pages-eu",
+    )
+    made = synth(lambda stack: cdn(stack, site_origin=site, site_fallback_page="app.html"))
+    (association,) = config(made)["DefaultCacheBehavior"]["FunctionAssociations"]
+    assert association["EventType"] == "viewer-request"
+    assert flat(association["FunctionARN"]) == "<CdnSiteFallback.FunctionARN>"
+    function = made.only("AWS::CloudFront::Function")
+    assert fallback_of_code(function["FunctionCode"]) == "app.html"
+    assert function["AutoPublish"] is True
+    # API and media are asked as they are, and their errors stay what they are.
+    assert not any("FunctionAssociations" in other for other in config(made)["CacheBehaviors"])
+    assert "CustomErrorResponses" not in config(made)
+    (group,) = config(made)["OriginGroups"]["Items"]
+    assert config(made)["DefaultCacheBehavior"]["TargetOriginId"] == group["Id"]
+
+
 def test_the_private_half_goes_from_kms_to_the_secret(synth: Synth) -> None:
     made = synth(cdn)
     pair = made.only("Custom::SigningKey")
@@ -321,6 +343,20 @@ def test_metrics(stack: cdk.Stack) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            {"site_fallback_page": "index.html"},
+            (
+                "site_fallback_page is 'index.html' but site_origin is missing; pass the bucket "
+                "that has the page"
+            ),
+        ),
+        (
+            {"site_origin": ONE, "site_fallback_page": "/index.html"},
+            (
+                "site_fallback_page is '/index.html', allowed are keys of letters, digits, '_', "
+                "'.', '-' and '/', such as index.html; rename the page"
+            ),
+        ),
         ({"media_origins": []}, "media_origins is empty; pass one for every home region"),
         (
             {"media_origins": [ONE, ONE]},

@@ -423,3 +423,30 @@ def test_images_of_the_templates_are_staged_with_their_sources(stages: Stages) -
         module = container["Command"][-1].replace(".", "/")
         for member in ("Dockerfile", "requirements.txt", module, "media_platform/contract"):
             assert (asset / member).exists(), member
+
+
+def test_a_site_of_several_regions_is_copied_and_has_its_copy_behind_it(tmp_path: Path) -> None:
+    config = stage_config("prod", site={"fallback_page": "index.html"})
+    made = synthesize_stage(tmp_path, config)
+    names = {
+        region: f"media-platform-prod-site-ACCOUNT-{region}"
+        for region in ("us-east-1", "eu-west-1")
+    }
+    for region, peer in (("us-east-1", "eu-west-1"), ("eu-west-1", "us-east-1")):
+        store = made[f"Store-{region}"]
+        assert flat(store.content["Outputs"]["SiteBucket"]["Value"]).endswith("SiteBucket>")
+        (bucket,) = (
+            found["Properties"]
+            for name, found in store.resources("AWS::S3::Bucket").items()
+            if "SiteBucket" in name
+        )
+        assert flat(bucket["BucketName"]) == names[region]
+        (rule,) = bucket["ReplicationConfiguration"]["Rules"]
+        assert flat(rule["Destination"]["Bucket"]) == f"arn:aws:s3:::{names[peer]}"
+    distribution = made["Edge"].only("AWS::CloudFront::Distribution")["DistributionConfig"]
+    domains = {one["Id"]: flat(one["DomainName"]) for one in distribution["Origins"]}
+    target = distribution["DefaultCacheBehavior"]["TargetOriginId"]
+    (group,) = (one for one in distribution["OriginGroups"]["Items"] if one["Id"] == target)
+    assert [domains[member["OriginId"]] for member in group["Members"]["Items"]] == [
+        f"{names[region]}.s3.{region}.amazonaws.com" for region in names
+    ]

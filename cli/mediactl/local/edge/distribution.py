@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from media_platform.contract.site import path_with_fallback
 from mediactl.local.edge.paths import normalized_path, pattern_matches
 from mediactl.local.edge.signatures import SIGNATURE_PARAMETERS, PublicKey
 
@@ -114,6 +115,7 @@ class Behavior:
         keys: Public keys of its trusted key groups by id; ``None`` when anybody may ask.
         forwarding: What its policies send to the origin.
         response: What its response headers policy adds.
+        fallback_page: Page that its function asks for where a path names no file, if it has one.
     """
 
     pattern: str
@@ -123,6 +125,13 @@ class Behavior:
     keys: Mapping[str, PublicKey] | None = None
     forwarding: tuple[Forwarding, ...] = ()
     response: ResponseHeaders = ResponseHeaders()
+    fallback_page: str | None = None
+
+    def path_for_origin(self, path: str) -> str:
+        """Return the path that the function of the behaviour makes of a viewer's."""
+        if self.fallback_page is None:
+            return path
+        return path_with_fallback(path, self.fallback_page)
 
     def forwards_header(self, name: str) -> bool:
         """Return whether a header of the viewer goes to the origin."""
@@ -172,11 +181,12 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Policies:
-    """The policies that behaviours refer to, and the keys, by id."""
+    """The policies that behaviours refer to, and the keys, by id; functions by ARN."""
 
     forwarding: Mapping[str, Forwarding] = field(default_factory=dict)
     response: Mapping[str, ResponseHeaders] = field(default_factory=dict)
     key_groups: Mapping[str, Mapping[str, PublicKey]] = field(default_factory=dict)
+    fallback_pages: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_distribution(
@@ -218,6 +228,9 @@ def read_distribution(
             response=policies.response.get(
                 entry.get("ResponseHeadersPolicyId", ""), ResponseHeaders()
             ),
+            fallback_page=next(
+                (policies.fallback_pages[arn] for arn in function_arns(entry)), None
+            ),
         )
 
     ordered = [
@@ -230,6 +243,11 @@ def read_distribution(
         behaviors=(*ordered, behavior(config["DefaultCacheBehavior"], "*")),
         root_object=config.get("DefaultRootObject") or "",
     )
+
+
+def function_arns(behavior: Mapping[str, Any]) -> list[str]:
+    """Return the ARNs of the functions of a behaviour."""
+    return [entry["FunctionARN"] for entry in _items(behavior.get("FunctionAssociations"))]
 
 
 def read_forwarding(config: Mapping[str, Any]) -> Forwarding:

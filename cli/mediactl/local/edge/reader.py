@@ -10,6 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from media_platform.contract.site import fallback_of_code
 from mediactl.local.aws import DEFAULT_REGION, Emulator
 from mediactl.local.edge.distribution import (
     Behavior,
@@ -18,6 +19,7 @@ from mediactl.local.edge.distribution import (
     Origin,
     Policies,
     ResponseHeaders,
+    function_arns,
     read_distribution,
     read_forwarding,
     read_response_headers,
@@ -134,6 +136,7 @@ def _read_policies(cloudfront: Any, behaviors: list[Mapping[str, Any]]) -> Polic
     forwarding: dict[str, Forwarding] = {}
     response: dict[str, ResponseHeaders] = {}
     key_groups: dict[str, dict[str, PublicKey]] = {}
+    fallback_pages: dict[str, str] = {}
     for behavior in behaviors:
         if policy := behavior.get("CachePolicyId"):
             answer = cloudfront.get_cache_policy(Id=policy)["CachePolicy"]
@@ -152,7 +155,19 @@ def _read_policies(cloudfront: Any, behaviors: list[Mapping[str, Any]]) -> Polic
                 )
                 for key in answer["KeyGroupConfig"]["Items"]
             }
-    return Policies(forwarding, response, key_groups)
+        for arn in function_arns(behavior):
+            fallback_pages[arn] = _read_fallback_page(cloudfront, arn)
+    return Policies(forwarding, response, key_groups, fallback_pages)
+
+
+def _read_fallback_page(cloudfront: Any, function_arn: str) -> str:
+    """Return the page of the one function that this edge knows, which it runs by reading it."""
+    name = function_arn.rpartition("/")[2]
+    code = cloudfront.get_function(Name=name, Stage="LIVE")["FunctionCode"].read().decode()
+    page = fallback_of_code(code)
+    if page is None:
+        raise ValueError(f"the local edge runs no functions but that of the site, and not {name}")
+    return page
 
 
 def _read_rules(

@@ -150,6 +150,7 @@ class Edge:
         path: str,
         query: str,
     ) -> _Answer:
+        path = behavior.path_for_origin(path)
         if path == "/" and distribution.root_object:
             path = f"/{distribution.root_object}"
         query = behavior.forwarded_query(query)
