@@ -13,6 +13,7 @@ from media_platform.constructs.image_repository import ImageRepository
 from media_platform.constructs.monthly_budget import MonthlyBudget
 from media_platform.constructs.multi_region_replica import MultiRegionReplica
 from media_platform.constructs.operations_dashboard import OperationsDashboard
+from media_platform.constructs.region_health import RegionHealth
 from media_platform.constructs.transcode_pipeline import TranscodePipeline
 from media_platform.constructs.video_store import VideoStore
 
@@ -26,6 +27,7 @@ __all__ = [
     "MonthlyBudget",
     "MultiRegionReplica",
     "OperationsDashboard",
+    "RegionHealth",
     "RejectedError",
     "ReplicationTarget",
     "Scanner",

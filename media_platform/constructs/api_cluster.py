@@ -60,6 +60,9 @@ API_PATHS = "/api/*"
 ADMIN_PATHS = "/api/admin/*"
 """Paths that belong to the admin service."""
 
+READY_PATH = "/health/ready"
+"""Where a task tells whether it can answer."""
+
 _MOST = 2**53
 """Largest number that every JSON reader takes exactly."""
 
@@ -474,7 +477,7 @@ class ApiCluster(Construct):
             targets=[service],
             deregistration_delay=cdk.Duration.seconds(30),
             health_check=elbv2.HealthCheck(
-                path="/health/ready",
+                path=READY_PATH,
                 healthy_http_codes="200",
                 interval=cdk.Duration.seconds(15),
                 timeout=cdk.Duration.seconds(5),

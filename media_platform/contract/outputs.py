@@ -29,7 +29,10 @@ class StoreOutput(StrEnum):
 
 
 class MediaOutput(StrEnum):
-    """Outputs of the Media stack; those of user pool and admin service are in its region only."""
+    """Outputs of the Media stack; those of user pool and admin service are in its region only.
+
+    The health check is there where the region has one.
+    """
 
     USER_POOL_ID = "UserPoolId"
     USER_POOL_CLIENT_ID = "UserPoolClientId"
@@ -44,6 +47,7 @@ class MediaOutput(StrEnum):
     ADMIN_SERVICE_NAME = "AdminServiceName"
     WORKER_SERVICE_NAME = "WorkerServiceName"
     LOAD_BALANCER_ARN = "LoadBalancerArn"
+    HEALTH_CHECK_ID = "HealthCheckId"
 
 
 class EdgeOutput(StrEnum):

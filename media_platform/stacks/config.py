@@ -78,6 +78,8 @@ def _not_everything(value: IPvAnyNetwork) -> IPvAnyNetwork:
 RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
 
+PrefixList = Annotated[str, Field(pattern=r"^pl-[0-9a-f]+$")]
+
 Country = Annotated[str, AfterValidator(_country)]
 
 TenantName = Annotated[
@@ -141,12 +143,16 @@ class RegionConfig(_Part):
             they may be connected one day. Default ``10.0.0.0/16``.
         cloudfront_prefix_list: Id of ``com.amazonaws.global.cloudfront.origin-facing`` there.
             Default: none, for an internal load balancer.
+        health_check_prefix_list: Id of ``com.amazonaws.<region>.route53-healthchecks`` there, for a
+            health check of Route 53 by which the region is named or not (``RegionHealth``). All
+            regions have one or none. Default: none, and only the load balancer's view counts.
     """
 
     name: RegionName
     availability_zones: Annotated[tuple[Zone, ...], Field(min_length=2)]
     cidr: Annotated[IPv4Network, AfterValidator(_network_of_a_region)] = _NETWORK
-    cloudfront_prefix_list: Annotated[str, Field(pattern=r"^pl-[0-9a-f]+$")] | None = None
+    cloudfront_prefix_list: PrefixList | None = None
+    health_check_prefix_list: PrefixList | None = None
 
     @model_validator(mode="after")
     def _zones_are_in_the_region(self) -> Self:
@@ -546,6 +552,22 @@ class StageConfig(_Part):
                     f"cloudfront_prefix_list of {region.name!r} is missing; with an own domain "
                     "load balancers face the internet and admit CloudFront alone"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _regions_are_checked_alike(self) -> Self:
+        checked = [r.name for r in self.regions if r.health_check_prefix_list is not None]
+        if checked and self.domain is None:
+            raise ValueError(
+                f"health_check_prefix_list of {checked[0]!r} is given but domain is missing; leave "
+                "it out, an internal load balancer is not reached from outside"
+            )
+        unchecked = [r.name for r in self.regions if r.name not in checked]
+        if checked and unchecked:
+            raise ValueError(
+                f"health_check_prefix_list of {unchecked[0]!r} is missing, while {checked[0]!r} "
+                "has one; give it to all regions, a region that nobody checks counts as healthy"
+            )
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from aws_cdk import aws_route53_targets as route53_targets
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from media_platform.constructs import AlarmTopic, CdnDistribution, MediaOrigin
+from media_platform.constructs import AlarmTopic, CdnDistribution, MediaOrigin, RegionHealth
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.contract.outputs import EdgeOutput
 from media_platform.stacks.config import DomainConfig, StageConfig
@@ -33,6 +33,8 @@ class EdgeStack(cdk.Stack):
         media_origins: One for every region, the primary one first.
         site_origin: Where the pages of the site are. Default: there is none.
         load_balancer: Internal load balancer of the API, where the stage has no own domain.
+        health_check_ids: Health checks of Route 53 by region, whose metrics are here. Default:
+            there are none.
         alarms: Who is told of its alarms, in its own region. Default: a topic of its own.
         access_logs: Bucket for access logs in its own region. Default: one of its
             own, where CloudFront can log.
@@ -52,6 +54,7 @@ class EdgeStack(cdk.Stack):
         media_origins: Sequence[MediaOrigin],
         site_origin: MediaOrigin | None = None,
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
+        health_check_ids: Mapping[str, str] | None = None,
         alarms: AlarmTopic | None = None,
         access_logs: s3.IBucket | None = None,
         encryption_key: kms.IKey | None = None,
@@ -92,6 +95,10 @@ class EdgeStack(cdk.Stack):
             encryption_key=encryption_key,
             removal_policy=removal_policy(config),
         )
+        for region, health_check_id in (health_check_ids or {}).items():
+            RegionHealth.watch(
+                self, f"Health-{region}", region=region, health_check_id=health_check_id
+            )
         if alarms is None:
             alarm_topic(self, config)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as acm
@@ -14,10 +14,12 @@ from media_platform.constructs import (
     AlarmTopic,
     ApiCluster,
     OperationsDashboard,
+    RegionHealth,
     TokenIssuer,
     TranscodePipeline,
     VideoStore,
 )
+from media_platform.constructs.region_health import add_latency_record
 from media_platform.contract.outputs import MediaOutput
 from media_platform.stacks.config import ClamAvConfig, DomainConfig, RegionConfig, StageConfig
 from media_platform.stacks.removal import removal_policy
@@ -39,6 +41,7 @@ class MediaStack(cdk.Stack):
     Attributes:
         api: The API.
         pipeline: The pipeline.
+        health: The health check of the region, or ``None`` where it has none.
     """
 
     def __init__(
@@ -148,6 +151,14 @@ class MediaStack(cdk.Stack):
             pipeline=self.pipeline,
             api=self.api,
         )
+        self.health: RegionHealth | None = None
+        if region_config.health_check_prefix_list is not None:
+            self.health = RegionHealth(
+                self,
+                "Health",
+                api=self.api,
+                prefix_list_id=region_config.health_check_prefix_list,
+            )
         alarms.watch(self)
         if config.domain and zone:
             self._name_load_balancer(config.domain, zone)
@@ -159,24 +170,18 @@ class MediaStack(cdk.Stack):
         return self._zones
 
     def _name_load_balancer(self, domain: DomainConfig, zone: route53.IHostedZone) -> None:
-        """Answer the name of the API by the nearest region whose targets are healthy.
+        """Answer the name of the API by the nearest region that is healthy.
 
         The admin service is in one region, and has a name of its own there.
         """
-        record = route53.ARecord(
+        add_latency_record(
             self,
             "LoadBalancerName",
             zone=zone,
             record_name=f"{domain.origin_name}.",
-            region=self.region,
-            set_identifier=self.region,
-            target=route53.RecordTarget.from_alias(
-                route53_targets.LoadBalancerTarget(self.api.load_balancer)
-            ),
+            target=route53_targets.LoadBalancerTarget(self.api.load_balancer),
+            health=self.health,
         )
-        # The L2 takes this as an object of an interface that only TypeScript can write in a line.
-        resource = cast("route53.CfnRecordSet", record.node.default_child)
-        resource.add_property_override("AliasTarget.EvaluateTargetHealth", True)
         if self.api.admin is not None:
             route53.ARecord(
                 self,
@@ -206,6 +211,8 @@ class MediaStack(cdk.Stack):
             values[MediaOutput.TOKEN_KEYS_URL] = self.api.token_issuer.jwks_url
         if self.api.admin is not None:
             values[MediaOutput.ADMIN_SERVICE_NAME] = self.api.admin.service.service_name
+        if self.health is not None:
+            values[MediaOutput.HEALTH_CHECK_ID] = self.health.health_check.health_check_id
         for name, value in values.items():
             cdk.CfnOutput(self, name.value, value=value)
 

@@ -56,7 +56,7 @@ def build_platform(scope: Construct, config: StageConfig) -> Platform:
             f"Store-{region.name}",
             config=config,
             primary_key_arn=(
-                _primary_output(config, StackPart.STORE, StoreOutput.KEY_ARN)
+                _output(config, StackPart.STORE, StoreOutput.KEY_ARN)
                 if config.customer_managed_key
                 else None
             ),
@@ -98,6 +98,11 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
         media_origins=_media_origins(config, primary_store),
         site_origin=_site_origin(config, primary_store),
         load_balancer=None if config.domain else first.api.load_balancer,
+        health_check_ids={
+            region.name: _output(config, StackPart.MEDIA, MediaOutput.HEALTH_CHECK_ID, region)
+            for region in config.members
+            if region.health_check_prefix_list is not None
+        },
         alarms=store_beside.alarms if store_beside is not None else None,
         access_logs=(
             store_beside.store.access_log_bucket
@@ -109,11 +114,15 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
         tags={STAGE_TAG: config.name},
         env=cdk.Environment(account=config.account, region=config.edge_region),
     )
+    for media in platform.media.values():
+        if media.health is not None:
+            # Its output is read by name, which tells the CDK nothing.
+            platform.edge.add_stack_dependency(media)
 
 
 def _primary_issuer(config: StageConfig) -> TokenIssuer:
     def output(name: MediaOutput) -> str:
-        return _primary_output(config, StackPart.MEDIA, name)
+        return _output(config, StackPart.MEDIA, name)
 
     return TokenIssuer(
         issuer=output(MediaOutput.TOKEN_ISSUER),
@@ -122,9 +131,15 @@ def _primary_issuer(config: StageConfig) -> TokenIssuer:
     )
 
 
-def _primary_output(config: StageConfig, part: StackPart, name: StrEnum) -> str:
-    """Return an output of a stack of the primary region, which exports would not carry here."""
-    return cdk.Fn.get_stack_output(stack_name(config.name, part), name.value, config.primary.name)
+def _output(
+    config: StageConfig, part: StackPart, name: StrEnum, region: RegionConfig | None = None
+) -> str:
+    """Return an output of a stack of a region, by default the primary one.
+
+    Exports would not carry it to another region.
+    """
+    where = region or config.primary
+    return cdk.Fn.get_stack_output(stack_name(config.name, part), name.value, where.name)
 
 
 def _media_origins(config: StageConfig, primary: VideoStoreBase) -> list[MediaOrigin]:

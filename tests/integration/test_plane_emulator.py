@@ -97,6 +97,17 @@ def template(*, version: int, pem: str) -> str:
             },
         },
     }
+    delivery["Check"] = {
+        "Type": "AWS::Route53::HealthCheck",
+        "Properties": {
+            "HealthCheckConfig": {
+                "Type": "HTTPS",
+                "FullyQualifiedDomainName": {"Fn::GetAtt": ["Balancer", "DNSName"]},
+                "Port": 443,
+                "ResourcePath": f"/ready/{version}",
+            }
+        },
+    }
     logs = {
         "LogSource": {
             "Type": "AWS::Logs::DeliverySource",
@@ -179,6 +190,7 @@ def template(*, version: int, pem: str) -> str:
         "Key": {"Value": {"Ref": "Key"}},
         "Keys": {"Value": {"Ref": "Keys"}},
         "Origin": {"Value": {"Fn::GetAtt": ["Origin", "Id"]}},
+        "Check": {"Value": {"Fn::GetAtt": ["Check", "HealthCheckId"]}},
         "Group": {"Value": {"Fn::GetAtt": ["Group", "GroupId"]}},
         "Flow": {"Value": {"Ref": "Flow"}},
         "Nat": {"Value": {"Ref": "Nat"}},
@@ -222,7 +234,7 @@ def test_the_added_types_are_created_updated_and_deleted(small: SmallPlane) -> N
     formation.get_waiter("stack_update_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1})
     second = outputs_of(small)
     check(small, second, version=2)
-    kept = ("Key", "Keys", "Origin", "Group", "Source", "Table", "SecretRef", "Nat")
+    kept = ("Check", "Key", "Keys", "Origin", "Group", "Source", "Table", "SecretRef", "Nat")
     assert {name: first[name] for name in kept} == {name: second[name] for name in kept}
     assert first["Flow"] != second["Flow"]
     ec2 = small.client("ec2")
@@ -235,6 +247,7 @@ def test_the_added_types_are_created_updated_and_deleted(small: SmallPlane) -> N
         (cloudfront.get_public_key, {"Id": second["Key"]}),
         (cloudfront.get_key_group, {"Id": second["Keys"]}),
         (cloudfront.get_vpc_origin, {"Id": second["Origin"]}),
+        (small.client("route53").get_health_check, {"HealthCheckId": second["Check"]}),
         (small.client("dynamodb").describe_table, {"TableName": second["Table"]}),
         (small.client("s3").head_bucket, {"Bucket": second["Source"]}),
     ):
@@ -261,6 +274,9 @@ def check(small: SmallPlane, found: dict[str, str], *, version: int) -> None:
     assert config["Comment"] == f"version {version}"
     origin = cloudfront.get_vpc_origin(Id=found["Origin"])["VpcOrigin"]
     assert origin["VpcOriginEndpointConfig"]["HTTPPort"] == 8000 + version
+
+    checked = small.client("route53").get_health_check(HealthCheckId=found["Check"])
+    assert checked["HealthCheck"]["HealthCheckConfig"]["ResourcePath"] == f"/ready/{version}"
 
     logs = small.client("logs")
     (delivery,) = logs.describe_deliveries()["deliveries"]

@@ -174,6 +174,31 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
             {"webhooks": {"allowed_networks": ["0.0.0.0/0"]}},
             "webhooks.allowed_networks.0: it is 0.0.0.0/0, which is every address; ",
         ),
+        (
+            {"regions": [{**REGION, "health_check_prefix_list": "pl-1"}]},
+            (
+                "health_check_prefix_list of 'us-east-1' is given but domain is missing; leave it "
+                "out, an internal load balancer is not reached from outside"
+            ),
+        ),
+        (
+            {
+                "regions": [PRIMARY, {**OTHER, "health_check_prefix_list": "pl-1"}],
+                "domain": DOMAIN,
+            },
+            (
+                "health_check_prefix_list of 'us-east-1' is missing, while 'eu-west-1' has one; "
+                "give it to all regions, a region that nobody checks counts as healthy"
+            ),
+        ),
+        (
+            {"regions": [{**REGION, "health_check_prefix_list": "route53"}]},
+            "regions.0.health_check_prefix_list: ",
+        ),
+        (
+            {"site": {"fallback_page": "/index.html"}},
+            "site.fallback_page: it is '/index.html', allowed are keys of letters, digits, ",
+        ),
         ({"alarm_emails": ["ops"]}, "alarm_emails.0: "),
         ({"monthly_budget_usd": 0}, "monthly_budget_usd: "),
         ({"operator_tenant": "a b"}, "operator_tenant: it is 'a b', allowed are letters"),

@@ -11,6 +11,7 @@ API = "<ApiSecurityGroup.GroupId>"
 ADMIN = "<ApiAdminSecurityGroup.GroupId>"
 WORKERS = "<TranscodeWorkersSecurityGroup.GroupId>"
 LOAD_BALANCER = "<ApiLoadBalancerSecurityGroup.GroupId>"
+HEALTH = "<HealthSecurityGroup.GroupId>"
 CLAMAV = "<TranscodeScanningMalwareClamAvSecurityGroup.GroupId>"
 CACHE = "<ApiCacheSecurityGroup.GroupId>"
 ENDPOINTS = "<ApiClusterEndpointsSecurityGroup.GroupId>"
@@ -72,14 +73,21 @@ def test_one_region_admits_its_own_network_alone(stages: Stages) -> None:
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
-def test_several_regions_admit_cloudfront_alone(stages: Stages, region: str) -> None:
+def test_several_regions_admit_cloudfront_and_health_checks_alone(
+    stages: Stages, region: str
+) -> None:
     template = stages["prod"][f"Media-{region}"]
-    (prefix_list,) = [
-        one.cloudfront_prefix_list for one in stage_config("prod").regions if one.name == region
-    ]
+    (config,) = [one for one in stage_config("prod").regions if one.name == region]
     services = {API, ADMIN, WORKERS} if region == "us-east-1" else {API, WORKERS}
     to_tasks = {edge for edge in TO_TASKS if edge[1] in services}
-    assert admitted(template) == {(prefix_list, LOAD_BALANCER, "tcp 443"), *to_tasks}
+    assert admitted(template) == {
+        (config.cloudfront_prefix_list, LOAD_BALANCER, "tcp 443"),
+        (config.health_check_prefix_list, HEALTH, "tcp 443"),
+        *to_tasks,
+    }
+    (balancer,) = template.resources("AWS::ElasticLoadBalancingV2::LoadBalancer").values()
+    groups = [flat(group) for group in balancer["Properties"]["SecurityGroups"]]
+    assert groups == [LOAD_BALANCER, HEALTH]
     assert sent(template) == {edge for edge in TASKS if edge[0] in services} | to_tasks
 
 

@@ -1,4 +1,4 @@
-"""CloudFormation handlers: CloudFront public keys, key groups, VPC origins, and domain names."""
+"""CloudFormation handlers: keys, VPC origins and domains of CloudFront; checks of Route 53."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from ministack.core.responses import get_account_id, now_iso
-from ministack.services import cloudfront, waf
+from ministack.services import cloudfront, route53, waf
 
 from .handlers import Outcome, Properties, extend, physical_name, register
 
@@ -37,6 +37,14 @@ def install(edge_authority: str) -> None:
             "create": _vpc_origin_create,
             "update": _vpc_origin_update,
             "delete": lambda physical_id, _: cloudfront._vpc_origins.pop(physical_id, None),  # noqa: SLF001
+        },
+    )
+    register(
+        "AWS::Route53::HealthCheck",
+        {
+            "create": _health_check_create,
+            "update": _health_check_update,
+            "delete": lambda physical_id, _: route53._health_checks.pop(physical_id, None),  # noqa: SLF001
         },
     )
     register(
@@ -172,6 +180,29 @@ def _vpc_origin_update(physical_id: str, _old: Properties, new: Properties, stac
 def _vpc_origin_attributes(record: dict[str, Any]) -> dict[str, Any]:
     names = ("Id", "Arn", "AccountId", "Status", "CreatedTime", "LastModifiedTime")
     return {name: record[name] for name in names}
+
+
+def _health_check_create(_logical_id: str, properties: Properties, _stack: str) -> Outcome:
+    """Record a health check; nobody asks what it names, since a record of DNS is all it decides."""
+    health_check_id = str(uuid.uuid4())
+    route53._health_checks[health_check_id] = {  # noqa: SLF001
+        "id": health_check_id,
+        "caller_reference": health_check_id,
+        "config": dict(properties["HealthCheckConfig"]),
+        "version": 1,
+    }
+    return health_check_id, {"HealthCheckId": health_check_id}
+
+
+def _health_check_update(
+    physical_id: str, _old: Properties, new: Properties, stack: str
+) -> Outcome:
+    record = route53._health_checks.get(physical_id)  # noqa: SLF001
+    if record is None or record["config"]["Type"] != new["HealthCheckConfig"]["Type"]:
+        return _health_check_create(physical_id, new, stack)
+    record["config"] = dict(new["HealthCheckConfig"])
+    record["version"] += 1
+    return physical_id, {"HealthCheckId": physical_id}
 
 
 def _association_create(_logical_id: str, properties: Properties, _stack: str) -> Outcome:
