@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
 
 @pytest.fixture(scope="session")
 def synth(tmp_path_factory: pytest.TempPathFactory) -> Synth:
+    # Once for each function that builds: most tests look at the template of the defaults.
+    @functools.cache
     def run(build: Callable[[cdk.Stack], object], *, region: str | None = REGION) -> Template:
         return synthesize(tmp_path_factory.mktemp("construct"), build, region=region)
 

@@ -23,6 +23,10 @@ LOGGER = {"Service": "logging.s3.amazonaws.com"}
 NAMES: dict[str, Any] = {"raw_bucket_name": "own-raw", "media_bucket_name": "own-media"}
 
 
+def store(stack: cdk.Stack) -> VideoStore:
+    return VideoStore(stack, "Store")
+
+
 def allowances(made: Template) -> list[dict[str, Any]]:
     """Return what the policies of all buckets allow."""
     return [
@@ -34,7 +38,7 @@ def allowances(made: Template) -> list[dict[str, Any]]:
 
 
 def test_minimal(synth: Synth) -> None:
-    made = synth(lambda stack: VideoStore(stack, "Store"))
+    made = synth(store)
     buckets = made.resources("AWS::S3::Bucket")
     assert set(buckets) == {LOGS, "StoreMediaBucket494618BE", "StoreRawBucket27AD9156"}
     for bucket in buckets.values():
@@ -113,7 +117,7 @@ def test_logs_go_to_the_bucket_of_the_user_or_nowhere(synth: Synth) -> None:
 
 
 def test_media_that_nobody_watches_cost_less(synth: Synth) -> None:
-    made = synth(lambda stack: VideoStore(stack, "Store"))
+    made = synth(store)
     media = made.resources("AWS::S3::Bucket")["StoreMediaBucket494618BE"]["Properties"]
     (rule,) = media["LifecycleConfiguration"]["Rules"]
     assert rule["Transitions"] == [{"StorageClass": "INTELLIGENT_TIERING", "TransitionInDays": 30}]
@@ -136,7 +140,7 @@ def test_throttled_keys_are_shown_in_every_region(synth: Synth) -> None:
 
 
 def test_uploads_reach_event_bridge_without_a_custom_resource(synth: Synth) -> None:
-    made = synth(lambda stack: VideoStore(stack, "Store"))
+    made = synth(store)
     raw = made.resources("AWS::S3::Bucket")["StoreRawBucket27AD9156"]["Properties"]
     assert raw["NotificationConfiguration"] == {
         "EventBridgeConfiguration": {"EventBridgeEnabled": True}
@@ -383,7 +387,7 @@ def quarantine_denials(made: Template) -> dict[str, dict[str, Any]]:
 
 
 def test_what_was_refused_is_read_and_released_by_nobody(synth: Synth) -> None:
-    denials = quarantine_denials(synth(lambda stack: VideoStore(stack, "Store")))
+    denials = quarantine_denials(synth(store))
     tagged = {"StringEquals": {"s3:ExistingObjectTag/quarantine": "yes"}}
     untouched = {"StringNotEquals": {"s3:RequestObjectTag/quarantine": "yes"}}
     assert {sid: (set(d["Action"]), d["Condition"]) for sid, d in denials.items()} == {
