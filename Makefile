@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AWS_PROFILE AWS_ENDPOINT_URL PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down check browser unit versions integration workers services plane test synth bench lock
+.PHONY: help setup demo down check browser unit infra logic versions integration workers services plane test synth bench lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -54,11 +54,16 @@ check: $(READY)  ## Lint, format, types and layers
 	@$(BIN)/mypy
 	@PYTHONPATH=$(SOURCES) $(BIN)/lint-imports
 
-unit: $(READY)  ## Unit tests, with synth, rules and snapshots of all stages
-	@$(BIN)/pytest tests/unit --ignore=$(VERSION_TESTS)
+unit: infra logic  ## Unit tests, with synth, rules and snapshots of all stages
 
-# Apart from the unit tests, since it asks the package index what is newest.
+# Apart from the others, since it asks the package index what is newest.
 VERSION_TESTS := tests/unit/infra/test_infra_versions.py
+infra: $(READY)
+	@$(BIN)/pytest tests/unit/infra --ignore=$(VERSION_TESTS)
+
+logic: $(READY)
+	@$(BIN)/pytest tests/unit --ignore=tests/unit/infra
+
 versions: $(READY)  ## Synthesize with the oldest and the newest CDK that the library allows
 	@$(BIN)/pytest $(VERSION_TESTS)
 
@@ -87,7 +92,7 @@ plane: $(READY) $(PLAYERS)
 # Three at a time, the longest first: on two processors, since all of them wait a good deal.
 test: $(READY) $(PLAYERS)  ## Everything that CI runs
 	@$(MAKE) --no-print-directory -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) \
-	  unit workers services plane versions check
+	  plane workers infra services logic versions check
 
 synth: $(READY)  ## Synthesize every stage
 	@for stage in local dev prod; do \
