@@ -64,6 +64,8 @@ class AdminService(HttpService):
         max_tasks: Most tasks.
         cpu_units: 1024 for one virtual CPU.
         memory_mebibytes: Memory.
+        requests_per_minute: Requests of a task beyond which there are more tasks. Default: 60 % of
+            what a task of its size bears.
 
     Attributes:
         service: The ECS service.
@@ -84,6 +86,7 @@ class AdminService(HttpService):
         max_tasks: int,
         cpu_units: int,
         memory_mebibytes: int,
+        requests_per_minute: int | None,
     ) -> None:
         super().__init__(
             scope,
@@ -97,6 +100,7 @@ class AdminService(HttpService):
             max_tasks=max_tasks,
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
+            requests_per_minute=requests_per_minute,
         )
         self._grant(store, users, pipeline)
         self._pipeline = pipeline

@@ -124,6 +124,7 @@ def fargate_service(
     service_name: str | None = None,
     capacity_provider_strategies: Sequence[ecs.CapacityProviderStrategy] | None = None,
     health_check_grace_period: cdk.Duration | None = None,
+    spread_again: bool = False,
 ) -> ecs.FargateService:
     """Return a service, which nobody reaches who is not let in, and which reaches HTTPS alone.
 
@@ -145,6 +146,10 @@ def fargate_service(
         capacity_provider_strategies: What its tasks run on. Default: Fargate, on demand.
         health_check_grace_period: Time that new tasks have until they must be healthy. Default: as
             ECS has it.
+        spread_again: Whether tasks are moved when a zone has more than its share, as after the
+            failure of another: a new one starts first, so a deployment may have more than its
+            number (Amazon ECS Developer Guide, "Balancing an Amazon ECS service across
+            Availability Zones"). Default ``False``, for tasks that are better left alone.
     """
     ours = cluster if isinstance(cluster, MediaCluster) else None
     group = ec2.SecurityGroup(
@@ -171,6 +176,9 @@ def fargate_service(
             list(capacity_provider_strategies) if capacity_provider_strategies else None
         ),
         health_check_grace_period=health_check_grace_period,
+        availability_zone_rebalancing=(
+            ecs.AvailabilityZoneRebalancing.ENABLED if spread_again else None
+        ),
         circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
         propagate_tags=ecs.PropagatedTagSource.SERVICE,
     )

@@ -6,26 +6,35 @@ from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._alarms import OperatorAlarm, watch_memory
-from media_platform.constructs._checks import reject
+from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._fargate_task import fargate_service, fargate_task
 from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.contract.environment import API_PORT
 
 _STOP_TIMEOUT = cdk.Duration.seconds(30)
 _HEALTH_CHECK_GRACE_PERIOD = cdk.Duration.seconds(30)
-_CPU_TARGET_PERCENT = 60
+_TARGET_PERCENT = 60
+"""Use of a task that scaling aims at: what is left is for the minutes that a new one takes."""
+
+_REQUESTS_PER_SECOND = 1400
+"""Reads that a virtual CPU answers when each goes to the table, the slowest that clients do often
+(``uncached_read_cpu`` of ``bench/api.py``); from memory it answers more than four times as many."""
+
 _BUSY_PERCENT = 80
+_MOST_REQUESTS = 10_000_000
 
 
 class HttpService(Construct):
     """A service of the API's image that is never at zero.
 
     Old tasks stay until new ones are healthy, a deployment whose tasks are not is taken back, and
-    tasks come and go with the CPU they use.
+    tasks come and go with the CPU they use and the requests they get. When a zone has more than
+    its share of them, they are spread again.
 
     Args:
         scope: Parent.
@@ -39,10 +48,13 @@ class HttpService(Construct):
         max_tasks: Most tasks.
         cpu_units: 1024 for one virtual CPU.
         memory_mebibytes: Memory.
+        requests_per_minute: Requests of a task beyond which there are more tasks. Default: 60 % of
+            what a task of its size bears.
 
     Attributes:
         service: The ECS service.
         task: Its task definition.
+        scaling: Its scalable target.
 
     Raises:
         ValueError: If the numbers of tasks contradict each other.
@@ -62,6 +74,7 @@ class HttpService(Construct):
         max_tasks: int,
         cpu_units: int,
         memory_mebibytes: int,
+        requests_per_minute: int | None,
     ) -> None:
         super().__init__(scope, construct_id)
         if not 1 <= min_tasks <= max_tasks:
@@ -69,6 +82,14 @@ class HttpService(Construct):
                 self,
                 f"min_tasks is {min_tasks} and max_tasks {max_tasks}, allowed is "
                 "1 <= min_tasks <= max_tasks; a service at zero answers nobody",
+            )
+        if requests_per_minute is not None:
+            check_range(
+                self,
+                "requests_per_minute",
+                requests_per_minute,
+                (1, _MOST_REQUESTS),
+                "it is what one task gets before there is another",
             )
         self.task = fargate_task(
             self,
@@ -89,9 +110,13 @@ class HttpService(Construct):
             calls=calls,
             desired_count=min_tasks,
             health_check_grace_period=_HEALTH_CHECK_GRACE_PERIOD,
+            spread_again=True,
         )
-        scaling = self.service.auto_scale_task_count(min_capacity=min_tasks, max_capacity=max_tasks)
-        scaling.scale_on_cpu_utilization("Cpu", target_utilization_percent=_CPU_TARGET_PERCENT)
+        self.scaling = self.service.auto_scale_task_count(
+            min_capacity=min_tasks, max_capacity=max_tasks
+        )
+        self.scaling.scale_on_cpu_utilization("Cpu", target_utilization_percent=_TARGET_PERCENT)
+        self._requests_per_minute = requests_per_minute or _requests_per_minute(cpu_units)
         OperatorAlarm(
             self,
             "ProcessorBusy",
@@ -101,3 +126,19 @@ class HttpService(Construct):
             description=f"Tasks of {name} are busy beyond {_BUSY_PERCENT} %; allow more max_tasks",
         )
         watch_memory(self, self.service, what=name)
+
+    def scale_on_requests(self, targets: elbv2.ApplicationTargetGroup) -> None:
+        """Have more tasks when each gets more requests than it should.
+
+        CPU alone tells late of tasks that wait for others, and is smoothed over minutes.
+
+        Args:
+            targets: Its tasks, as the load balancer knows them.
+        """
+        self.scaling.scale_on_request_count(
+            "Requests", requests_per_target=self._requests_per_minute, target_group=targets
+        )
+
+
+def _requests_per_minute(cpu_units: int) -> int:
+    return cpu_units * _REQUESTS_PER_SECOND * 60 * _TARGET_PERCENT // (1024 * 100)

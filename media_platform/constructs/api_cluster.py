@@ -27,6 +27,7 @@ from media_platform.constructs._checks import (
     check_upload_max,
     reject,
 )
+from media_platform.constructs._http_service import HttpService
 from media_platform.constructs._load_balancer_alarms import watch_load_balancer, watch_targets
 from media_platform.constructs._log_groups import encrypt_logs
 from media_platform.constructs._media_cluster import (
@@ -112,6 +113,10 @@ class ApiCluster(Construct):
         max_tasks: Most tasks. Default 10.
         cpu_units: 1024 for one virtual CPU. Default 512.
         memory_mebibytes: Memory of a task. Default 1024.
+        requests_per_minute: Requests of a task a minute beyond which there are more tasks, as
+            there are beyond 60 % of CPU. Default: 50,400 for a virtual CPU, so 25,200: 60 % of what
+            it bears when every read goes to the table, 1,400 a second (``bench/api.py``). Where
+            most reads are answered from memory, a task bears four times as many.
         upload_max: Largest upload that is signed, up to the 5 TiB of an object. Default 5 GiB.
         upload_expiry: Life of an upload URL, up to 7 days. Default 1 hour.
         playback_expiry: Life of a playback signature. Default 4 hours.
@@ -181,6 +186,7 @@ class ApiCluster(Construct):
         max_tasks: int = 10,
         cpu_units: int = 512,
         memory_mebibytes: int = 1024,
+        requests_per_minute: int | None = None,
         upload_max: cdk.Size | None = None,
         upload_expiry: cdk.Duration | None = None,
         playback_expiry: cdk.Duration | None = None,
@@ -297,6 +303,7 @@ class ApiCluster(Construct):
             max_tasks=max_tasks,
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
+            requests_per_minute=requests_per_minute,
         )
         self._let_into_cache(self.api.service)
         self.load_balancer = elbv2.ApplicationLoadBalancer(
@@ -328,7 +335,7 @@ class ApiCluster(Construct):
             )
         watch_load_balancer(self.load_balancer)
         self.listener = self._listen(certificate, cloudfront_prefix_list_id)
-        self.target_group = self._route("Api", API_PATHS, 10, self.api.service)
+        self.target_group = self._route("Api", API_PATHS, 10, self.api)
         self.admin: AdminService | None = None
         self._stage = stage
         self._store = store
@@ -342,6 +349,7 @@ class ApiCluster(Construct):
         max_tasks: int = 3,
         cpu_units: int = 256,
         memory_mebibytes: int = 512,
+        requests_per_minute: int | None = None,
     ) -> AdminService:
         """Add the service behind ``/api/admin/*``, where the users are.
 
@@ -353,6 +361,8 @@ class ApiCluster(Construct):
             max_tasks: Most tasks. Default 3.
             cpu_units: 1024 for one virtual CPU. Default 256.
             memory_mebibytes: Memory of a task. Default 512.
+            requests_per_minute: Requests of a task a minute beyond which there are more tasks.
+                Default: as for the API, so 12,600 for a quarter of a virtual CPU.
 
         Raises:
             ValueError: If the users are elsewhere, there is one already, or an argument cannot be.
@@ -398,10 +408,11 @@ class ApiCluster(Construct):
             max_tasks=max_tasks,
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
+            requests_per_minute=requests_per_minute,
         )
         self._let_into_cache(self.admin.service)
         # Rules are tried by their numbers: this one comes before that of the API.
-        self._route("Admin", ADMIN_PATHS, 5, self.admin.service)
+        self._route("Admin", ADMIN_PATHS, 5, self.admin)
         return self.admin
 
     @property
@@ -466,7 +477,7 @@ class ApiCluster(Construct):
         return listener
 
     def _route(
-        self, name: str, paths: str, priority: int, service: ecs.FargateService
+        self, name: str, paths: str, priority: int, service: HttpService
     ) -> elbv2.ApplicationTargetGroup:
         targets = self.listener.add_targets(
             name,
@@ -474,7 +485,7 @@ class ApiCluster(Construct):
             conditions=[elbv2.ListenerCondition.path_patterns([paths])],
             port=API_PORT,
             protocol=elbv2.ApplicationProtocol.HTTP,
-            targets=[service],
+            targets=[service.service],
             deregistration_delay=cdk.Duration.seconds(30),
             health_check=elbv2.HealthCheck(
                 path=READY_PATH,
@@ -486,6 +497,7 @@ class ApiCluster(Construct):
             ),
         )
         watch_targets(targets, what=f"the {name} service")
+        service.scale_on_requests(targets)
         return targets
 
     def _check_limits(

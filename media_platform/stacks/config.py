@@ -209,13 +209,15 @@ class DomainConfig(_Part):
 class ApiConfig(_ServiceConfig):
     """Size and limits of the video API; units are part of the names.
 
-    ``cache`` and its limits are arguments of ``ApiCluster``, which says what they mean.
+    ``requests_per_minute``, ``cache`` and its limits are arguments of ``ApiCluster``, which says
+    what they mean.
     """
 
     min_tasks: Annotated[int, Field(ge=1)] = 2
     max_tasks: Annotated[int, Field(ge=1, le=1000)] = 10
     cpu_units: int = 512
     memory_mebibytes: int = 1024
+    requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     upload_max_mebibytes: Annotated[int, Field(ge=1, le=5 * 1024**2)] = 5 * 1024
     upload_expiry_seconds: Annotated[int, Field(ge=1, le=7 * 86_400)] = 3600
     playback_expiry_seconds: Annotated[int, Field(ge=60, le=7 * 86_400)] = 4 * 3600
@@ -235,6 +237,7 @@ class AdminConfig(_ServiceConfig):
     max_tasks: Annotated[int, Field(ge=1, le=1000)] = 3
     cpu_units: int = 256
     memory_mebibytes: int = 512
+    requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
 
 
 class WorkerConfig(_TaskConfig):

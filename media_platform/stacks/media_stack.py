@@ -90,6 +90,7 @@ class MediaStack(cdk.Stack):
             max_tasks=config.api.max_tasks,
             cpu_units=config.api.cpu_units,
             memory_mebibytes=config.api.memory_mebibytes,
+            requests_per_minute=config.api.requests_per_minute,
             upload_max=upload_max,
             upload_expiry=cdk.Duration.seconds(config.api.upload_expiry_seconds),
             regions=[region.name for region in config.members],

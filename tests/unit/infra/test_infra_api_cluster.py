@@ -138,6 +138,42 @@ def test_only_api_paths_reach_healthy_tasks(synth: Synth) -> None:
     assert (scaling["MinCapacity"], scaling["MaxCapacity"]) == (2, 10)
 
 
+def tracked(made: Template, service: str) -> dict[str, dict[str, Any]]:
+    """Return by what a service scales: the metrics of its policies, with their configuration."""
+    return {
+        (configuration := policy["Properties"]["TargetTrackingScalingPolicyConfiguration"])[
+            "PredefinedMetricSpecification"
+        ]["PredefinedMetricType"]: configuration
+        for name, policy in made.resources("AWS::ApplicationAutoScaling::ScalingPolicy").items()
+        if name.startswith(service) and "TargetTracking" in str(policy["Properties"])
+    }
+
+
+def test_services_scale_with_what_their_size_bears(synth: Synth) -> None:
+    made = synth(with_admin)
+    for service, requests, targets in (
+        ("ApiService", 25_200, "ApiLoadBalancerListenerApiGroup"),
+        ("ApiAdminService", 12_600, "ApiLoadBalancerListenerAdminGroup"),
+    ):
+        policies = tracked(made, service)
+        assert policies.keys() == {"ECSServiceAverageCPUUtilization", "ALBRequestCountPerTarget"}
+        assert policies["ECSServiceAverageCPUUtilization"]["TargetValue"] == 60
+        by_requests = policies["ALBRequestCountPerTarget"]
+        assert by_requests["TargetValue"] == requests
+        assert targets in json.dumps(by_requests["PredefinedMetricSpecification"]["ResourceLabel"])
+
+
+def test_services_are_spread_again_and_workers_left_alone(synth: Synth) -> None:
+    for name, made in synth(with_admin).resources("AWS::ECS::Service").items():
+        service = made["Properties"]
+        deployment = service["DeploymentConfiguration"]
+        assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+        assert deployment["MaximumPercent"] == 200  # ECS moves nothing where 100 is the most
+        workers = name.startswith("TranscodeWorkers")
+        spread = service.get("AvailabilityZoneRebalancing")
+        assert spread == (None if workers else "ENABLED")
+
+
 def test_everything_on(synth: Synth) -> None:
     def build(stack: cdk.Stack) -> None:
         made = api(
@@ -150,6 +186,7 @@ def test_everything_on(synth: Synth) -> None:
             max_tasks=3,
             cpu_units=256,
             memory_mebibytes=512,
+            requests_per_minute=900,
             upload_max=cdk.Size.mebibytes(1),
             upload_expiry=cdk.Duration.seconds(60),
             playback_expiry=cdk.Duration.seconds(120),
@@ -166,6 +203,7 @@ def test_everything_on(synth: Synth) -> None:
 
     made = synth(build)
     assert not made.resources("AWS::Cognito::UserPool")
+    assert tracked(made, "Api")["ALBRequestCountPerTarget"]["TargetValue"] == 900
     assert len(made.resources("AWS::EC2::VPC")) == 1
     balancer = made.only("AWS::ElasticLoadBalancingV2::LoadBalancer")
     assert balancer["Scheme"] == "internet-facing"
@@ -332,6 +370,13 @@ def test_metrics(stack: cdk.Stack) -> None:
             (
                 "restore_days is 366, allowed are 0 to 365; what is deleted costs storage until it "
                 "is purged (path: Test/Api)"
+            ),
+        ),
+        (
+            {"requests_per_minute": 0},
+            (
+                "requests_per_minute is 0, allowed are 1 to 10000000; it is what one task gets "
+                "before there is another (path: Test/Api/Api)"
             ),
         ),
         (

@@ -168,6 +168,8 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
                 "steps of 1024; choose one of them"
             ),
         ),
+        ({"api": {"requests_per_minute": 0}}, "api.requests_per_minute: "),
+        ({"admin": {"requests_per_minute": 0}}, "admin.requests_per_minute: "),
         ({"api": {"upload_expiry_seconds": 7 * 86_400 + 1}}, "api.upload_expiry_seconds: "),
         ({"api": {"playback_expiry_seconds": 59}}, "api.playback_expiry_seconds: "),
         (
