@@ -29,19 +29,25 @@ def encrypt_logs(construct: IConstruct, key: kms.IKey | None) -> None:
 
 
 def log_group(
-    scope: Construct, construct_id: str, *, retention: logs.RetentionDays = _RETENTION
+    scope: Construct,
+    construct_id: str,
+    *,
+    name: str | None = None,
+    retention: logs.RetentionDays = _RETENTION,
 ) -> logs.LogGroup:
     """Return a log group, which goes with its stack.
 
     Args:
         scope: Parent.
         construct_id: Id in it.
+        name: Its physical name. Default: one of CloudFormation's.
         retention: For how long an entry is kept. Default one month.
     """
     around = (_keys.get(construct) for construct in reversed(scope.node.scopes))
     return logs.LogGroup(
         scope,
         construct_id,
+        log_group_name=name,
         retention=retention,
         encryption_key=next((key for key in around if key is not None), None),
         removal_policy=cdk.RemovalPolicy.DESTROY,

@@ -42,7 +42,7 @@ from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
 from media_platform.constructs._video_cache import VideoCache
 from media_platform.constructs._video_store_base import VideoStoreBase
-from media_platform.constructs._web_acl import load_balancer_acl
+from media_platform.constructs._web_acl import check_waf_logs, load_balancer_acl
 from media_platform.constructs.transcode_pipeline import TranscodePipeline
 from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.environment import (
@@ -142,6 +142,8 @@ class ApiCluster(Construct):
             managed rules: common, known bad inputs). It costs $7 a month and $0.60 for a million
             requests. Addresses are for ``waf`` of :class:`CdnDistribution`, which sees those of
             viewers; here all are CloudFront's. Default ``False``.
+        waf_logs: Whether requests that it refuses, or would but for rules that only count, are
+            logged for a year, without tokens, cookies and signatures. Default ``False``.
         signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
             changed without a deployment here.
         removal_policy: What happens to users. Default ``RETAIN``.
@@ -201,6 +203,7 @@ class ApiCluster(Construct):
         cache_max_units_per_second: int = 10_000,
         access_logs: bool | s3.IBucket = True,
         waf: bool = False,
+        waf_logs: bool = False,
         signing_slots: Sequence[str] = ("a", "b"),
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
@@ -224,6 +227,7 @@ class ApiCluster(Construct):
             "what is deleted costs storage until it is purged",
         )
         check_networks(self, "webhook_allowed_networks", webhook_allowed_networks)
+        check_waf_logs(self, waf_logs, waf=waf)
         way_out = check_network(self, network, nat_gateways)
         if certificate is not None and cloudfront_prefix_list_id is None:
             raise reject(
@@ -331,7 +335,7 @@ class ApiCluster(Construct):
                 self,
                 "WebAclAssociation",
                 resource_arn=self.load_balancer.load_balancer_arn,
-                web_acl_arn=load_balancer_acl(self, "WebAcl").attr_arn,
+                web_acl_arn=load_balancer_acl(self, "WebAcl", logs=waf_logs).attr_arn,
             )
         watch_load_balancer(self.load_balancer)
         self.listener = self._listen(certificate, cloudfront_prefix_list_id)

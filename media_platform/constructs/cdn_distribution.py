@@ -25,7 +25,7 @@ from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs._log_groups import encrypt_logs
 from media_platform.constructs._nag import accept
 from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
-from media_platform.constructs._web_acl import distribution_acl
+from media_platform.constructs._web_acl import check_waf_logs, distribution_acl
 from media_platform.constructs.api_cluster import ADMIN_PATHS, API_PATHS
 from media_platform.contract.object_keys import MEDIA_PREFIX
 from media_platform.contract.site import fallback_code, is_page
@@ -102,6 +102,8 @@ class CdnDistribution(Construct):
             $0.60 for a million requests, those for media too. Default ``False``.
         waf_requests_per_address: Most requests of an address in five minutes, 10 to 2 billion,
             media not counted; beyond them it gets status 429. Default 2,000.
+        waf_logs: Whether requests that it refuses, or would but for rules that only count, are
+            logged for a year, without tokens, cookies and signatures. Default ``False``.
         encryption_key: Customer managed key of the secrets with key pairs, of which other regions
             of ``media_origins`` must have replicas, and of log groups; the policy of an imported
             one must let CloudWatch Logs use it. Default: keys that AWS owns, at no cost.
@@ -145,6 +147,7 @@ class CdnDistribution(Construct):
         access_logs: bool | s3.IBucket | None = None,
         waf: bool = False,
         waf_requests_per_address: int = 2000,
+        waf_logs: bool = False,
         encryption_key: kms.IKey | None = None,
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
@@ -166,6 +169,7 @@ class CdnDistribution(Construct):
         self._check_logs(access_logs)
         countries = self._countries(allowed_countries, denied_countries)
         self._check_waf(waf, waf_requests_per_address)
+        check_waf_logs(self, waf_logs, waf=waf)
         removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
 
         regions = [origin.region for origin in media_origins]
@@ -198,7 +202,10 @@ class CdnDistribution(Construct):
             certificate=certificate,
             web_acl_id=(
                 distribution_acl(
-                    self, "WebAcl", requests_per_address=waf_requests_per_address
+                    self,
+                    "WebAcl",
+                    requests_per_address=waf_requests_per_address,
+                    logs=waf_logs,
                 ).attr_arn
                 if waf
                 else None

@@ -356,6 +356,7 @@ class StageConfig(_Part):
         denied_countries: Countries of viewers that are not served, instead. Default: none.
         waf: Whether AWS WAF watches requests on load balancers and, where it is in us-east-1, the
             distribution. Default ``False``.
+        waf_logs: Whether what it refuses is logged for a year. Default ``False``.
         network: How tasks reach AWS: ``nat``, ``public``, or ``endpoints``, which lead to services
             of their own region alone; ``ApiCluster`` says what each costs. Default ``nat``.
         nat_gateways: NAT gateways of each region, where ``network`` is ``nat``. Default 1.
@@ -396,6 +397,7 @@ class StageConfig(_Part):
     allowed_countries: Annotated[tuple[Country, ...], Field(min_length=1)] | None = None
     denied_countries: Annotated[tuple[Country, ...], Field(min_length=1)] | None = None
     waf: bool = False
+    waf_logs: bool = False
     network: Network = Network.NAT
     nat_gateways: Annotated[int, Field(ge=1)] | None = None
     signing_slots: Annotated[tuple[Literal["a", "b"], ...], Field(min_length=1)] = ("a",)
@@ -502,6 +504,14 @@ class StageConfig(_Part):
             raise ValueError(
                 "network is 'endpoints', but scanning.clamav.signature_mirror is missing; name a "
                 "mirror within the network"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _logs_have_a_source(self) -> Self:
+        if self.waf_logs and not self.waf:
+            raise ValueError(
+                "waf_logs is true, but waf is not; switch waf on, or leave waf_logs out"
             )
         return self
 

@@ -91,6 +91,7 @@ class EdgeStack(cdk.Stack):
             allowed_countries=config.allowed_countries,
             denied_countries=config.denied_countries,
             waf=config.waf and self.region == CLOUDFRONT_REGION,
+            waf_logs=config.waf_logs and self.region == CLOUDFRONT_REGION,
             access_logs=access_logs if config.access_logs else False,
             encryption_key=encryption_key,
             removal_policy=removal_policy(config),

@@ -105,6 +105,7 @@ class MediaStack(cdk.Stack):
             webhook_allowed_networks=networks,
             access_logs=config.access_logs,
             waf=config.waf,
+            waf_logs=config.waf_logs,
             removal_policy=removal_policy(config),
         )
         self.pipeline = TranscodePipeline(

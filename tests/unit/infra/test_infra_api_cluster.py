@@ -118,6 +118,40 @@ def test_a_web_acl_takes_what_the_api_takes_and_trusts_no_forwarded_address(
     assert "X-Forwarded-For" not in json.dumps(acl)
 
 
+def test_what_a_web_acl_refuses_is_logged_without_secrets(synth: Synth) -> None:
+    made = synth(lambda stack: api(stack, waf=True, waf_logs=True, token_issuer=ISSUER))
+    logging = made.only("AWS::WAFv2::LoggingConfiguration")
+    assert flat(logging["ResourceArn"]) == "<ApiWebAcl.Arn>"
+    ((name, group),) = (
+        (name, one["Properties"])
+        for name, one in made.resources("AWS::Logs::LogGroup").items()
+        if name.startswith("ApiWebAcl")
+    )
+    # Other names, and the ARN that ends in ":*", are refused by AWS WAF.
+    assert re.fullmatch(r"aws-waf-logs-[A-Za-z0-9-]+", group["LogGroupName"])
+    assert group["RetentionInDays"] == 365
+    (destination,) = logging["LogDestinationConfigs"]
+    assert destination["Fn::Join"][1][-1] == {"Ref": name}
+    assert ":log-group:" in json.dumps(destination)
+    assert logging["LoggingFilter"]["DefaultBehavior"] == "DROP"
+    (kept,) = logging["LoggingFilter"]["Filters"]
+    assert kept["Behavior"] == "KEEP"
+    assert [one["ActionCondition"]["Action"] for one in kept["Conditions"]] == ["BLOCK", "COUNT"]
+    protected = made.only("AWS::WAFv2::WebACL")["DataProtectionConfig"]["DataProtections"]
+    assert {one["Action"] for one in protected} == {"SUBSTITUTION"}
+    assert not any(one["ExcludeRuleMatchDetails"] for one in protected)
+    assert {one["Field"]["FieldType"]: one["Field"].get("FieldKeys") for one in protected} == {
+        "SINGLE_HEADER": ["authorization", "cookie"],
+        "SINGLE_COOKIE": None,
+        "SINGLE_QUERY_ARGUMENT": ["Policy", "Signature", "Key-Pair-Id"],
+    }
+
+
+def test_a_web_acl_logs_nothing_unless_asked_for(synth: Synth) -> None:
+    made = synth(lambda stack: api(stack, waf=True, token_issuer=ISSUER))
+    assert not made.resources("AWS::WAFv2::LoggingConfiguration")
+
+
 def test_only_api_paths_reach_healthy_tasks(synth: Synth) -> None:
     made = synth(api)
     rule = made.only("AWS::ElasticLoadBalancingV2::ListenerRule")
@@ -370,6 +404,13 @@ def test_metrics(stack: cdk.Stack) -> None:
             (
                 "restore_days is 366, allowed are 0 to 365; what is deleted costs storage until it "
                 "is purged (path: Test/Api)"
+            ),
+        ),
+        (
+            {"waf_logs": True},
+            (
+                "waf_logs is True, but waf is not; switch waf on, or leave waf_logs out "
+                "(path: Test/Api)"
             ),
         ),
         (

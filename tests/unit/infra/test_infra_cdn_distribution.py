@@ -205,7 +205,7 @@ def test_logs_elsewhere_are_refused() -> None:
 
 
 def test_a_web_acl_limits_viewers_by_their_own_address(synth: Synth) -> None:
-    made = synth(lambda stack: cdn(stack, waf=True, waf_requests_per_address=10))
+    made = synth(lambda stack: cdn(stack, waf=True, waf_requests_per_address=10, waf_logs=True))
     acl = made.only("AWS::WAFv2::WebACL")
     assert acl["Scope"] == "CLOUDFRONT"
     assert flat(config(made)["WebACLId"]) == "<CdnWebAcl.Arn>"
@@ -220,6 +220,7 @@ def test_a_web_acl_limits_viewers_by_their_own_address(synth: Synth) -> None:
     assert limit["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
     match = rate["ScopeDownStatement"]["NotStatement"]["Statement"]["ByteMatchStatement"]
     assert (match["SearchString"], match["PositionalConstraint"]) == ("/media/", "STARTS_WITH")
+    assert made.only("AWS::WAFv2::LoggingConfiguration")["ResourceArn"] == config(made)["WebACLId"]
     # Headers of requests that would be shown hold tokens.
     assert not acl["VisibilityConfig"]["SampledRequestsEnabled"]
     assert not any(rule["VisibilityConfig"]["SampledRequestsEnabled"] for rule in acl["Rules"])
@@ -411,6 +412,10 @@ def test_metrics(stack: cdk.Stack) -> None:
                 "denied_countries: it is 'UK', allowed are upper-case codes of ISO 3166-1 such as "
                 "'DE'; look up the code"
             ),
+        ),
+        (
+            {"waf_logs": True},
+            "waf_logs is True, but waf is not; switch waf on, or leave waf_logs out",
         ),
         (
             {"waf_requests_per_address": 9},

@@ -120,6 +120,10 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
             {"nat_gateways": 3},
             "nat_gateways is 3, but 'us-east-1' has only 2 zones; there is at most one in a zone",
         ),
+        (
+            {"waf_logs": True},
+            "waf_logs is true, but waf is not; switch waf on, or leave waf_logs out",
+        ),
         ({"nat_gateways": 0}, "nat_gateways: "),
         ({"network": "vpn"}, "network: input should be 'public', 'nat' or 'endpoints'"),
         (

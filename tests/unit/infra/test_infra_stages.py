@@ -212,6 +212,9 @@ def test_web_acls_stand_before_prod_alone(stages: Stages) -> None:
         for stage in STAGES
     }
     assert scopes == {"local": [], "dev": [], "prod": ["CLOUDFRONT", "REGIONAL", "REGIONAL"]}
+    for template in stages["prod"].values():
+        acls = template.resources("AWS::WAFv2::WebACL")
+        assert len(template.resources("AWS::WAFv2::LoggingConfiguration")) == len(acls)
 
 
 def test_viewers_come_over_ipv6_unless_the_stage_says_no(
