@@ -54,6 +54,14 @@ def _ladder(value: tuple[LadderRung, ...]) -> tuple[LadderRung, ...]:
     return value
 
 
+_BUCKET_NAME_CHARACTERS = 63
+
+
+def bucket_name(stage: str, kind: str, account: str, region: str) -> str:
+    """Return the physical name of a bucket, which stacks of other regions have to know."""
+    return f"media-platform-{stage}-{kind}-{account}-{region}"
+
+
 _NETWORK = IPv4Network("10.0.0.0/16")
 _LARGEST_NETWORK, _SMALLEST_NETWORK = 16, 22
 
@@ -435,11 +443,6 @@ class StageConfig(_Part):
         """The region of the distribution: its certificate has to be in one region."""
         return self.primary.name if self.domain is None else CLOUDFRONT_REGION
 
-    @property
-    def names_stores(self) -> bool:
-        """Whether stores have physical names, since stacks of other regions must know them."""
-        return bool(self.replicas) or self.edge_region != self.primary.name
-
     @model_validator(mode="after")
     def _regions_are_distinct(self) -> Self:
         names = [region.name for region in self.regions]
@@ -460,6 +463,17 @@ class StageConfig(_Part):
             )
             if problem is not None:
                 raise ValueError(f"regions contains {problem}")
+        return self
+
+    @model_validator(mode="after")
+    def _buckets_have_room_for_the_name(self) -> Self:
+        for region in self.regions:
+            most = _BUCKET_NAME_CHARACTERS - len(bucket_name("", "media", "0" * 12, region.name))
+            if len(self.name) > most:
+                raise ValueError(
+                    f"name is {self.name!r}, allowed in {region.name!r} are {most} characters; "
+                    "names of buckets hold both, shorten it"
+                )
         return self
 
     @model_validator(mode="after")

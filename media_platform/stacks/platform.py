@@ -9,12 +9,7 @@ from enum import StrEnum
 import aws_cdk as cdk
 from constructs import Construct
 
-from media_platform.constructs import (
-    MediaOrigin,
-    ReplicationTarget,
-    TokenIssuer,
-    VideoStoreBase,
-)
+from media_platform.constructs import MediaOrigin, ReplicationTarget, TokenIssuer
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs.monthly_budget import STAGE_TAG
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
@@ -89,14 +84,13 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
         first = first or media
     if first is None:
         return
-    primary_store = platform.stores[config.primary.name].store
     store_beside = platform.stores.get(config.edge_region)
     platform.edge = EdgeStack(
         scope,
         "Edge",
         config=config,
-        media_origins=_media_origins(config, primary_store),
-        site_origin=_site_origin(config, primary_store),
+        media_origins=_media_origins(config),
+        site_origin=_site_origin(config),
         load_balancer=None if config.domain else first.api.load_balancer,
         health_check_ids={
             region.name: _output(config, StackPart.MEDIA, MediaOutput.HEALTH_CHECK_ID, region)
@@ -142,26 +136,21 @@ def _output(
     return cdk.Fn.get_stack_output(stack_name(config.name, part), name.value, where.name)
 
 
-def _media_origins(config: StageConfig, primary: VideoStoreBase) -> list[MediaOrigin]:
+def _media_origins(config: StageConfig) -> list[MediaOrigin]:
     """Return the origin of every region; each falls back to the primary's copy, that to the next.
 
-    Names are plain values where regions differ, so that no reference crosses them.
+    Names are plain values, so that no reference crosses regions, and none has to be given up when
+    a region joins.
     """
-    if not config.names_stores:
-        bucket = primary.media_bucket.bucket_name
-        return [MediaOrigin(region=config.primary.name, bucket_name=bucket)]
     return [
         _origin(config, region, lambda names: names.media_bucket_name) for region in config.members
     ]
 
 
-def _site_origin(config: StageConfig, primary: VideoStoreBase) -> MediaOrigin | None:
+def _site_origin(config: StageConfig) -> MediaOrigin | None:
     """Return the origin of the site, which is published in the primary region."""
-    if config.site is None or primary.site_bucket is None:
+    if config.site is None:
         return None
-    if not config.names_stores:
-        bucket = primary.site_bucket.bucket_name
-        return MediaOrigin(region=config.primary.name, bucket_name=bucket)
     return _origin(config, config.primary, lambda names: str(names.site_bucket_name))
 
 

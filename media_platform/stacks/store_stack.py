@@ -16,7 +16,7 @@ from media_platform.constructs import (
     VideoStore,
 )
 from media_platform.contract.outputs import StoreOutput
-from media_platform.stacks.config import StageConfig
+from media_platform.stacks.config import StageConfig, bucket_name
 from media_platform.stacks.removal import removal_policy
 
 
@@ -44,20 +44,23 @@ class StoreStack(cdk.Stack):
                 self,
                 "Key",
                 description=f"Videos of media-platform {config.name}",
-                multi_region=bool(config.replicas),
+                # KMS never changes it, and a region may join later.
+                multi_region=True,
                 enable_key_rotation=True,
                 removal_policy=removal_policy(config),
             )
         copies = [region for region in config.members if region != config.primary]
-        names = store_names(config, config.primary.name) if config.names_stores else None
+        # Named although nobody may ask for them yet: under another name they would be replaced
+        # when a region joins.
+        names = store_names(config, config.primary.name)
         self.store = VideoStore(
             self,
             "Store",
-            table_name=table_name(config) if config.replicas else None,
-            raw_bucket_name=names.raw_bucket_name if names else None,
-            media_bucket_name=names.media_bucket_name if names else None,
+            table_name=table_name(config),
+            raw_bucket_name=names.raw_bucket_name,
+            media_bucket_name=names.media_bucket_name,
             site=config.site is not None,
-            site_bucket_name=names.site_bucket_name if names else None,
+            site_bucket_name=names.site_bucket_name,
             encryption_key=key,
             access_logs=config.access_logs,
             quarantine_role_arns=config.scanning.quarantine_roles,
@@ -145,12 +148,13 @@ def table_name(config: StageConfig) -> str:
 
 def store_names(config: StageConfig, region: str) -> ReplicationTarget:
     """Return the physical names of the buckets of a region, which its peers have to know."""
-    end = f"{cdk.Aws.ACCOUNT_ID}-{region}"
     return ReplicationTarget(
         region=region,
-        raw_bucket_name=f"media-platform-{config.name}-raw-{end}",
-        media_bucket_name=f"media-platform-{config.name}-media-{end}",
-        site_bucket_name=f"media-platform-{config.name}-site-{end}" if config.site else None,
+        raw_bucket_name=bucket_name(config.name, "raw", cdk.Aws.ACCOUNT_ID, region),
+        media_bucket_name=bucket_name(config.name, "media", cdk.Aws.ACCOUNT_ID, region),
+        site_bucket_name=(
+            bucket_name(config.name, "site", cdk.Aws.ACCOUNT_ID, region) if config.site else None
+        ),
     )
 
 

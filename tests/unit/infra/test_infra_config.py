@@ -57,6 +57,20 @@ def test_a_ladder_of_a_stage() -> None:
     )
 
 
+def test_names_of_buckets_have_room_for_stage_and_region() -> None:
+    region = {
+        "name": "ap-northeast-1",
+        "availability_zones": ["ap-northeast-1a", "ap-northeast-1c"],
+    }
+    assert load_stage("a" * 14, {"a" * 14: {"regions": [region]}})
+    message = (
+        "stage 'aaaaaaaaaaaaaaa': name is 'aaaaaaaaaaaaaaa', allowed in 'ap-northeast-1' are 14 "
+        "characters; names of buckets hold both, shorten it"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        load_stage("a" * 15, {"a" * 15: {"regions": [region]}})
+
+
 def test_a_configuration_does_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().name = "other"  # type: ignore[misc]

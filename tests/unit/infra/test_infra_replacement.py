@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
-from infra_templates import REGION, Stages, Template
+from infra_templates import (
+    REGION,
+    Stages,
+    Template,
+    app_context,
+    stage_config,
+    synthesize_stage,
+)
 
 RECORD = Path(__file__).with_name("stateful_resources.json")
 
@@ -82,6 +90,11 @@ def stack_of(template: Template) -> str:
     return f"{region}/{artifact['properties']['stackName']}"
 
 
+def deployed(made: Mapping[str, Template]) -> dict[str, Stack]:
+    """Return what deployments of the templates of a stage must not replace, by stack."""
+    return {stack_of(template): stateful_resources(template) for template in made.values()}
+
+
 def replacements(recorded: Record, found: Record) -> Iterator[str]:
     """Yield a line for every resource that was deployed and would not stay."""
     for stage, stacks in recorded.items():
@@ -114,10 +127,7 @@ def test_whatever_is_retained_is_watched(stages: Stages) -> None:
 
 @pytest.fixture(scope="module")
 def found(stages: Stages) -> Record:
-    return {
-        stage: {stack_of(template): stateful_resources(template) for template in made.values()}
-        for stage, made in stages.items()
-    }
+    return {stage: deployed(made) for stage, made in stages.items()}
 
 
 def test_no_deployment_replaces_what_holds_data(found: Record, pytestconfig: pytest.Config) -> None:
@@ -148,3 +158,57 @@ def test_every_way_to_lose_data_is_told(found: Record) -> None:
     everything = sum(len(stack) for stack in found["prod"].values())
     assert len(list(replacements({"prod": found["prod"]}, renamed))) == everything
     assert list(replacements(found, {**found, "qa": {}})) == []
+
+
+LATER: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "a ladder, a second signing key, other numbers and sizes of tasks": (
+        "dev",
+        [
+            {},
+            {
+                "worker": {
+                    "ladder": [{"short_side": 2160, "peak_kilobits": 16_000}],
+                    "max_tasks": 8,
+                },
+                "api": {"min_tasks": 2, "cpu_units": 1024, "memory_mebibytes": 2048},
+                "signing_slots": ["a", "b"],
+            },
+            {"signing_slots": ["a", "b"], "active_slot": "b"},
+        ],
+    ),
+    "another region": (
+        "prod",
+        [
+            {"regions": app_context()["stages"]["prod"]["regions"][:1]},
+            {"joining": ["eu-west-1"]},
+            {},
+        ],
+    ),
+}
+"""Stage, and what of it is overridden from deployment to deployment."""
+
+
+def lost_exports(before: Mapping[str, Template], after: Mapping[str, Template]) -> set[str]:
+    """Return the exports that are given up while others use them, which CloudFormation refuses."""
+    kept = json.dumps([exports_of(template) for template in after.values()])
+    given = [name for template in before.values() for name in exports_of(template)]
+    used = json.dumps([template.content for template in before.values()])
+    return {name for name in given if name not in kept and f'"Fn::ImportValue": "{name}"' in used}
+
+
+def exports_of(template: Template) -> list[str]:
+    outputs = template.content.get("Outputs", {}).values()
+    return [output["Export"]["Name"] for output in outputs if "Export" in output]
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_comes_later_takes_the_place_of_nothing(name: str, tmp_path: Path) -> None:
+    stage, steps = LATER[name]
+    made = [
+        synthesize_stage(tmp_path / str(number), stage_config(stage, **step), nag=False)
+        for number, step in enumerate(steps)
+    ]
+    for before, after in pairwise(made):
+        recorded, found = ({stage: deployed(templates)} for templates in (before, after))
+        assert "\n".join(replacements(recorded, found)) == ""
+        assert lost_exports(before, after) == set()
