@@ -13,6 +13,8 @@ VENV := .venv/.made
 READY := .venv/.ready
 BROWSER := tests/integration/browser
 PLAYERS := $(BROWSER)/node_modules/.ready
+CHECKOV := tests/unit/infra/checkov
+SCANNER := $(CHECKOV)/.venv/.ready
 SOURCES := .:cli:$(subst $() ,:,$(wildcard runtime/*))
 
 # The CDK imports slowly without compiled files, which some machines switch off.
@@ -21,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AWS_PROFILE AWS_ENDPOINT_URL PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down check browser unit infra logic versions integration workers services plane test synth bench lock
+.PHONY: help setup demo down check browser checkov unit infra logic versions integration workers services plane test synth bench lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -58,7 +60,7 @@ unit: infra logic  ## Unit tests, with synth, rules and snapshots of all stages
 
 # Apart from the others, since it asks the package index what is newest.
 VERSION_TESTS := tests/unit/infra/test_infra_versions.py
-infra: $(READY)
+infra: $(READY) $(SCANNER)
 	@$(BIN)/pytest tests/unit/infra --ignore=$(VERSION_TESTS)
 
 logic: $(READY)
@@ -66,6 +68,16 @@ logic: $(READY)
 
 versions: $(READY)  ## Synthesize with the oldest and the newest CDK that the library allows
 	@$(BIN)/pytest $(VERSION_TESTS)
+
+# No part of setup: nothing but a test needs it, and its packages do not go with ours.
+checkov: $(SCANNER)  ## Install checkov, which a test asks
+
+$(SCANNER): $(CHECKOV)/requirements.txt | $(VENV)
+	@echo "installing checkov below $(CHECKOV)/.venv (290 MB; once)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CHECKOV)/.venv && \
+	  $(BIN)/uv pip install --quiet --python $(CHECKOV)/.venv/bin/python --require-hashes -r $< || \
+	  { echo "error: checkov cannot be installed: is PyPI reachable?" >&2; exit 1; }
+	@touch $@
 
 # No part of setup: nothing but the tests needs players and a browser.
 browser: $(PLAYERS)  ## Install what the browser tests play with: hls.js, dash.js and a Chromium

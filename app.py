@@ -3,11 +3,11 @@
 import sys
 
 import aws_cdk as cdk
-import cdk_nag
 
 from media_platform.constructs import RejectedError
 from media_platform.stacks.config import ConfigError, load_stage
 from media_platform.stacks.platform import build_platform
+from media_platform.stacks.rule_packs import add_rule_packs
 
 app = cdk.App()
 try:
@@ -21,5 +21,5 @@ try:
 except (ConfigError, RejectedError) as error:
     sys.exit(str(error))
 if app.node.try_get_context("nag") != "false":
-    cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
+    add_rule_packs(app, config)
 app.synth()

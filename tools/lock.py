@@ -14,6 +14,7 @@ LOCKS: dict[str, list[str]] = {
     "runtime/api/requirements.txt": ["runtime/api/requirements.in"],
     "runtime/worker/requirements.txt": ["runtime/worker/requirements.in"],
     "runtime/scanner_clamav/requirements.txt": ["runtime/scanner_clamav/requirements.in"],
+    "tests/unit/infra/checkov/requirements.txt": ["tests/unit/infra/checkov/requirements.in"],
     "cli/mediactl/local/emulator-requirements.txt": ["cli/mediactl/local/emulator-requirements.in"],
 }
 

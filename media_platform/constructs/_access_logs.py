@@ -12,9 +12,9 @@ from aws_cdk import aws_logs as cloudwatch_logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
-from media_platform.constructs._nag import accept
 from media_platform.constructs._private_bucket import private_bucket
 
 _EXPIRY = cdk.Duration.days(365)
@@ -58,8 +58,9 @@ def access_log_bucket(
     scope: Construct,
     access_logs: bool | s3.IBucket,
     *,
-    expiry: cdk.Duration | None,
     removal_policy: cdk.RemovalPolicy,
+    expiry: cdk.Duration | None = None,
+    of_objects: bool = False,
 ) -> s3.IBucket | None:
     """Return the bucket for access logs, made here unless one is given.
 
@@ -68,8 +69,9 @@ def access_log_bucket(
     Args:
         scope: Parent.
         access_logs: Whether there are logs, or their bucket.
-        expiry: Age at which logs are deleted. Default: one year.
         removal_policy: What happens to a new bucket when it leaves the template.
+        expiry: Age at which logs are deleted. Default: one year.
+        of_objects: Whether requests on objects are logged there. Default ``False``.
 
     Raises:
         ValueError: If ``expiry`` is given for no bucket of this construct, or cannot be.
@@ -94,7 +96,9 @@ def access_log_bucket(
         noncurrent_expiry=_NONCURRENT_EXPIRY,
         removal_policy=removal_policy,
     )
-    accept(bucket, "It holds access logs; its own would be written into it for ever.", "S1")
+    accept(bucket, Accepted.LOGS_OF_LOGS, Accepted.LOG_KEY, Accepted.LOG_COPIES)
+    if not of_objects:
+        accept(bucket, Accepted.LOGS_OF_REQUEST_LOGS)
     return bucket
 
 
@@ -109,7 +113,7 @@ def log_objects(bucket: s3.Bucket, logs: s3.IBucket | None, *, prefix: str) -> N
         prefix: Folder for them there.
     """
     if logs is None:
-        accept(bucket, "Access logs are switched off by argument (access_logs).", "S1")
+        accept(bucket, Accepted.OBJECT_LOGS_OFF)
         return
     logs.add_to_resource_policy(
         iam.PolicyStatement(
@@ -145,7 +149,7 @@ def log_requests(
         prefix: Folder for them there.
     """
     if logs is None:
-        accept(load_balancer, "Access logs are switched off by argument (access_logs).", "ELB2")
+        accept(load_balancer, Accepted.REQUEST_LOGS_OFF)
         return
     if cdk.Token.is_unresolved(cdk.Stack.of(load_balancer).region):
         cdk.Annotations.of(load_balancer).add_info_v2(
@@ -153,7 +157,7 @@ def log_requests(
             "there are no access logs of the load balancer, since the stack has no region; pass "
             "env=Environment(region=...) to have them",
         )
-        accept(load_balancer, "The stack has no region, which decides who may write logs.", "ELB2")
+        accept(load_balancer, Accepted.REQUEST_LOGS_NOWHERE)
         return
     load_balancer.log_access_logs(logs, prefix)
 
@@ -176,9 +180,9 @@ def log_deliveries(
     Guide, "Logging that requires V2 permissions".
     """
     if logs is None:
-        accept(distribution, "Access logs are switched off (access_logs).", "CFR3")
+        accept(distribution, Accepted.DELIVERY_LOGS_OFF)
         return
-    accept(distribution, "There are access logs of version 2, which the rule cannot see.", "CFR3")
+    accept(distribution, Accepted.DELIVERY_LOGS_NEW)
     stack = cdk.Stack.of(distribution)
     sources = stack.format_arn(
         service="logs",

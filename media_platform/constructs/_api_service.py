@@ -10,9 +10,9 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._http_service import HttpService
 from media_platform.constructs._media_cluster import AwsEndpoint
-from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.delivery import signing_secret_name
@@ -125,7 +125,7 @@ class ApiService(HttpService):
             iam.Grant.add_to_principal(grantee=role, actions=[action], resource_arns=resources)
         accept_wildcards(
             role,
-            "It signs uploads and reads playlists of all videos, and decides itself for whom.",
+            Accepted.API_OBJECTS,
             store.raw_objects_arn,
             store.pictures_arn,
             store.media_objects_arn,

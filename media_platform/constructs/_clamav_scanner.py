@@ -8,11 +8,11 @@ from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._alarms import watch_memory
 from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._fargate_task import SCRATCH_PATH, fargate_service, fargate_task
 from media_platform.constructs._media_cluster import AwsEndpoint, MediaCluster, Network
-from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._scanning import Scanner
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._worker_service import backlog_metric, scaling_intervals
@@ -109,7 +109,7 @@ class ClamAvScanner(Construct):
         self._scale(min_tasks, max_tasks)
         watch_memory(self, self.service, what="ClamAV")
         scanner.grant_scan(self.task.task_role)
-        accept_wildcards(self.task.task_role, "Any upload is judged.", store.raw_objects_arn)
+        accept_wildcards(self.task.task_role, Accepted.JUDGED_UPLOADS, store.raw_objects_arn)
 
     def _check(self, min_tasks: int, max_tasks: int, max_scan: cdk.Size, unscanned: str) -> None:
         check_range(

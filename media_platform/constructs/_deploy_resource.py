@@ -11,6 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._python_function import python_function
 
 _FUNCTION_TIMEOUT = cdk.Duration.seconds(120)
@@ -44,7 +45,7 @@ def deploy_function(
     It answers CloudFormation itself: the provider framework of the CDK would add a second,
     JavaScript function and polling that nothing here needs.
     """
-    return python_function(
+    function = python_function(
         scope,
         construct_id,
         service=Service.DEPLOY_RESOURCES,
@@ -52,6 +53,8 @@ def deploy_function(
         description=f"Makes {resource.resource_type} resources while stacks are deployed",
         timeout=_FUNCTION_TIMEOUT,
     )
+    accept(function, Accepted.FAILURES_TO_CALLER)
+    return function
 
 
 def deploy_resource(

@@ -12,10 +12,10 @@ from constructs import Construct
 
 from media_platform import assets
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted, accept, accept_wildcards
 from media_platform.constructs._checks import reject
 from media_platform.constructs._log_groups import log_group
 from media_platform.constructs._media_cluster import AwsEndpoint, MediaCluster, Network
-from media_platform.constructs._nag import accept
 from media_platform.constructs._task_size import task_size_problem
 
 CONTAINER_USER = "10001:10001"
@@ -100,16 +100,11 @@ def fargate_task(
     container.add_mount_points(
         ecs.MountPoint(container_path=SCRATCH_PATH, read_only=False, source_volume="scratch")
     )
-    accept(
-        task,
-        "Variables hold names and limits; secrets are read from Secrets Manager at run time.",
-        "ECS2",
-    )
-    accept(
-        task.obtain_execution_role(),
-        "ecr:GetAuthorizationToken knows no resources.",
-        "IAM5[Resource::*]",
-    )
+    accept(task, Accepted.PLAIN_VARIABLES)
+    execution_role = task.obtain_execution_role()
+    accept_wildcards(execution_role, Accepted.REGISTRY_TOKEN, "*")
+    for role in (task.task_role, execution_role):
+        accept(role, Accepted.OWN_POLICY)
     return task
 
 

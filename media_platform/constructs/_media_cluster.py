@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import cast
 
-import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._log_groups import log_group
 
@@ -128,20 +128,21 @@ def media_vpc(
             ),
         },
     )
+    accept(vpc, Accepted.DEFAULT_GROUP)
+    for subnet in vpc.public_subnets:
+        accept(subnet, Accepted.INTERNET_ROUTE)
     if availability_zones:
-        cdk.Validations.of(vpc).acknowledge(
-            cdk.Acknowledgment(
-                id="CloudFormation-Validate::W3010",
-                reason="Zones are configured, so that synthesizing asks nobody.",
-            )
-        )
-    vpc.add_flow_log(
+        for subnet in (*vpc.public_subnets, *vpc.private_subnets, *vpc.isolated_subnets):
+            accept(subnet, Accepted.ZONES)
+    flow_log = vpc.add_flow_log(
         "FlowLog",
         destination=ec2.FlowLogDestination.to_cloud_watch_logs(
             log_group(vpc, "FlowLogs", retention=_FLOW_LOG_RETENTION)
         ),
         traffic_type=ec2.FlowLogTrafficType.REJECT,
     )
+    if flow_log.iam_role is not None:
+        accept(flow_log.iam_role, Accepted.OWN_POLICY)
     return vpc
 
 

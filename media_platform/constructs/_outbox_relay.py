@@ -17,6 +17,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted, accept, accept_wildcards
 from media_platform.constructs._access_logs import log_objects
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._deploy_resource import (
@@ -24,7 +25,6 @@ from media_platform.constructs._deploy_resource import (
     deploy_function,
     deploy_resource,
 )
-from media_platform.constructs._nag import accept, accept_wildcards
 from media_platform.constructs._private_bucket import private_bucket
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
@@ -83,6 +83,7 @@ class OutboxRelay(Construct):
             encryption_key=store.encryption_key,
             removal_policy=removal_policy,
         )
+        accept(self.failures, Accepted.FAILURE_COPIES)
         log_objects(self.failures, store.access_log_bucket, prefix="outbox-failures")
         self.environment = OutboxRelayEnvironment(
             home_region=cdk.Stack.of(self).region,
@@ -99,6 +100,7 @@ class OutboxRelay(Construct):
             timeout=cdk.Duration.seconds(60),
             environment=self.environment.to_variables(),
         )
+        accept(self.function, Accepted.FAILURES_AT_SOURCE)
         stream_arn = store.table_stream_arn or self._look_up_stream(store)
         self._grant(store, stream_arn)
         mapping = lambda_.EventSourceMapping(
@@ -151,6 +153,7 @@ class OutboxRelay(Construct):
                     Construct(self, f"Subscription{queue.node.addr}"),
                     "DeadLetters",
                     what="events for a subscriber",
+                    of_calls=True,
                 ),
             )
         )
@@ -196,10 +199,8 @@ class OutboxRelay(Construct):
             iam.Grant.add_to_principal(
                 grantee=self.function, actions=actions, resource_arns=[resource]
             )
-        accept(self, "dynamodb:ListStreams knows no resources.", "IAM5[Resource::*]")
-        accept_wildcards(
-            self, "Lambda names the records that it keeps.", self.failures.arn_for_objects("*")
-        )
+        accept_wildcards(self.function, Accepted.STREAMS, "*")
+        accept_wildcards(self.function, Accepted.KEPT_FAILURES, self.failures.arn_for_objects("*"))
 
 
 def stream_filter(region: str) -> dict[str, object]:

@@ -44,7 +44,9 @@ class OutboxSweep(Construct):
         interval: cdk.Duration,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="sweeps of events")
+        self.dead_letter_queue = dead_letter_queue(
+            self, "DeadLetters", what="sweeps of events", of_calls=True
+        )
         self.function = python_function(
             self,
             "Sweep",

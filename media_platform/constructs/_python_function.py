@@ -11,6 +11,7 @@ from constructs import Construct
 
 from media_platform import assets
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._log_groups import log_group
 
@@ -69,6 +70,10 @@ def python_function(
         role=role,
         log_group=logs,
     )
+    accept(role, Accepted.OWN_POLICY)
+    accept(function, Accepted.OUTSIDE, Accepted.SHARED_CONCURRENCY)
+    if environment:
+        accept(function, Accepted.VARIABLE_KEY)
     for name, metric, problem in (
         ("Errors", function.metric_errors(), "fails; read its log"),
         ("Throttles", function.metric_throttles(), "is throttled; raise the account's concurrency"),

@@ -6,8 +6,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._alarms import OperatorAlarm
-from media_platform.constructs._nag import accept
 
 RETENTION = cdk.Duration.days(14)
 """The longest that SQS keeps a message, so that a failure can wait for a person."""
@@ -48,6 +48,7 @@ def job_queue(
             queue=dead_letter_queue, max_receive_count=max_receive_count
         ),
     )
+    accept(queue, Accepted.QUEUE_KEY)
     OperatorAlarm(
         queue,
         "Old",
@@ -59,13 +60,16 @@ def job_queue(
     return queue
 
 
-def dead_letter_queue(scope: Construct, construct_id: str, *, what: str) -> sqs.Queue:
+def dead_letter_queue(
+    scope: Construct, construct_id: str, *, what: str, of_calls: bool = False
+) -> sqs.Queue:
     """Return a queue for what failed, with an alarm that it is not empty.
 
     Args:
         scope: Parent.
         construct_id: Id in it.
         what: What fails, for the description of the alarm, e.g. ``transcode jobs``.
+        of_calls: Whether it gets calls and notifications only, and nothing of a queue.
     """
     queue = sqs.Queue(
         scope,
@@ -74,7 +78,9 @@ def dead_letter_queue(scope: Construct, construct_id: str, *, what: str) -> sqs.
         enforce_ssl=True,
         retention_period=RETENTION,
     )
-    accept(queue, "It is a dead-letter queue itself.", "SQS3")
+    accept(queue, Accepted.QUEUE_KEY)
+    if of_calls:
+        accept(queue, Accepted.DEAD_LETTERS)
     OperatorAlarm(
         queue,
         "NotEmpty",

@@ -15,9 +15,9 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from media_platform.constructs._accepted import Accepted, accept, accept_wildcards
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import reject
-from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._regions import region_problem
 from media_platform.contract.object_keys import REPLICATE_TAG, REPLICATE_VALUE
 
@@ -201,7 +201,8 @@ def role(
                 resources=[key_arn_in(scope, key, target.region) for target in targets],
             )
         )
-    accept_wildcards(made, "S3 copies any object of these buckets.", *objects, *copies)
+    accept(made, Accepted.OWN_POLICY)
+    accept_wildcards(made, Accepted.COPIED_OBJECTS, *objects, *copies)
     return made
 
 

@@ -6,7 +6,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from media_platform.assets import Service
-from media_platform.constructs._nag import accept_wildcards
+from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
 from media_platform.constructs._schedule import call_on_schedule
@@ -55,7 +55,9 @@ class RunPurge(Construct):
             media_bucket=store.media_bucket.bucket_name,
             raw_bucket=store.raw_bucket.bucket_name,
         )
-        self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="purges of runs")
+        self.dead_letter_queue = dead_letter_queue(
+            self, "DeadLetters", what="purges of runs", of_calls=True
+        )
         self.function = python_function(
             self,
             "Purge",
@@ -78,8 +80,8 @@ class RunPurge(Construct):
         store.grant_purge_published(self.function)
         store.grant_purge_uploads(self.function)
         accept_wildcards(
-            self,
-            "It deletes the objects of any run that was replaced and any video that was deleted.",
+            self.function,
+            Accepted.PURGED_OBJECTS,
             store.media_objects_arn,
             store.raw_objects_arn,
         )

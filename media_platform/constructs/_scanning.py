@@ -11,8 +11,8 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted, accept, accept_wildcards
 from media_platform.constructs._checks import reject
-from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue, job_queue
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -167,6 +167,7 @@ class Scanning(Construct):
             timeout=_VERDICT_TIMEOUT,
             environment=environment.to_variables(),
         )
+        accept(self.function, Accepted.FAILURES_AT_SOURCE)
         store.grant_use_table(
             self.function,
             actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
@@ -175,9 +176,8 @@ class Scanning(Construct):
         _grant(self.function, ["sqs:SendMessage"], express_queue)
         workers.grant_wake(self.function)
         accept_wildcards(
-            self,
-            "Any upload may be refused; the id of the scalable target is not known to "
-            "CloudFormation.",
+            self.function,
+            Accepted.REFUSED_UPLOADS,
             store.raw_objects_arn,
             workers.scalable_targets_arn,
         )
@@ -244,6 +244,8 @@ class Scanning(Construct):
             timeout=_CONTENT_TIMEOUT,
             memory_mebibytes=_CONTENT_MEMORY_MEBIBYTES,
         )
+        accept(function, Accepted.FAILURES_AT_SOURCE)
+        accept_wildcards(function, Accepted.JUDGED_UPLOADS, self._store.raw_objects_arn)
         self._store.grant_read_uploads(function)
         self._store.grant_tell_quarantine(function)
         _grant(function, ["sqs:SendMessage"], scanner.verdict_queue)

@@ -12,12 +12,12 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._deploy_resource import (
     DeployResource,
     deploy_function,
     deploy_resource,
 )
-from media_platform.constructs._nag import accept
 from media_platform.constructs._replication import key_arn_in
 from media_platform.contract.delivery import signing_secret_name
 
@@ -103,12 +103,7 @@ class SigningKey(Construct):
             ]
             or None,
         )
-        accept(
-            self.secret,
-            "The pair is changed by filling the other slot, since CloudFront has to trust the new "
-            "key before anything is signed with it.",
-            "SMG4",
-        )
+        accept(self.secret, Accepted.KEY_SLOTS)
         iam.Grant.add_to_principal(
             grantee=maker.function,
             actions=["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"],

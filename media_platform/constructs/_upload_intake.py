@@ -14,7 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
-from media_platform.constructs._nag import accept_wildcards
+from media_platform.constructs._accepted import Accepted, accept, accept_wildcards
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -74,7 +74,9 @@ class UploadIntake(Construct):
             scanners=scanners_to_json({}),
             raw_bucket=store.raw_bucket.bucket_name,
         )
-        self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="upload events")
+        self.dead_letter_queue = dead_letter_queue(
+            self, "DeadLetters", what="upload events", of_calls=True
+        )
         self.function = python_function(
             self,
             "Intake",
@@ -84,6 +86,7 @@ class UploadIntake(Construct):
             timeout=_TIMEOUT,
             environment=self.environment.to_variables(),
         )
+        accept(self.function, Accepted.FAILURES_TO_QUEUE)
         lambda_.EventInvokeConfig(
             self,
             "Retries",
@@ -99,8 +102,8 @@ class UploadIntake(Construct):
             resource_arns=[job_queue.queue_arn],
         )
         accept_wildcards(
-            self,
-            "It takes any upload in; the id of the scalable target is not known to CloudFormation.",
+            self.function,
+            Accepted.TAKEN_IN,
             store.raw_objects_arn,
             workers.scalable_targets_arn,
         )

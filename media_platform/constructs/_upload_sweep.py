@@ -6,7 +6,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from media_platform.assets import Service
-from media_platform.constructs._nag import accept_wildcards
+from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
 from media_platform.constructs._schedule import call_on_schedule
@@ -51,7 +51,9 @@ class UploadSweep(Construct):
             **vars(intake.environment),
             interval_minutes=int(interval.to_minutes()),
         )
-        self.dead_letter_queue = dead_letter_queue(self, "DeadLetters", what="sweeps of uploads")
+        self.dead_letter_queue = dead_letter_queue(
+            self, "DeadLetters", what="sweeps of uploads", of_calls=True
+        )
         self.function = python_function(
             self,
             "Sweep",
@@ -64,8 +66,8 @@ class UploadSweep(Construct):
         intake.grant_take_in(self.function, indexes=[table.DUE, table.IN_FLIGHT])
         store.grant_clear_uploads(self.function)
         accept_wildcards(
-            self,
-            "It ends any upload; the id of the scalable target is not known to CloudFormation.",
+            self.function,
+            Accepted.LEFT_UPLOADS,
             store.raw_objects_arn,
             intake.workers.scalable_targets_arn,
         )

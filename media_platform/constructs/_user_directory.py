@@ -9,7 +9,7 @@ from aws_cdk import aws_cognito as cognito
 from constructs import Construct
 
 from media_platform.assets import Service
-from media_platform.constructs._nag import accept
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._python_function import python_function
 from media_platform.contract import identity
 
@@ -89,17 +89,7 @@ class UserDirectory(Construct):
             removal_policy=removal_policy,
             deletion_protection=deletion_protection,
         )
-        accept(
-            self.user_pool,
-            "A second factor is offered to everybody; programs sign in by password alone.",
-            "COG2",
-        )
-        accept(
-            self.user_pool,
-            "Threat protection belongs to the Plus plan, at more than three times the price.",
-            "COG3",
-            "COG8",
-        )
+        accept(self.user_pool, Accepted.OPTIONAL_SECOND_FACTOR, Accepted.THREAT_PROTECTION)
         for name, description in identity.GROUPS.items():
             cognito.CfnUserPoolGroup(
                 self,
@@ -108,17 +98,19 @@ class UserDirectory(Construct):
                 group_name=name,
                 description=description,
             )
+        trigger = python_function(
+            self,
+            "AccessToken",
+            service=Service.ACCESS_TOKEN,
+            handler="access_token.handler.handle",
+            description="Puts the tenant into access tokens",
+            # Cognito gives a trigger five seconds and calls it up to three times.
+            timeout=cdk.Duration.seconds(5),
+        )
+        accept(trigger, Accepted.FAILURES_TO_CALLER)
         self.user_pool.add_trigger(
             cognito.UserPoolOperation.PRE_TOKEN_GENERATION_CONFIG,
-            python_function(
-                self,
-                "AccessToken",
-                service=Service.ACCESS_TOKEN,
-                handler="access_token.handler.handle",
-                description="Puts the tenant into access tokens",
-                # Cognito gives a trigger five seconds and calls it up to three times.
-                timeout=cdk.Duration.seconds(5),
-            ),
+            trigger,
             cognito.LambdaVersion.V2_0,
         )
         self.client = self.user_pool.add_client(

@@ -12,6 +12,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue, job_queue
@@ -152,6 +153,7 @@ class WebhookDispatcher(Construct):
     def _consume(
         self, function: lambda_.Function, queue: sqs.Queue, *, max_concurrency: int | None
     ) -> None:
+        accept(function, Accepted.FAILURES_AT_SOURCE)
         function.add_event_source(
             event_sources.SqsEventSource(
                 queue,

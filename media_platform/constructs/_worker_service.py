@@ -14,12 +14,12 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._checks import check_range
 from media_platform.constructs._fargate_task import fargate_service, fargate_task
 from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.constructs._metrics import platform_metric
-from media_platform.constructs._nag import accept_wildcards
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import metrics
 from media_platform.contract.environment import WorkerEnvironment
@@ -333,8 +333,7 @@ class WorkerService(Construct):
         self.grant_rest(role)
         accept_wildcards(
             role,
-            "A worker transcodes any video; ids of tasks and of scalable targets are not known "
-            "before there is one.",
+            Accepted.WORKER_OBJECTS,
             store.raw_objects_arn,
             store.pictures_arn,
             store.media_objects_arn,

@@ -15,6 +15,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._access_logs import access_log_bucket, log_requests
 from media_platform.constructs._admin_service import AdminService
 from media_platform.constructs._api_service import ApiService
@@ -38,7 +39,6 @@ from media_platform.constructs._media_cluster import (
     check_network,
     media_vpc,
 )
-from media_platform.constructs._nag import accept
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
 from media_platform.constructs._video_cache import VideoCache
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -322,14 +322,11 @@ class ApiCluster(Construct):
             access_logs = store.access_log_bucket
         log_requests(
             self.load_balancer,
-            access_log_bucket(self, access_logs, expiry=None, removal_policy=removal_policy),
+            access_log_bucket(self, access_logs, removal_policy=removal_policy),
             prefix="load-balancer",
         )
-        accept(
-            self.load_balancer,
-            "The rule cannot read the address range, which is that of the VPC.",
-            "EC23",
-        )
+        if cloudfront_prefix_list_id is None:
+            accept(self.load_balancer, Accepted.ADDRESSES_OF_NETWORK)
         if waf:
             wafv2.CfnWebACLAssociation(
                 self,

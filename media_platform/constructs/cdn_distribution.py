@@ -16,6 +16,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._access_logs import access_log_bucket, log_deliveries
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_stage, reject
@@ -23,7 +24,6 @@ from media_platform.constructs._countries import country_problem
 from media_platform.constructs._delivery_documents import DeliveryDocuments
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs._log_groups import encrypt_logs
-from media_platform.constructs._nag import accept
 from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
 from media_platform.constructs._web_acl import check_waf_logs, distribution_acl
 from media_platform.constructs.api_cluster import ADMIN_PATHS, API_PATHS
@@ -237,7 +237,7 @@ class CdnDistribution(Construct):
         self._accept_findings(certificate, waf=waf, everywhere=countries is None)
         log_deliveries(
             self.distribution,
-            access_log_bucket(self, access_logs, expiry=None, removal_policy=removal_policy),
+            access_log_bucket(self, access_logs, removal_policy=removal_policy),
             prefix="distribution",
             name=f"media-platform-{stage}",
         )
@@ -503,31 +503,13 @@ class CdnDistribution(Construct):
     def _accept_findings(
         self, certificate: acm.ICertificate | None, *, waf: bool, everywhere: bool
     ) -> None:
-        cdk.Validations.of(self.distribution).acknowledge(
-            cdk.Acknowledgment(
-                id="Annotation::@aws-cdk/aws-cloudfront-origins:updateImportedBucketPolicyOac",
-                reason="Every store writes the policy of its own bucket.",
-            )
-        )
+        accept(self.distribution, Accepted.BUCKET_POLICIES)
         if everywhere:
-            accept(
-                self.distribution,
-                "Which countries may watch is a decision of the team that uses the platform.",
-                "CFR1",
-            )
+            accept(self.distribution, Accepted.EVERYWHERE)
         if not waf:
-            accept(
-                self.distribution,
-                "Media are behind signatures and the API checks every token; a web ACL (waf) costs "
-                "its price for every request.",
-                "CFR2",
-            )
+            accept(self.distribution, Accepted.NO_WEB_ACL)
         if certificate is None:
-            accept(
-                self.distribution,
-                "CloudFront's own domain does not let the viewer's TLS version be set.",
-                "CFR4",
-            )
+            accept(self.distribution, Accepted.NO_CERTIFICATE)
 
 
 def _vpc_origin(load_balancer: elbv2.IApplicationLoadBalancer) -> cloudfront.IOrigin:

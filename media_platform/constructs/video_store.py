@@ -178,7 +178,11 @@ class VideoStore(VideoStoreBase):
         if encryption_key is not None:
             encryption_key.add_to_resource_policy(logs_use_key(self))
         self.access_log_bucket = access_log_bucket(
-            self, access_logs, expiry=access_logs_expiry, removal_policy=removal_policy
+            self,
+            access_logs,
+            expiry=access_logs_expiry,
+            removal_policy=removal_policy,
+            of_objects=True,
         )
         role = _replication.role(self, targets, own_names=own_names, key=encryption_key)
         prefixes: dict[_replication.Kind, str] = {

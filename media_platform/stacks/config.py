@@ -87,6 +87,7 @@ RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
 Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
 
 PrefixList = Annotated[str, Field(pattern=r"^pl-[0-9a-f]+$")]
+RulePack = Literal["AwsSolutions", "NIST80053R5"]
 
 Country = Annotated[str, AfterValidator(_country)]
 
@@ -362,6 +363,8 @@ class StageConfig(_Part):
         allowed_countries: Countries of viewers that are served, as codes of ISO 3166-1 alpha-2.
             Default: all.
         denied_countries: Countries of viewers that are not served, instead. Default: none.
+        rule_packs: Rule packs of cdk-nag that it must pass before it is deployed. Default:
+            AwsSolutions alone; NIST80053R5 wants what ``docs/compliance.md`` names.
         waf: Whether AWS WAF watches requests on load balancers and, where it is in us-east-1, the
             distribution. Default ``False``.
         waf_logs: Whether what it refuses is logged for a year. Default ``False``.
@@ -404,6 +407,7 @@ class StageConfig(_Part):
     access_logs: bool = True
     allowed_countries: Annotated[tuple[Country, ...], Field(min_length=1)] | None = None
     denied_countries: Annotated[tuple[Country, ...], Field(min_length=1)] | None = None
+    rule_packs: tuple[RulePack, ...] = ("AwsSolutions",)
     waf: bool = False
     waf_logs: bool = False
     network: Network = Network.NAT

@@ -15,6 +15,7 @@ from media_platform.constructs import (
     ReplicationTarget,
     VideoStore,
 )
+from media_platform.constructs._accepted import Accepted, accept
 from media_platform.contract.outputs import StoreOutput
 from media_platform.stacks.config import StageConfig, bucket_name
 from media_platform.stacks.removal import removal_policy
@@ -71,6 +72,9 @@ class StoreStack(cdk.Stack):
             opted_in_regions=config.opted_in_regions,
         )
         self.store.grant_distributions_read()
+        if config.replicas and not copies:
+            for bucket in (self.store.raw_bucket, self.store.media_bucket):
+                accept(bucket, Accepted.JOINING_COPIES)
         self.alarms = alarm_topic(self, config)
         if config.monthly_budget_usd is not None:
             MonthlyBudget(

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
-import cdk_nag
 from aws_cdk import aws_iam as iam
 
 from media_platform.stacks.config import StageConfig, load_stage
 from media_platform.stacks.platform import build_platform
+from media_platform.stacks.rule_packs import add_rule_packs
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 STAGES = ("local", "dev", "prod")
@@ -134,7 +134,7 @@ def synthesize_stage(folder: Path, config: StageConfig, *, nag: bool = True) -> 
     app = new_app(folder)
     build_platform(app, config)
     if nag:
-        cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app))
+        add_rule_packs(app, config)
     return {template.path.name.partition(".")[0]: template for template in templates(app)}
 
 

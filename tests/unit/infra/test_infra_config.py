@@ -173,6 +173,7 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
             {"api": {"min_tasks": 3, "max_tasks": 2}},
             "api: min_tasks is 3, which is above max_tasks, 2; raise max_tasks",
         ),
+        ({"rule_packs": ["NIST"]}, "rule_packs.0: input should be 'AwsSolutions' or "),
         ({"worker": {"max_tasks": 0}}, "worker.max_tasks: "),
         ({"worker": {"max_tasks": 1001}}, "worker.max_tasks: "),
         (
