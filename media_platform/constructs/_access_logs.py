@@ -13,7 +13,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs._accepted import Accepted, accept
-from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._checks import check_range, in_days, reject
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs._private_bucket import private_bucket
 
@@ -88,7 +88,8 @@ def access_log_bucket(
             )
         return None if access_logs is False else access_logs
     expiry = expiry or _EXPIRY
-    check_range(scope, "access_logs_expiry in days", expiry.to_days(), (1, 3650), "pass whole days")
+    days = in_days(scope, "access_logs_expiry", expiry)
+    check_range(scope, "access_logs_expiry in days", days, (1, 3650), "pass whole days")
     bucket = private_bucket(
         scope,
         "AccessLogs",

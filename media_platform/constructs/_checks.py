@@ -29,7 +29,9 @@ def reject(scope: Construct, problem: str) -> RejectedError:
 def check_range(
     scope: Construct, name: str, value: float, allowed: tuple[float, float], remedy: str
 ) -> None:
-    """Check that a number lies within what AWS or the platform allows; tokens pass.
+    """Check that a number lies within what AWS or the platform allows.
+
+    A token is none: it is written into limits, messages and environments as it is.
 
     Args:
         scope: Whose argument it is.
@@ -42,8 +44,48 @@ def check_range(
         ValueError: If it does not.
     """
     minimum, maximum = allowed
-    if not cdk.Token.is_unresolved(value) and not minimum <= value <= maximum:
+    is_token = cdk.Token.is_unresolved(value)
+    if is_token or not isinstance(value, int | float):
+        shown = "a token" if is_token else repr(value)
+        raise reject(
+            scope,
+            f"{name} is {shown}, allowed are {minimum} to {maximum}; pass a number that is known "
+            "before deployment",
+        )
+    if not minimum <= value <= maximum:
         raise reject(scope, f"{name} is {value}, allowed are {minimum} to {maximum}; {remedy}")
+
+
+def in_seconds(scope: Construct, name: str, duration: cdk.Duration) -> int:
+    """Return a duration in seconds.
+
+    Args:
+        scope: Whose argument it is.
+        name: Name of the argument.
+        duration: Its value.
+
+    Raises:
+        ValueError: If it is not a whole number of them, or known at deployment only.
+    """
+    return _in_units(scope, name, duration, 1000, "seconds")
+
+
+def in_days(scope: Construct, name: str, duration: cdk.Duration) -> int:
+    """Return a duration in days; everything else is as for :func:`in_seconds`."""
+    return _in_units(scope, name, duration, 86_400_000, "days")
+
+
+def _in_units(
+    scope: Construct, name: str, duration: cdk.Duration, milliseconds: int, units: str
+) -> int:
+    if duration.is_unresolved():
+        raise reject(scope, f"{name} is known at deployment only; pass a whole number of {units}")
+    whole, rest = divmod(duration.to_milliseconds(), milliseconds)
+    if rest:
+        raise reject(
+            scope, f"{name} is {duration.to_human_string()}; pass a whole number of {units}"
+        )
+    return int(whole)
 
 
 def check_networks(scope: Construct, name: str, networks: Sequence[str]) -> None:
@@ -65,6 +107,24 @@ def check_networks(scope: Construct, name: str, networks: Sequence[str]) -> None
                 scope,
                 f"{name} contains {network!r}, allowed are networks such as 10.0.0.0/8; correct it",
             ) from None
+
+
+def check_region(scope: Construct, name: str, region: str) -> None:
+    """Check that what a construct works on is in its own region, as far as regions are known.
+
+    Args:
+        scope: Whose argument it is.
+        name: Name of the argument.
+        region: Where it is.
+
+    Raises:
+        ValueError: If it is in another.
+    """
+    own = cdk.Stack.of(scope).region
+    if region != own and not cdk.Token.is_unresolved(region) and not cdk.Token.is_unresolved(own):
+        raise reject(
+            scope, f"{name} is in {region}, but this stack is in {own}; pass that of this region"
+        )
 
 
 def check_stage(scope: Construct, stage: str) -> None:

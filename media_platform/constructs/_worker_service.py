@@ -16,7 +16,6 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._alarms import OperatorAlarm, watch_memory
-from media_platform.constructs._checks import check_range
 from media_platform.constructs._fargate_task import fargate_service, fargate_task
 from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.constructs._metrics import platform_metric
@@ -160,7 +159,6 @@ class WorkerService(Construct):
         on_demand_weight: int,
     ) -> None:
         super().__init__(scope, construct_id)
-        check_range(self, "max_workers", max_workers, (1, 1000), "split the load over regions")
         self.cluster = cluster
         # The task definition has to name its own service, which CloudFormation knows only after
         # the task definition: hence a physical name, made from the path and so stable.

@@ -24,8 +24,10 @@ from media_platform.constructs._checks import (
     DEFAULT_UPLOAD_MAX,
     check_networks,
     check_range,
+    check_region,
     check_stage,
     check_upload_max,
+    in_seconds,
     reject,
 )
 from media_platform.constructs._http_service import HttpService
@@ -217,6 +219,7 @@ class ApiCluster(Construct):
         if deletion_protection is None:
             deletion_protection = removal_policy is cdk.RemovalPolicy.RETAIN
         check_stage(self, stage)
+        check_region(self, "store", cdk.Stack.of(store).region)
         self._check_limits(upload_max, upload_expiry, playback_expiry)
         self._check_quotas(quota_videos, quota, quota_uploads)
         check_range(
@@ -508,14 +511,14 @@ class ApiCluster(Construct):
         check_range(
             self,
             "upload_expiry in seconds",
-            upload_expiry.to_seconds(),
+            in_seconds(self, "upload_expiry", upload_expiry),
             (1, _MAX_EXPIRY.to_seconds()),
             "a presigned URL lives no longer",
         )
         check_range(
             self,
             "playback_expiry in seconds",
-            playback_expiry.to_seconds(),
+            in_seconds(self, "playback_expiry", playback_expiry),
             (60, _MAX_EXPIRY.to_seconds()),
             "a signature outlives the deletion of its video, so keep it short",
         )

@@ -17,8 +17,11 @@ from media_platform.constructs._checks import (
     DEFAULT_UPLOAD_MAX,
     check_networks,
     check_range,
+    check_region,
     check_stage,
     check_upload_max,
+    in_days,
+    in_seconds,
     reject,
 )
 from media_platform.constructs._clamav_scanner import (
@@ -175,6 +178,9 @@ class TranscodePipeline(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self._store = store
+        check_stage(self, stage)
+        check_region(self, "store", cdk.Stack.of(store).region)
+        check_range(self, "max_workers", max_workers, (1, 1000), "split the load over regions")
         visibility_timeout = visibility_timeout or cdk.Duration.minutes(2)
         max_duration = max_duration or cdk.Duration.hours(4)
         chunk_duration = chunk_duration or cdk.Duration.seconds(16)
@@ -186,12 +192,11 @@ class TranscodePipeline(Construct):
         sweep_interval = sweep_interval or cdk.Duration.minutes(5)
         idle = idle or cdk.Duration.minutes(5)
         event_retention = event_retention or cdk.Duration.days(30)
-        check_stage(self, stage)
         self._check_limits(visibility_timeout, max_failures, upload_max, event_retention)
-        self._check_sources(max_frame_rate, max_tenant_parts)
+        self._check_sources(max_duration, max_pixels, max_frame_rate, max_tenant_parts)
         self._check_chunks(chunk_duration, chunks_in_flight)
         self._check_ladder(ladder)
-        self._check_purge(old_run_grace)
+        self._check_times(old_run_grace, idle)
         self._check_interval("purge_interval", purge_interval)
         self._check_interval("sweep_interval", sweep_interval)
         self._check_webhooks(webhook_allowed_networks, max_webhook_batches)
@@ -473,7 +478,7 @@ class TranscodePipeline(Construct):
         check_range(
             self,
             "visibility_timeout in seconds",
-            visibility_timeout.to_seconds(),
+            in_seconds(self, "visibility_timeout", visibility_timeout),
             (15, 43_200),
             "a worker renews it at a third, so shorter ones are lost to a slow call",
         )
@@ -485,11 +490,30 @@ class TranscodePipeline(Construct):
             "beyond that the queue's own limit of receives ends the job without a reason",
         )
         check_upload_max(self, upload_max)
-        check_range(
-            self, "event_retention in days", event_retention.to_days(), (1, 365), "pass whole days"
-        )
+        days = in_days(self, "event_retention", event_retention)
+        check_range(self, "event_retention in days", days, (1, 365), "pass whole days")
 
-    def _check_sources(self, max_frame_rate: int, max_tenant_parts: int) -> None:
+    def _check_sources(
+        self,
+        max_duration: cdk.Duration,
+        max_pixels: int,
+        max_frame_rate: int,
+        max_tenant_parts: int,
+    ) -> None:
+        check_range(
+            self,
+            "max_duration in seconds",
+            in_seconds(self, "max_duration", max_duration),
+            (1, 7 * 86_400),
+            "what plays for longer than a week is a channel, not a video",
+        )
+        check_range(
+            self,
+            "max_pixels",
+            max_pixels,
+            (1, 7680 * 4320),
+            "a frame of 8K has no more",
+        )
         check_range(
             self,
             "max_frame_rate",
@@ -506,7 +530,7 @@ class TranscodePipeline(Construct):
         )
 
     def _check_chunks(self, chunk_duration: cdk.Duration, chunks_in_flight: int) -> None:
-        seconds = chunk_duration.to_seconds()
+        seconds = in_seconds(self, "chunk_duration", chunk_duration)
         check_range(
             self,
             "chunk_duration in seconds",
@@ -514,7 +538,7 @@ class TranscodePipeline(Construct):
             (2 * SEGMENT_SECONDS, 300),
             "shorter chunks are mostly the start of an encoder, longer ones are lost with a worker",
         )
-        if not cdk.Token.is_unresolved(seconds) and seconds % SEGMENT_SECONDS:
+        if seconds % SEGMENT_SECONDS:
             raise reject(
                 self,
                 f"chunk_duration in seconds is {seconds}, allowed are multiples of "
@@ -543,17 +567,24 @@ class TranscodePipeline(Construct):
             "an event source mapping takes no other concurrency",
         )
 
-    def _check_purge(self, old_run_grace: cdk.Duration) -> None:
+    def _check_times(self, old_run_grace: cdk.Duration, idle: cdk.Duration) -> None:
+        check_range(
+            self,
+            "idle in seconds",
+            in_seconds(self, "idle", idle),
+            (1, 86_400),
+            "workers that never go cost money day and night",
+        )
         check_range(
             self,
             "old_run_grace in seconds",
-            old_run_grace.to_seconds(),
+            in_seconds(self, "old_run_grace", old_run_grace),
             (1, 30 * 86_400),
             "who watches the old run needs some time, and objects cost money",
         )
 
     def _check_interval(self, name: str, interval: cdk.Duration) -> None:
-        seconds = interval.to_seconds()
+        seconds = in_seconds(self, name, interval)
         check_range(
             self,
             f"{name} in seconds",
@@ -561,7 +592,7 @@ class TranscodePipeline(Construct):
             (_MINUTE, 86_400),
             "EventBridge counts in minutes, and every region needs its turn within a day",
         )
-        if not cdk.Token.is_unresolved(seconds) and seconds % _MINUTE:
+        if seconds % _MINUTE:
             raise reject(
                 self,
                 f"{name} in seconds is {seconds}, allowed are multiples of {_MINUTE}; "

@@ -16,7 +16,7 @@ from constructs import Construct
 from media_platform.constructs import _replication
 from media_platform.constructs._access_logs import access_log_bucket, log_objects
 from media_platform.constructs._alarms import OperatorAlarm
-from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._checks import check_range, check_region, in_days, reject
 from media_platform.constructs._distributions import distribution_conditions
 from media_platform.constructs._log_groups import logs_use_key
 from media_platform.constructs._private_bucket import private_bucket
@@ -155,27 +155,28 @@ class VideoStore(VideoStoreBase):
         check_range(
             self,
             "archive_after in days",
-            archive_after.to_days(),
+            in_days(self, "archive_after", archive_after),
             (0, 3650),
             "pass whole days, 0 to archive at once",
         )
         check_range(
             self,
             "tier_media_after in days",
-            tier_media_after.to_days(),
+            in_days(self, "tier_media_after", tier_media_after),
             (0, 3650),
             "pass whole days, 0 to tier at once",
         )
         check_range(
             self,
             "noncurrent_expiry in days",
-            noncurrent_expiry.to_days(),
+            in_days(self, "noncurrent_expiry", noncurrent_expiry),
             (1, 3650),
             "pass whole days",
         )
 
         self.encryption_key = encryption_key
         if encryption_key is not None:
+            check_region(self, "encryption_key", encryption_key.env.region)
             encryption_key.add_to_resource_policy(logs_use_key(self))
         self.access_log_bucket = access_log_bucket(
             self,

@@ -259,10 +259,10 @@ class WorkerConfig(_TaskConfig):
     cpu_units: int = 4096
     memory_mebibytes: int = 8192
     visibility_timeout_seconds: Annotated[int, Field(ge=15, le=43_200)] = 120
-    idle_seconds: Annotated[int, Field(ge=1)] = 300
+    idle_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     max_failures: Annotated[int, Field(ge=1, le=50)] = 3
-    max_duration_seconds: Annotated[int, Field(ge=1)] = 4 * 3600
-    max_pixels: Annotated[int, Field(ge=1)] = 3840 * 2160
+    max_duration_seconds: Annotated[int, Field(ge=1, le=7 * 86_400)] = 4 * 3600
+    max_pixels: Annotated[int, Field(ge=1, le=7680 * 4320)] = 3840 * 2160
     max_frame_rate: Annotated[int, Field(ge=1, le=1000)] = 240
     max_tenant_parts: Annotated[int, Field(ge=0, le=10_000)] = 0
     chunk_seconds: Annotated[

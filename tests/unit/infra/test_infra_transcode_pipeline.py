@@ -13,7 +13,7 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_sqs as sqs
 from infra_templates import Stages, Synth, Template, flat, some_role
 
-from media_platform.constructs import ImageRepository, TranscodePipeline, VideoStore
+from media_platform.constructs import ApiCluster, ImageRepository, TranscodePipeline, VideoStore
 from media_platform.constructs._fargate_task import SCRATCH_PATH
 from media_platform.constructs._worker_service import ScalingStep, scaling_steps
 from media_platform.contract.events import STARTING_EVENTS, EventType
@@ -953,7 +953,53 @@ def test_deployed_steps_ask_for_one_number_of_workers(
             {"max_workers": 0},
             (
                 "max_workers is 0, allowed are 1 to 1000; split the load over regions (path: "
-                "Test/Transcode/Workers)"
+                "Test/Transcode)"
+            ),
+        ),
+        (
+            {"max_workers": "3"},
+            (
+                "max_workers is '3', allowed are 1 to 1000; pass a number that is known before "
+                "deployment (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"max_failures": cdk.Token.as_number({"Ref": "Failures"})},
+            (
+                "max_failures is a token, allowed are 1 to 50; pass a number that is known before "
+                "deployment (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"idle": cdk.Duration.millis(1500)},
+            "idle is 1 second 500 millis; pass a whole number of seconds (path: Test/Transcode)",
+        ),
+        (
+            {"idle": cdk.Duration.days(2)},
+            (
+                "idle in seconds is 172800, allowed are 1 to 86400; workers that never go cost "
+                "money day and night (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"event_retention": cdk.Duration.seconds(cdk.Token.as_number({"Ref": "Seconds"}))},
+            (
+                "event_retention is known at deployment only; pass a whole number of days (path: "
+                "Test/Transcode)"
+            ),
+        ),
+        (
+            {"max_duration": cdk.Duration.days(8)},
+            (
+                "max_duration in seconds is 691200, allowed are 1 to 604800; what plays for "
+                "longer than a week is a channel, not a video (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"max_pixels": 7680 * 4320 + 1},
+            (
+                "max_pixels is 33177601, allowed are 1 to 33177600; a frame of 8K has no more "
+                "(path: Test/Transcode)"
             ),
         ),
     ],
@@ -989,6 +1035,19 @@ def test_a_cluster_that_is_given_has_its_network(stack: cdk.Stack, argument: str
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         pipeline(stack, cluster=cluster, **{argument: beside})
+
+
+@pytest.mark.parametrize("construct", [TranscodePipeline, ApiCluster])
+def test_a_store_of_another_region_is_refused(construct: Any) -> None:
+    app = cdk.App()
+    there = cdk.Stack(app, "There", env=cdk.Environment(region="eu-west-1"))
+    here = cdk.Stack(app, "Here", env=cdk.Environment(region="us-east-1"))
+    message = (
+        "store is in eu-west-1, but this stack is in us-east-1; pass that of this region (path: "
+        "Here/It)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        construct(here, "It", store=VideoStore(there, "Store"))
 
 
 @pytest.mark.parametrize("name", ["", "Prod", "a-b", "x" * 17, "größe"])

@@ -592,6 +592,10 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
             ),
         ),
         (
+            {"noncurrent_expiry": cdk.Duration.hours(36)},
+            ("noncurrent_expiry is 1 day 12 hours; pass a whole number of days (path: Test/Store)"),
+        ),
+        (
             {"noncurrent_expiry": cdk.Duration.days(0)},
             (
                 "noncurrent_expiry in days is 0, allowed are 1 to 3650; pass whole days (path: "
@@ -603,6 +607,16 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
 def test_errors(stack: cdk.Stack, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         VideoStore(stack, "Store", **arguments)
+
+
+def test_a_key_of_another_region_is_refused(stack: cdk.Stack) -> None:
+    message = (
+        "encryption_key is in eu-west-1, but this stack is in us-east-1; pass that of this region "
+        "(path: Test/Store)"
+    )
+    key = kms.Key.from_key_arn(stack, "Key", "arn:aws:kms:eu-west-1:111111111111:key/mrk-1")
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        VideoStore(stack, "Store", encryption_key=key)
 
 
 def test_a_table_with_replicas_needs_a_region() -> None:
