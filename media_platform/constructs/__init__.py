@@ -4,6 +4,7 @@ from media_platform.constructs._checks import RejectedError
 from media_platform.constructs._clamav_scanner import ClamAvScanner
 from media_platform.constructs._replication import ReplicationTarget
 from media_platform.constructs._scanning import Scanner
+from media_platform.constructs._tracing import Tracing
 from media_platform.constructs._user_directory import TokenIssuer
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs.alarm_topic import AlarmTopic
@@ -32,6 +33,7 @@ __all__ = [
     "ReplicationTarget",
     "Scanner",
     "TokenIssuer",
+    "Tracing",
     "TranscodePipeline",
     "VideoStore",
     "VideoStoreBase",

@@ -223,6 +223,11 @@ class Accepted(Enum):
         "ecr:GetAuthorizationToken knows no resources.",
         "AwsSolutions-IAM5",
     )
+    SEGMENTS = (
+        "the role of a task that sends spans to X-Ray",
+        "xray:PutTraceSegments knows no resources.",
+        "AwsSolutions-IAM5",
+    )
     STREAMS = (
         "the role of the relay",
         "dynamodb:ListStreams knows no resources.",

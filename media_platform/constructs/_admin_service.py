@@ -10,6 +10,7 @@ from constructs import Construct
 
 from media_platform.constructs._http_service import HttpService
 from media_platform.constructs._media_cluster import AwsEndpoint
+from media_platform.constructs._tracing import Tracing
 from media_platform.constructs._user_directory import UserDirectory
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs.transcode_pipeline import TranscodePipeline
@@ -66,6 +67,7 @@ class AdminService(HttpService):
         memory_mebibytes: Memory.
         requests_per_minute: Requests of a task beyond which there are more tasks. Default: 60 % of
             what a task of its size bears.
+        tracing: Where its spans go. Default: nowhere.
 
     Attributes:
         service: The ECS service.
@@ -87,6 +89,7 @@ class AdminService(HttpService):
         cpu_units: int,
         memory_mebibytes: int,
         requests_per_minute: int | None,
+        tracing: Tracing | None,
     ) -> None:
         super().__init__(
             scope,
@@ -101,6 +104,7 @@ class AdminService(HttpService):
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
             requests_per_minute=requests_per_minute,
+            tracing=tracing,
         )
         self._grant(store, users, pipeline)
         self._pipeline = pipeline

@@ -13,6 +13,7 @@ from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._http_service import HttpService
 from media_platform.constructs._media_cluster import AwsEndpoint
+from media_platform.constructs._tracing import Tracing
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.delivery import signing_secret_name
@@ -46,6 +47,7 @@ class ApiService(HttpService):
         memory_mebibytes: Memory.
         requests_per_minute: Requests of a task beyond which there are more tasks. Default: 60 % of
             what a task of its size bears.
+        tracing: Where its spans go. Default: nowhere.
 
     Attributes:
         service: The ECS service.
@@ -67,6 +69,7 @@ class ApiService(HttpService):
         cpu_units: int,
         memory_mebibytes: int,
         requests_per_minute: int | None,
+        tracing: Tracing | None,
     ) -> None:
         super().__init__(
             scope,
@@ -81,6 +84,7 @@ class ApiService(HttpService):
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
             requests_per_minute=requests_per_minute,
+            tracing=tracing,
         )
         self._grant(store, environment, signing_slots)
 

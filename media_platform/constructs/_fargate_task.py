@@ -17,6 +17,7 @@ from media_platform.constructs._checks import reject
 from media_platform.constructs._log_groups import log_group
 from media_platform.constructs._media_cluster import AwsEndpoint, MediaCluster, Network
 from media_platform.constructs._task_size import task_size_problem
+from media_platform.constructs._tracing import Tracing
 
 CONTAINER_USER = "10001:10001"
 """User and group of every container, as its Dockerfile makes them."""
@@ -40,6 +41,7 @@ def fargate_task(
     scratch_gibibytes: int | None = None,
     stop_timeout: cdk.Duration,
     health_check: ecs.HealthCheck | None = None,
+    tracing: Tracing | None = None,
 ) -> ecs.FargateTaskDefinition:
     """Return a task definition with one container.
 
@@ -58,6 +60,7 @@ def fargate_task(
         stop_timeout: Time from SIGTERM to SIGKILL, 120 s at most.
         health_check: What tells that it does its work, for which a deployment waits. Default: it
             does as soon as it runs.
+        tracing: Where its spans go. Default: nowhere.
 
     Raises:
         ValueError: If Fargate has no task of this size.
@@ -100,6 +103,8 @@ def fargate_task(
     container.add_mount_points(
         ecs.MountPoint(container_path=SCRATCH_PATH, read_only=False, source_volume="scratch")
     )
+    if tracing is not None:
+        tracing.record(task, container)
     accept(task, Accepted.PLAIN_VARIABLES)
     execution_role = task.obtain_execution_role()
     accept_wildcards(execution_role, Accepted.REGISTRY_TOKEN, "*")
@@ -120,6 +125,7 @@ def fargate_service(
     capacity_provider_strategies: Sequence[ecs.CapacityProviderStrategy] | None = None,
     health_check_grace_period: cdk.Duration | None = None,
     spread_again: bool = False,
+    tracing: Tracing | None = None,
 ) -> ecs.FargateService:
     """Return a service, which nobody reaches who is not let in, and which reaches HTTPS alone.
 
@@ -145,6 +151,7 @@ def fargate_service(
             failure of another: a new one starts first, so a deployment may have more than its
             number (Amazon ECS Developer Guide, "Balancing an Amazon ECS service across
             Availability Zones"). Default ``False``, for tasks that are better left alone.
+        tracing: Where its spans go, as for the task. Default: nowhere.
     """
     ours = cluster if isinstance(cluster, MediaCluster) else None
     group = ec2.SecurityGroup(
@@ -177,6 +184,11 @@ def fargate_service(
         circuit_breaker=ecs.DeploymentCircuitBreaker(enable=True, rollback=True),
         propagate_tags=ecs.PropagatedTagSource.SERVICE,
     )
+    if tracing is not None:
+        tracing.check(scope, cluster)
+        if tracing.port != 443:  # noqa: PLR2004 - that of HTTPS, which is open
+            group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(tracing.port), "Spans")
+        calls = [*calls, *tracing.calls]
     if ours is not None:
         by_ecs = (AwsEndpoint.ECR, AwsEndpoint.ECR_DOCKER, AwsEndpoint.CLOUDWATCH_LOGS)
         ours.let_out(service, calls=[*by_ecs, *calls])

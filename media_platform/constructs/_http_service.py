@@ -14,6 +14,7 @@ from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._fargate_task import fargate_service, fargate_task
 from media_platform.constructs._media_cluster import AwsEndpoint
+from media_platform.constructs._tracing import Tracing
 from media_platform.contract.environment import API_PORT
 
 _STOP_TIMEOUT = cdk.Duration.seconds(30)
@@ -50,6 +51,7 @@ class HttpService(Construct):
         memory_mebibytes: Memory.
         requests_per_minute: Requests of a task beyond which there are more tasks. Default: 60 % of
             what a task of its size bears.
+        tracing: Where its spans go. Default: nowhere.
 
     Attributes:
         service: The ECS service.
@@ -75,6 +77,7 @@ class HttpService(Construct):
         cpu_units: int,
         memory_mebibytes: int,
         requests_per_minute: int | None,
+        tracing: Tracing | None,
     ) -> None:
         super().__init__(scope, construct_id)
         if not 1 <= min_tasks <= max_tasks:
@@ -102,6 +105,7 @@ class HttpService(Construct):
             memory_mebibytes=memory_mebibytes,
             port=API_PORT,
             stop_timeout=_STOP_TIMEOUT,
+            tracing=tracing,
         )
         self.service = fargate_service(
             self,
@@ -111,6 +115,7 @@ class HttpService(Construct):
             desired_count=min_tasks,
             health_check_grace_period=_HEALTH_CHECK_GRACE_PERIOD,
             spread_again=True,
+            tracing=tracing,
         )
         self.scaling = self.service.auto_scale_task_count(
             min_capacity=min_tasks, max_capacity=max_tasks

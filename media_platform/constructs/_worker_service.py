@@ -19,6 +19,7 @@ from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._fargate_task import fargate_service, fargate_task
 from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.constructs._metrics import platform_metric
+from media_platform.constructs._tracing import Tracing
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import metrics
 from media_platform.contract.environment import WorkerEnvironment
@@ -119,6 +120,7 @@ class WorkerService(Construct):
         memory_mebibytes: Memory.
         scratch_gibibytes: Disk.
         on_demand_weight: Share of workers that are not Spot, per four that are.
+        tracing: Where their spans go. Default: nowhere.
 
     Attributes:
         cluster: The cluster.
@@ -157,6 +159,7 @@ class WorkerService(Construct):
         memory_mebibytes: int,
         scratch_gibibytes: int | None,
         on_demand_weight: int,
+        tracing: Tracing | None,
     ) -> None:
         super().__init__(scope, construct_id)
         self.cluster = cluster
@@ -198,6 +201,7 @@ class WorkerService(Construct):
             memory_mebibytes=memory_mebibytes,
             scratch_gibibytes=scratch_gibibytes,
             stop_timeout=_STOP_TIMEOUT,
+            tracing=tracing,
         )
         self.service = fargate_service(
             self,
@@ -213,6 +217,7 @@ class WorkerService(Construct):
                 ecs.CapacityProviderStrategy(capacity_provider="FARGATE_SPOT", weight=4),
                 ecs.CapacityProviderStrategy(capacity_provider="FARGATE", weight=on_demand_weight),
             ],
+            tracing=tracing,
         )
         self.scaling = self.service.auto_scale_task_count(min_capacity=0, max_capacity=max_workers)
         self._scale(backlog_metric(express_queue, job_queue), max_workers)

@@ -41,6 +41,7 @@ from media_platform.constructs._media_cluster import (
     check_network,
     media_vpc,
 )
+from media_platform.constructs._tracing import Tracing
 from media_platform.constructs._user_directory import TokenIssuer, UserDirectory
 from media_platform.constructs._video_cache import VideoCache
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -146,6 +147,8 @@ class ApiCluster(Construct):
             viewers; here all are CloudFront's. Default ``False``.
         waf_logs: Whether requests that it refuses, or would but for rules that only count, are
             logged for a year, without tokens, cookies and signatures. Default ``False``.
+        tracing: Where spans of both services go, :meth:`Tracing.x_ray` or :meth:`Tracing.otlp`.
+            Default: nowhere; ids of traces are in log lines and messages all the same.
         signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
             changed without a deployment here.
         removal_policy: What happens to users. Default ``RETAIN``.
@@ -206,6 +209,7 @@ class ApiCluster(Construct):
         access_logs: bool | s3.IBucket = True,
         waf: bool = False,
         waf_logs: bool = False,
+        tracing: Tracing | None = None,
         signing_slots: Sequence[str] = ("a", "b"),
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
@@ -311,6 +315,7 @@ class ApiCluster(Construct):
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
             requests_per_minute=requests_per_minute,
+            tracing=tracing,
         )
         self._let_into_cache(self.api.service)
         self.load_balancer = elbv2.ApplicationLoadBalancer(
@@ -342,6 +347,7 @@ class ApiCluster(Construct):
         self.target_group = self._route("Api", API_PATHS, 10, self.api)
         self.admin: AdminService | None = None
         self._stage = stage
+        self._tracing = tracing
         self._store = store
 
     def add_admin_service(
@@ -413,6 +419,7 @@ class ApiCluster(Construct):
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
             requests_per_minute=requests_per_minute,
+            tracing=self._tracing,
         )
         self._let_into_cache(self.admin.service)
         # Rules are tried by their numbers: this one comes before that of the API.

@@ -41,6 +41,7 @@ from media_platform.constructs._outbox_sweep import OutboxSweep
 from media_platform.constructs._queues import dead_letter_queue, job_queue
 from media_platform.constructs._run_purge import RunPurge
 from media_platform.constructs._scanning import Scanner, Scanning
+from media_platform.constructs._tracing import Tracing
 from media_platform.constructs._upload_intake import UploadIntake
 from media_platform.constructs._upload_sweep import UploadSweep
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -119,6 +120,7 @@ class TranscodePipeline(Construct):
             public, also over plain HTTP. Default: none.
         max_webhook_batches: Most batches of ten webhooks that are sent at a time, 2 to 1000.
             Default 20.
+        tracing: Where spans of workers go, as for :class:`ApiCluster`. Default: nowhere.
         removal_policy: What happens to kept failures of the relay. Default ``RETAIN``.
 
     Raises:
@@ -174,6 +176,7 @@ class TranscodePipeline(Construct):
         event_retention: cdk.Duration | None = None,
         webhook_allowed_networks: Sequence[str] = (),
         max_webhook_batches: int = 20,
+        tracing: Tracing | None = None,
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -248,6 +251,7 @@ class TranscodePipeline(Construct):
             memory_mebibytes=worker_memory_mebibytes,
             scratch_gibibytes=worker_scratch_gibibytes,
             on_demand_weight=on_demand_weight,
+            tracing=tracing,
         )
         self.intake = UploadIntake(
             self,

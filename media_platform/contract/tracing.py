@@ -24,6 +24,13 @@ AWS_TRACE_HEADER = "AWSTraceHeader"
 Source: Amazon SQS API Reference, ``SendMessage``, ``MessageSystemAttributes``.
 """
 
+OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+OTLP_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+"""Variables of OpenTelemetry: where its exporter sends to, and with which headers.
+
+Source: OpenTelemetry, "OTLP Exporter Configuration".
+"""
+
 _PATTERN = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 0x01
 _RANDOM = 0x02
@@ -114,8 +121,24 @@ def is_exported(variables: Mapping[str, str]) -> bool:
         return False
     return any(
         variables.get(name, "").strip()
-        for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        for name in (OTLP_ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
     )
+
+
+def exporting(endpoint: str, *, share: str) -> dict[str, str]:
+    """Return the variables by which a process sends spans, all of them for OpenTelemetry.
+
+    Args:
+        endpoint: Where to.
+        share: Share of the traces that begin here and are recorded, above 0 to 1.
+
+    Source: OpenTelemetry, "Environment Variable Specification".
+    """
+    return {
+        OTLP_ENDPOINT: endpoint,
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": share,
+    }
 
 
 def _random_id(size: int) -> str:

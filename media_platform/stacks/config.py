@@ -343,6 +343,34 @@ class WebhookConfig(_Part):
     max_batches: Annotated[int, Field(ge=2, le=1000)] = 20
 
 
+class TracingConfig(_Part):
+    """Where the spans of API, admin service and workers go: to X-Ray, or by OTLP elsewhere.
+
+    Attributes:
+        x_ray: Whether they go to X-Ray, through a collector beside each task. Default ``False``.
+        otlp_endpoint: URL of what takes them instead, without ``/v1/traces``. Default: none.
+        headers_secret: Name of the secret, in each region, whose text is sent to it as headers.
+            Default: none.
+        sampled_percent: Share of requests that are traced. Default 5.
+    """
+
+    x_ray: bool = False
+    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+[^?#\s]*$")] | None = None
+    headers_secret: Annotated[str, Field(min_length=1)] | None = None
+    sampled_percent: Annotated[float, Field(ge=0.001, le=100)] = 5
+
+    @model_validator(mode="after")
+    def _spans_go_to_one_place(self) -> Self:
+        if self.x_ray == (self.otlp_endpoint is not None):
+            given = "both" if self.x_ray else "neither"
+            raise ValueError(
+                f"{given} of x_ray and otlp_endpoint is given; spans go to one place, so keep one"
+            )
+        if self.x_ray and self.headers_secret is not None:
+            raise ValueError("headers_secret is given beside x_ray, which takes none; leave it out")
+        return self
+
+
 class StageConfig(_Part):
     """A stage.
 
@@ -368,6 +396,7 @@ class StageConfig(_Part):
         waf: Whether AWS WAF watches requests on load balancers and, where it is in us-east-1, the
             distribution. Default ``False``.
         waf_logs: Whether what it refuses is logged for a year. Default ``False``.
+        tracing: Where spans go. Default: nowhere.
         network: How tasks reach AWS: ``nat``, ``public``, or ``endpoints``, which lead to services
             of their own region alone; ``ApiCluster`` says what each costs. Default ``nat``.
         nat_gateways: NAT gateways of each region, where ``network`` is ``nat``. Default 1.
@@ -410,6 +439,7 @@ class StageConfig(_Part):
     rule_packs: tuple[RulePack, ...] = ("AwsSolutions",)
     waf: bool = False
     waf_logs: bool = False
+    tracing: TracingConfig | None = None
     network: Network = Network.NAT
     nat_gateways: Annotated[int, Field(ge=1)] | None = None
     signing_slots: Annotated[tuple[Literal["a", "b"], ...], Field(min_length=1)] = ("a",)
@@ -516,6 +546,11 @@ class StageConfig(_Part):
                 f"network is 'endpoints', but regions has {len(self.regions)} entries, and keys of "
                 "tokens are in the first, which endpoints of another do not reach; choose 'nat' or "
                 "'public'"
+            )
+        if self.tracing is not None and self.tracing.x_ray:
+            raise ValueError(
+                "network is 'endpoints', but tracing.x_ray needs an image of public.ecr.aws, which "
+                "cannot be reached from there; give an otlp_endpoint within the network"
             )
         clamav = self.scanning.clamav
         if clamav is not None and clamav.signature_mirror is None:

@@ -8,6 +8,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as route53_targets
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from media_platform.constructs import (
@@ -16,12 +17,19 @@ from media_platform.constructs import (
     OperationsDashboard,
     RegionHealth,
     TokenIssuer,
+    Tracing,
     TranscodePipeline,
     VideoStore,
 )
 from media_platform.constructs.region_health import add_latency_record
 from media_platform.contract.outputs import MediaOutput
-from media_platform.stacks.config import ClamAvConfig, DomainConfig, RegionConfig, StageConfig
+from media_platform.stacks.config import (
+    ClamAvConfig,
+    DomainConfig,
+    RegionConfig,
+    StageConfig,
+    TracingConfig,
+)
 from media_platform.stacks.removal import removal_policy
 
 
@@ -62,6 +70,7 @@ class MediaStack(cdk.Stack):
         networks = [str(network) for network in config.webhooks.allowed_networks]
         zone = hosted_zone(self, config.domain) if config.domain else None
         has_users = token_issuer is None
+        tracing = _tracing(self, config.tracing) if config.tracing is not None else None
         self.api = ApiCluster(
             self,
             "Api",
@@ -106,6 +115,7 @@ class MediaStack(cdk.Stack):
             access_logs=config.access_logs,
             waf=config.waf,
             waf_logs=config.waf_logs,
+            tracing=tracing,
             removal_policy=removal_policy(config),
         )
         self.pipeline = TranscodePipeline(
@@ -135,6 +145,7 @@ class MediaStack(cdk.Stack):
             idle=cdk.Duration.seconds(config.worker.idle_seconds),
             webhook_allowed_networks=networks,
             max_webhook_batches=config.webhooks.max_batches,
+            tracing=tracing,
             removal_policy=removal_policy(config),
         )
         if config.scanning.clamav is not None:
@@ -228,6 +239,22 @@ def _add_clamav(pipeline: TranscodePipeline, config: ClamAvConfig) -> None:
         signature_mirror=config.signature_mirror,
         cpu_units=config.cpu_units,
         memory_mebibytes=config.memory_mebibytes,
+    )
+
+
+def _tracing(scope: Construct, config: TracingConfig) -> Tracing:
+    if config.otlp_endpoint is None:
+        return Tracing.x_ray(sampled_percent=config.sampled_percent)
+    return Tracing.otlp(
+        config.otlp_endpoint,
+        headers=(
+            secretsmanager.Secret.from_secret_name_v2(
+                scope, "TracingHeaders", config.headers_secret
+            )
+            if config.headers_secret is not None
+            else None
+        ),
+        sampled_percent=config.sampled_percent,
     )
 
 

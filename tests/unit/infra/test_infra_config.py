@@ -138,6 +138,33 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
             {"waf_logs": True},
             "waf_logs is true, but waf is not; switch waf on, or leave waf_logs out",
         ),
+        (
+            {"tracing": {}},
+            (
+                "tracing: neither of x_ray and otlp_endpoint is given; spans go to one place, so "
+                "keep one"
+            ),
+        ),
+        (
+            {"tracing": {"x_ray": True, "otlp_endpoint": "https://otlp.example.com"}},
+            (
+                "tracing: both of x_ray and otlp_endpoint is given; spans go to one place, so keep "
+                "one"
+            ),
+        ),
+        ({"tracing": {"otlp_endpoint": "collector:4318"}}, "tracing.otlp_endpoint: "),
+        ({"tracing": {"x_ray": True, "sampled_percent": 0}}, "tracing.sampled_percent: "),
+        (
+            {"tracing": {"x_ray": True, "headers_secret": "backend"}},
+            "tracing: headers_secret is given beside x_ray, which takes none; leave it out",
+        ),
+        (
+            {"network": "endpoints", "tracing": {"x_ray": True}},
+            (
+                "network is 'endpoints', but tracing.x_ray needs an image of public.ecr.aws, which "
+                "cannot be reached from there; give an otlp_endpoint within the network"
+            ),
+        ),
         ({"nat_gateways": 0}, "nat_gateways: "),
         ({"network": "vpn"}, "network: input should be 'public', 'nat' or 'endpoints'"),
         (

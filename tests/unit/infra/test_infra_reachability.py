@@ -95,11 +95,17 @@ def test_several_regions_admit_cloudfront_and_health_checks_alone(
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     """The network of a region by how its tasks reach AWS, with all that may run in it."""
     made = {}
+    tracing = {
+        "nat": {"x_ray": True},
+        "public": {"otlp_endpoint": SPANS, "headers_secret": "backend"},
+        "endpoints": {"otlp_endpoint": "https://otlp.internal"},
+    }
     for network in ("nat", "public", "endpoints"):
         config = stage_config(
             "dev",
             network=network,
             api={"cache": True},
+            tracing=tracing[network],
             scanning={"clamav": {"signature_mirror": "https://mirror.internal"}},
         )
         templates = synthesize_stage(tmp_path_factory.mktemp(network), config)
@@ -107,6 +113,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     return made
 
 
+SPANS = "http://collector.internal:4318"
 ALL_TASKS = {API, ADMIN, WORKERS, CLAMAV}
 NETWORKS = ("nat", "public", "endpoints")
 
@@ -119,7 +126,10 @@ def test_every_network_lets_in_whom_it_must(chosen: dict[str, Template], network
     if network == "endpoints":
         within |= {(tasks, ENDPOINTS, "tcp 443") for tasks in ALL_TASKS}
     assert admitted(template) == {("<ApiVpc.CidrBlock>", LOAD_BALANCER, "tcp 80"), *within}
-    assert sent(template) == {(tasks, ANYWHERE, "tcp 443") for tasks in ALL_TASKS} | within
+    outside = {(tasks, ANYWHERE, "tcp 443") for tasks in ALL_TASKS}
+    if network == "public":
+        outside |= {(tasks, ANYWHERE, "tcp 4318") for tasks in ALL_TASKS - {CLAMAV}}
+    assert sent(template) == outside | within
 
 
 @pytest.mark.parametrize("network", NETWORKS)

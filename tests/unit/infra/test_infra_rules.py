@@ -81,7 +81,11 @@ def prod(tmp_path_factory: pytest.TempPathFactory) -> Survey:
 def others(tmp_path_factory: pytest.TempPathFactory) -> list[Survey]:
     """What ``prod`` has not: options, and constructs in an app of another team."""
     config = stage_config(
-        "local", access_logs=False, scanning={"clamav": {}}, allowed_countries=None
+        "local",
+        access_logs=False,
+        scanning={"clamav": {}},
+        allowed_countries=None,
+        tracing={"x_ray": True},
     )
     return [
         survey(

@@ -71,8 +71,15 @@ def test_says_what_it_cannot_run() -> None:
         task_spec(definition(command=None))
     two = definition()
     two["containerDefinitions"] *= 2
-    with pytest.raises(ValueError, match="2 containers"):
+    with pytest.raises(ValueError, match="2 essential containers"):
         task_spec(two)
+
+
+def test_runs_a_task_without_what_it_can_do_without() -> None:
+    traced = definition()
+    collector = {"name": "collector", "image": "public.ecr.aws/collector:v1", "essential": False}
+    traced["containerDefinitions"].insert(0, collector)
+    assert task_spec(traced) == task_spec(definition())
 
 
 def test_a_task_gets_the_deployed_environment_and_what_ecs_injects(

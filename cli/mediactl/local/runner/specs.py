@@ -127,15 +127,17 @@ def service_spec(service: Mapping[str, Any]) -> ServiceSpec:
 def task_spec(definition: Mapping[str, Any]) -> TaskSpec:
     """Read a task definition as DescribeTaskDefinition answers it.
 
+    Containers that a task can do without are left out: their images come from elsewhere.
+
     Raises:
-        ValueError: If it has several containers, or one without an explicit command.
+        ValueError: If it has several others, or one without an explicit command.
     """
     arn = str(definition["taskDefinitionArn"])
-    containers = definition["containerDefinitions"]
+    containers = [one for one in definition["containerDefinitions"] if one.get("essential", True)]
     if len(containers) != 1:
         raise ValueError(
-            f"task definition {arn} has {len(containers)} containers; the local plane runs tasks "
-            "of one container"
+            f"task definition {arn} has {len(containers)} essential containers; the local plane "
+            "runs tasks of one"
         )
     container = containers[0]
     command = [*(container.get("entryPoint") or []), *(container.get("command") or [])]
