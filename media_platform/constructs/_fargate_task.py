@@ -80,6 +80,7 @@ def fargate_task(
         ),
     )
     task.add_volume(name="scratch")
+    logs = log_group(task, "Logs")
     container = task.add_container(
         "Container",
         container_name=name or service.value,
@@ -95,16 +96,14 @@ def fargate_task(
         health_check=health_check,
         # A process with id 1 of its own reaps children and passes signals on.
         linux_parameters=ecs.LinuxParameters(task, "Linux", init_process_enabled=True),
-        logging=ecs.LogDrivers.aws_logs(
-            stream_prefix=name or service.value, log_group=log_group(task, "Logs")
-        ),
+        logging=ecs.LogDrivers.aws_logs(stream_prefix=name or service.value, log_group=logs),
         port_mappings=[ecs.PortMapping(container_port=port)] if port is not None else None,
     )
     container.add_mount_points(
         ecs.MountPoint(container_path=SCRATCH_PATH, read_only=False, source_volume="scratch")
     )
     if tracing is not None:
-        tracing.record(task, container)
+        tracing.record(task, container, logs)
     accept(task, Accepted.PLAIN_VARIABLES)
     execution_role = task.obtain_execution_role()
     accept_wildcards(execution_role, Accepted.REGISTRY_TOKEN, "*")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 from urllib.parse import urlsplit
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from media_platform.constructs._accepted import Accepted, accept_wildcards
+from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import check_range, reject
 from media_platform.constructs._log_groups import log_group
 from media_platform.constructs._media_cluster import AwsEndpoint, MediaCluster, Network
-from media_platform.contract import tracing
+from media_platform.contract import metrics, tracing
 
 COLLECTOR_IMAGE = "public.ecr.aws/aws-observability/aws-otel-collector:v0.50.0"
 """The AWS Distro for OpenTelemetry collector, of 2026-08-25; it holds no shell and no files that
@@ -32,6 +34,12 @@ _MEMORY_LIMIT_MEBIBYTES = 128
 
 _OTLP_PORT, _HEALTH_PORT = 4318, 13133
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+
+_REFUSED: logs.IFilterPattern = logs.FilterPattern.string_value("$.logger", "=", "opentelemetry*")
+"""What OpenTelemetry has to say is that it cannot send, or has no room for what it cannot send."""
+
+_DROPPED = logs.FilterPattern.literal('"Dropping data"')
+"""What the collector says of spans that X-Ray would not take."""
 _SAMPLED_PERCENT = 5.0
 
 
@@ -156,12 +164,18 @@ class Tracing:
                 "https://otlp.example.com or http://collector.internal:4318; correct it",
             )
 
-    def record(self, task: ecs.FargateTaskDefinition, container: ecs.ContainerDefinition) -> None:
+    def record(
+        self,
+        task: ecs.FargateTaskDefinition,
+        container: ecs.ContainerDefinition,
+        task_logs: logs.ILogGroup,
+    ) -> None:
         """Tell the container of a task where to send spans, and give it a collector if need be.
 
         Args:
             task: The task.
             container: Its container.
+            task_logs: Where it logs what becomes of them.
         """
         share = f"{self._sampled_percent / 100:g}"
         for name, value in tracing.exporting(self._endpoint, share=share).items():
@@ -170,10 +184,16 @@ class Tracing:
             container.add_secret(
                 tracing.OTLP_HEADERS, ecs.Secret.from_secrets_manager(self._headers)
             )
+        lost = {"Refused": (task_logs, _REFUSED)}
         if self._collected:
-            self._collect(task, container)
+            lost["Dropped"] = (self._collect(task, container), _DROPPED)
+        _watch(task, lost, what=container.container_name)
 
-    def _collect(self, task: ecs.FargateTaskDefinition, container: ecs.ContainerDefinition) -> None:
+    def _collect(
+        self, task: ecs.FargateTaskDefinition, container: ecs.ContainerDefinition
+    ) -> logs.ILogGroup:
+        """Add the collector, and return where it logs."""
+        group = log_group(task, "CollectorLogs")
         collector = task.add_container(
             "Collector",
             container_name=_COLLECTOR,
@@ -196,9 +216,7 @@ class Tracing:
                 retries=3,
                 start_period=cdk.Duration.seconds(30),
             ),
-            logging=ecs.LogDrivers.aws_logs(
-                stream_prefix=_COLLECTOR, log_group=log_group(task, "CollectorLogs")
-            ),
+            logging=ecs.LogDrivers.aws_logs(stream_prefix=_COLLECTOR, log_group=group),
         )
         # It stops after the container whose last spans it takes.
         container.add_container_dependencies(
@@ -210,6 +228,43 @@ class Tracing:
             grantee=task.task_role, actions=["xray:PutTraceSegments"], resource_arns=["*"]
         )
         accept_wildcards(task.task_role, Accepted.SEGMENTS, "*")
+        return group
+
+
+def _watch(
+    task: ecs.FargateTaskDefinition,
+    lost: Mapping[str, tuple[logs.ILogGroup, logs.IFilterPattern]],
+    *,
+    what: str,
+) -> None:
+    """Add the alarm that spans are lost for a quarter of an hour; some are in every deployment.
+
+    Args:
+        task: The task.
+        lost: Log groups, with the lines that tell of it.
+        what: Who runs in it.
+    """
+    name = cdk.Names.unique_resource_name(task, separator="-", allowed_special_characters="-")
+    filters = [
+        logs.MetricFilter(
+            task,
+            construct_id,
+            log_group=group,
+            filter_pattern=pattern,
+            metric_namespace=metrics.NAMESPACE,
+            # A metric of its own, since lines that are no JSON carry no dimensions.
+            metric_name=f"SpansLost-{name}",
+        )
+        for construct_id, (group, pattern) in lost.items()
+    ]
+    OperatorAlarm(
+        task,
+        "SpansLost",
+        metric=filters[0].metric(statistic="Sum", period=cdk.Duration.minutes(5)),
+        above=0,
+        periods=3,
+        description=f"Spans of {what} are lost; its log or that of its collector says why",
+    )
 
 
 def _configuration(region: str) -> dict[str, object]:

@@ -236,20 +236,8 @@ class ApiCluster(Construct):
         check_networks(self, "webhook_allowed_networks", webhook_allowed_networks)
         check_waf_logs(self, waf_logs, waf=waf)
         way_out = check_network(self, network, nat_gateways)
-        if certificate is not None and cloudfront_prefix_list_id is None:
-            raise reject(
-                self,
-                "certificate is given but cloudfront_prefix_list_id is missing; pass the id of "
-                "com.amazonaws.global.cloudfront.origin-facing in this region, so that nobody "
-                "reaches the load balancer past CloudFront",
-            )
-
-        region = cdk.Stack.of(self).region
-        regions = list(regions or [region])
-        if not cdk.Token.is_unresolved(region) and region not in regions:
-            raise reject(
-                self, f"regions is {regions} without the region of the stack, {region}; add it"
-            )
+        self._check_certificate(certificate, cloudfront_prefix_list_id)
+        regions = self._counted_together(regions)
 
         encrypt_logs(self, store.encryption_key)
         self.vpc = vpc or media_vpc(
@@ -510,6 +498,27 @@ class ApiCluster(Construct):
         watch_targets(targets, what=f"the {name} service")
         service.scale_on_requests(targets)
         return targets
+
+    def _check_certificate(
+        self, certificate: acm.ICertificate | None, cloudfront_prefix_list_id: str | None
+    ) -> None:
+        if certificate is not None and cloudfront_prefix_list_id is None:
+            raise reject(
+                self,
+                "certificate is given but cloudfront_prefix_list_id is missing; pass the id of "
+                "com.amazonaws.global.cloudfront.origin-facing in this region, so that nobody "
+                "reaches the load balancer past CloudFront",
+            )
+
+    def _counted_together(self, regions: Sequence[str] | None) -> list[str]:
+        """Return the regions whose views are counted together."""
+        region = cdk.Stack.of(self).region
+        counted = list(regions or [region])
+        if not cdk.Token.is_unresolved(region) and region not in counted:
+            raise reject(
+                self, f"regions is {counted} without the region of the stack, {region}; add it"
+            )
+        return counted
 
     def _check_limits(
         self, upload_max: cdk.Size, upload_expiry: cdk.Duration, playback_expiry: cdk.Duration

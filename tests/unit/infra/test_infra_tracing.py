@@ -81,6 +81,26 @@ def test_spans_go_from_the_service_to_its_collector_and_on_to_x_ray(x_ray: Templ
         assert sent == {"xray:PutTraceSegments": {"*"}}
 
 
+def test_an_alarm_tells_of_spans_that_are_lost(x_ray: Template) -> None:
+    filters = [made["Properties"] for made in x_ray.resources("AWS::Logs::MetricFilter").values()]
+    patterns = {'{ $.logger = "opentelemetry*" }', '"Dropping data"'}
+    alarms = [
+        alarm["Properties"]
+        for name, alarm in x_ray.resources("AWS::CloudWatch::Alarm").items()
+        if "SpansLost" in name
+    ]
+    assert len({alarm["MetricName"] for alarm in alarms}) == len(SERVICES)
+    for alarm in alarms:
+        assert (alarm["EvaluationPeriods"], alarm["Period"], alarm["Threshold"]) == (3, 300, 0)
+        counted = [
+            one
+            for one in filters
+            if one["MetricTransformations"][0]["MetricName"] == alarm["MetricName"]
+        ]
+        assert {one["FilterPattern"] for one in counted} == patterns
+        assert len({flat(one["LogGroupName"]) for one in counted}) == 2
+
+
 def test_nothing_is_sent_unless_asked_for(synth: Synth) -> None:
     made = synth(lambda stack: ApiCluster(stack, "Api", store=VideoStore(stack, "Store")))
     ((container,),) = containers(made)
