@@ -143,11 +143,6 @@ class Accepted(Enum):
         ),
         "NIST.800.53.R5-VPCNoUnrestrictedRouteToIGW",
     )
-    DEFAULT_GROUP = (
-        "the network",
-        "Nothing is in the default security group; to close it would take a custom resource.",
-        "NIST.800.53.R5-VPCDefaultSecurityGroupClosed",
-    )
     OPTIONAL_SECOND_FACTOR = (
         "the user pool",
         "A second factor is offered to everybody; programs sign in by password alone.",

@@ -20,11 +20,12 @@ _ANSWER_TIMEOUT = cdk.Duration.seconds(180)
 
 
 class DeployResource(StrEnum):
-    """Custom resource types, and in lower case with underscores the module that makes each."""
+    """Custom resource types, and the modules that make them by the names of members."""
 
     SIGNING_KEY = "SigningKey"
     DELIVERY_DOCUMENT = "DeliveryDocument"
     REPLICA_STREAM = "ReplicaStream"
+    DEFAULT_GROUP = "VpcRestrictDefaultSG"
 
     @property
     def handler(self) -> str:

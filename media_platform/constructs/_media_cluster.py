@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import cast
 
+import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._deploy_resource import (
+    DeployResource,
+    deploy_function,
+    deploy_resource,
+)
 from media_platform.constructs._log_groups import log_group
 
 DEFAULT_CIDR = "10.0.0.0/16"
@@ -119,7 +126,7 @@ def media_vpc(
                 ),
             ),
         ],
-        # Closing the default security group would take a custom resource; nothing is ever in it.
+        # The CDK would do so by a function in JavaScript.
         restrict_default_security_group=False,
         gateway_endpoints={
             "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3),
@@ -128,7 +135,7 @@ def media_vpc(
             ),
         },
     )
-    accept(vpc, Accepted.DEFAULT_GROUP)
+    _close_default_group(vpc)
     for subnet in vpc.public_subnets:
         accept(subnet, Accepted.INTERNET_ROUTE)
     if availability_zones:
@@ -144,6 +151,32 @@ def media_vpc(
     if flow_log.iam_role is not None:
         accept(flow_log.iam_role, Accepted.OWN_POLICY)
     return vpc
+
+
+def _close_default_group(vpc: ec2.Vpc) -> None:
+    """Take the rules from the default security group, which whoever forgets another one gets.
+
+    Ids and types are those that the CDK would give, by which rule packs see it.
+    """
+    function = deploy_function(vpc, "GroupCloser", resource=DeployResource.DEFAULT_GROUP)
+    iam.Grant.add_to_principal(
+        grantee=function,
+        actions=["ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"],
+        resource_arns=[
+            cdk.Stack.of(vpc).format_arn(
+                service="ec2",
+                resource="security-group",
+                resource_name=vpc.vpc_default_security_group,
+            )
+        ],
+    )
+    deploy_resource(
+        vpc,
+        "RestrictDefaultSecurityGroupCustomResource",
+        resource=DeployResource.DEFAULT_GROUP,
+        function=function,
+        properties={"DefaultSecurityGroupId": vpc.vpc_default_security_group},
+    )
 
 
 class MediaCluster(ecs.Cluster):

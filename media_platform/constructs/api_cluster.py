@@ -321,8 +321,6 @@ class ApiCluster(Construct):
             access_log_bucket(self, access_logs, removal_policy=removal_policy),
             prefix="load-balancer",
         )
-        if cloudfront_prefix_list_id is None:
-            accept(self.load_balancer, Accepted.ADDRESSES_OF_NETWORK)
         if waf:
             wafv2.CfnWebACLAssociation(
                 self,
@@ -467,11 +465,11 @@ class ApiCluster(Construct):
                 404, content_type="text/plain", message_body="not found"
             ),
         )
-        peer = (
-            ec2.Peer.prefix_list(prefix_list_id)
-            if prefix_list_id is not None
-            else ec2.Peer.ipv4(self.vpc.vpc_cidr_block)
-        )
+        if prefix_list_id is not None:
+            peer = ec2.Peer.prefix_list(prefix_list_id)
+        else:
+            peer = ec2.Peer.ipv4(self.vpc.vpc_cidr_block)
+            accept(self.load_balancer, Accepted.ADDRESSES_OF_NETWORK)
         listener.connections.allow_default_port_from(peer, "CloudFront")
         return listener
 

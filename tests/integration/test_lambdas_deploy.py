@@ -32,6 +32,7 @@ class Stage:
     emulator: Emulator
     functions: dict[str, str]
     key_id: str
+    group_id: str
 
     def deploy(
         self, stack: str, resource_type: str, properties: dict[str, Any], region: str = REGION
@@ -86,6 +87,7 @@ class Stage:
             "Custom::SigningKey": ["PublicKey"],
             "Custom::DeliveryDocument": [],
             "Custom::ReplicaStream": ["StreamArn"],
+            "Custom::VpcRestrictDefaultSG": [],
         }
         token = self.functions[f"{resource_type}/{region}"]
         return {
@@ -135,6 +137,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         secret = emulator.client("secretsmanager").create_secret(Name=SECRET)
         emulator.table(TABLE, replicas=[OTHER_REGION])
         table_arn = f"arn:aws:dynamodb:{OTHER_REGION}:{ACCOUNT}:table/{TABLE}"
+        group_id = new_default_group(emulator)
         parameters = [
             f"arn:aws:ssm:{region}:{ACCOUNT}:parameter{PARAMETER}"
             for region in (REGION, OTHER_REGION)
@@ -151,11 +154,18 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 allow(["ssm:PutParameter", "ssm:DeleteParameter"], *parameters)
             ],
             f"Custom::ReplicaStream/{OTHER_REGION}": [allow(["dynamodb:DescribeTable"], table_arn)],
+            f"Custom::VpcRestrictDefaultSG/{REGION}": [
+                allow(
+                    ["ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"],
+                    f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/{group_id}",
+                )
+            ],
         }
         modules = {
             "Custom::SigningKey": "signing_key",
             "Custom::DeliveryDocument": "delivery_document",
             "Custom::ReplicaStream": "replica_stream",
+            "Custom::VpcRestrictDefaultSG": "default_group",
         }
         functions = {}
         for name, statements in grants.items():
@@ -168,7 +178,21 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 statements,
                 region=region,
             )
-        yield Stage(emulator, functions, key_id)
+        yield Stage(emulator, functions, key_id, group_id)
+
+
+def new_default_group(emulator: Emulator) -> str:
+    """Return the default security group of a new network, with the rules that AWS gives it."""
+    ec2 = emulator.client("ec2")
+    vpc_id = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    (group,) = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}])[
+        "SecurityGroups"
+    ]
+    assert group["IpPermissionsEgress"]
+    if not group["IpPermissions"]:
+        itself = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group["GroupId"]}]}]
+        ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=itself)
+    return str(group["GroupId"])
 
 
 def signing_key(stage: Stage, **changes: str) -> dict[str, str]:
@@ -313,6 +337,22 @@ def test_the_stream_of_a_replica_is_found(stage: Stage) -> None:
     assert outputs == {"StreamArn": stage.emulator.stream(TABLE, OTHER_REGION)}
     assert outputs["StreamArn"].startswith(f"arn:aws:dynamodb:{OTHER_REGION}:")
     stage.delete("stream", OTHER_REGION)
+
+
+def test_the_default_group_loses_what_aws_gave_it(stage: Stage) -> None:
+    def rules() -> list[Any]:
+        ec2 = stage.emulator.client("ec2")
+        (group,) = ec2.describe_security_groups(GroupIds=[stage.group_id])["SecurityGroups"]
+        return [*group["IpPermissions"], *group["IpPermissionsEgress"]]
+
+    assert len(rules()) == 2
+    properties = {"DefaultSecurityGroupId": stage.group_id}
+    stage.deploy("group", "Custom::VpcRestrictDefaultSG", properties)
+    assert rules() == []
+    # Again, as CloudFormation does when it has lost the answer.
+    stage.deploy("group", "Custom::VpcRestrictDefaultSG", {**properties, "Again": "yes"})
+    assert rules() == []
+    stage.delete("group")
 
 
 def test_access_tokens_carry_the_tenant_of_the_user(stage: Stage) -> None:

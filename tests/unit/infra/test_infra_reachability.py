@@ -91,6 +91,18 @@ def test_several_regions_admit_cloudfront_and_health_checks_alone(
     assert sent(template) == {edge for edge in TASKS if edge[0] in services} | to_tasks
 
 
+def test_the_default_group_of_a_network_reaches_nobody(stages: Stages) -> None:
+    template = stages["dev"]["Media-us-east-1"]
+    closed = template.only("Custom::VpcRestrictDefaultSG")
+    assert flat(closed["DefaultSecurityGroupId"]) == "<ApiVpc.DefaultSecurityGroup>"
+    group = {"arn:aws:ec2:us-east-1:ACCOUNT:security-group/<ApiVpc.DefaultSecurityGroup>"}
+    grants = template.grants("ApiVpcGroupCloserRole")
+    assert {action: on for action, on in grants.items() if action.startswith("ec2:")} == {
+        "ec2:RevokeSecurityGroupEgress": group,
+        "ec2:RevokeSecurityGroupIngress": group,
+    }
+
+
 @pytest.fixture(scope="module")
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Template]:
     """The network of a region by how its tasks reach AWS, with all that may run in it."""

@@ -67,6 +67,7 @@ FUNCTIONS: dict[str, type[Environment] | None] = {
     "deploy_resources.signing_key.handle": None,
     "deploy_resources.delivery_document.handle": None,
     "deploy_resources.replica_stream.handle": None,
+    "deploy_resources.default_group.handle": None,
 }
 
 
