@@ -236,7 +236,7 @@ class ApiCluster(Construct):
         check_networks(self, "webhook_allowed_networks", webhook_allowed_networks)
         check_waf_logs(self, waf_logs, waf=waf)
         way_out = check_network(self, network, nat_gateways)
-        self._check_certificate(certificate, cloudfront_prefix_list_id)
+        self._check_certificate(certificate, cloudfront_prefix_list_id, waf=waf)
         regions = self._counted_together(regions)
 
         encrypt_logs(self, store.encryption_key)
@@ -498,9 +498,21 @@ class ApiCluster(Construct):
         return targets
 
     def _check_certificate(
-        self, certificate: acm.ICertificate | None, cloudfront_prefix_list_id: str | None
+        self,
+        certificate: acm.ICertificate | None,
+        cloudfront_prefix_list_id: str | None,
+        *,
+        waf: bool,
     ) -> None:
-        if certificate is not None and cloudfront_prefix_list_id is None:
+        if certificate is None:
+            return
+        if not waf:
+            cdk.Annotations.of(self).add_info_v2(
+                "@media-platform/load-balancer-waf",
+                "the load balancer faces the internet, and distributions of others reach it, too; "
+                "pass waf=True to have requests refused that look like attacks",
+            )
+        if cloudfront_prefix_list_id is None:
             raise reject(
                 self,
                 "certificate is given but cloudfront_prefix_list_id is missing; pass the id of "

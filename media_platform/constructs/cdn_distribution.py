@@ -164,12 +164,16 @@ class CdnDistribution(Construct):
         self._check_site(site_origin, site_fallback_page)
         self._check_domain(domain_name, certificate)
         self._check_slots(signing_slots, active_slot)
-        if access_logs is None:
-            access_logs = cdk.Stack.of(self).region == CLOUDFRONT_REGION
-        self._check_logs(access_logs)
+        access_logs = self._check_logs(access_logs)
         countries = self._countries(allowed_countries, denied_countries)
         self._check_waf(waf, waf_requests_per_address)
         check_waf_logs(self, waf_logs, waf=waf)
+        if domain_name is not None and not waf:
+            cdk.Annotations.of(self).add_info_v2(
+                "@media-platform/distribution-waf",
+                f"nothing limits the requests of an address to {domain_name}; pass waf=True to "
+                "have that, and requests refused that look like attacks",
+            )
         removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
 
         regions = [origin.region for origin in media_origins]
@@ -443,14 +447,24 @@ class CdnDistribution(Construct):
                 f"{CLOUDFRONT_REGION} only; deploy this stack there",
             )
 
-    def _check_logs(self, access_logs: bool | s3.IBucket) -> None:
-        region = cdk.Stack.of(self).region
-        if access_logs is not False and region != CLOUDFRONT_REGION:
+    def _check_logs(self, access_logs: bool | s3.IBucket | None) -> bool | s3.IBucket:
+        """Return whether, or where, there are access logs."""
+        here = cdk.Stack.of(self).region == CLOUDFRONT_REGION
+        if access_logs is None and not here:
+            cdk.Annotations.of(self).add_info_v2(
+                "@media-platform/distribution-logs",
+                "there are no access logs of the distribution, since they are set up in "
+                f"{CLOUDFRONT_REGION} only; deploy this stack there to have them",
+            )
+        if access_logs is None:
+            return here
+        if access_logs is not False and not here:
             raise reject(
                 self,
                 "access_logs is given, but logs of distributions are set up in "
                 f"{CLOUDFRONT_REGION} only; deploy this stack there, or leave access_logs away",
             )
+        return access_logs
 
     def _countries(
         self, allowed: Sequence[str] | None, denied: Sequence[str] | None

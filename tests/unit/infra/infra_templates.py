@@ -143,5 +143,18 @@ def templates(app: cdk.App) -> Iterator[Template]:
         yield Template(stack.template, Path(stack.template_full_path))
 
 
+def advice(build: Callable[[cdk.Stack], object], *, region: str = REGION) -> set[str]:
+    """Return the ids of what constructs that ``build`` makes tell whoever synthesizes them."""
+    stack = cdk.Stack(cdk.App(), "Test", env=cdk.Environment(region=region))
+    build(stack)
+    told = re.compile(r"\[ack: (@media-platform/[a-z-]+)\]")
+    return {
+        found[1]
+        for construct in stack.node.find_all()
+        for entry in construct.node.metadata
+        if entry.type == "aws:cdk:info" and (found := told.search(str(entry.data)))
+    }
+
+
 def some_role(scope: cdk.Stack) -> iam.Role:
     return iam.Role(scope, "Grantee", assumed_by=iam.ServicePrincipal("ecs-tasks.amazonaws.com"))

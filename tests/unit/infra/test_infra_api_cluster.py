@@ -10,7 +10,7 @@ import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
-from infra_templates import Synth, Template, flat
+from infra_templates import Synth, Template, advice, flat
 
 from media_platform.constructs import ApiCluster, TokenIssuer, TranscodePipeline, VideoStore
 from media_platform.constructs._admin_service import AdminService
@@ -570,6 +570,29 @@ def test_a_load_balancer_on_the_internet_admits_cloudfront_alone(stack: cdk.Stac
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         api(stack, certificate=certificate(stack))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [({}, {"@media-platform/load-balancer-waf"}), ({"waf": True}, set())],
+)
+def test_a_load_balancer_on_the_internet_without_waf_says_so(
+    arguments: dict[str, Any], told: set[str]
+) -> None:
+    def facing(stack: cdk.Stack) -> None:
+        api(
+            stack,
+            certificate=certificate(stack),
+            cloudfront_prefix_list_id="pl-1",
+            token_issuer=ISSUER,
+            **arguments,
+        )
+
+    assert advice(facing) == told
+
+
+def test_an_internal_load_balancer_needs_no_advice() -> None:
+    assert advice(lambda stack: api(stack, token_issuer=ISSUER)) == set()
 
 
 def with_admin(stack: cdk.Stack, *, cache: bool = False, **arguments: Any) -> AdminService:

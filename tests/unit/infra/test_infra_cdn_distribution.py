@@ -11,7 +11,7 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_s3 as s3
-from infra_templates import Synth, Template, flat
+from infra_templates import Synth, Template, advice, flat
 
 from media_platform.constructs import CdnDistribution, MediaOrigin
 from media_platform.contract.site import fallback_of_code
@@ -453,6 +453,19 @@ def test_one_way_to_the_api(stack: cdk.Stack) -> None:
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         cdn(stack, load_balancer=balancer(stack))
+
+
+def test_what_is_silently_absent_is_told() -> None:
+    def own(stack: cdk.Stack, **arguments: Any) -> None:
+        cdn(stack, domain_name="media.example.com", certificate=certificate(stack), **arguments)
+
+    assert advice(own) == {"@media-platform/distribution-waf"}
+    assert advice(lambda stack: own(stack, waf=True)) == set()
+    assert advice(cdn) == set()
+    assert advice(cdn, region="eu-west-1") == {
+        "@media-platform/distribution-alarm",
+        "@media-platform/distribution-logs",
+    }
 
 
 def test_certificates_are_in_us_east_1() -> None:
