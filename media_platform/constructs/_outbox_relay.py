@@ -139,24 +139,9 @@ class OutboxRelay(Construct):
             "IteratorAge", statistic="Maximum", period=cdk.Duration.minutes(1)
         )
 
-    def subscribe_queue(
-        self, queue: sqs.IQueue, *, event_types: Sequence[EventType] | None = None
-    ) -> sns.Subscription:
-        """Send events to a queue; see :meth:`TranscodePipeline.subscribe_queue`."""
-        chosen = None if event_types is None else _only(event_types)
-        return self.topic.add_subscription(
-            subscriptions.SqsSubscription(
-                queue,
-                raw_message_delivery=True,
-                filter_policy=chosen,
-                dead_letter_queue=dead_letter_queue(
-                    Construct(self, f"Subscription{queue.node.addr}"),
-                    "DeadLetters",
-                    what="events for a subscriber",
-                    of_calls=True,
-                ),
-            )
-        )
+    def subscribe_queue(self, queue: sqs.IQueue) -> sns.Subscription:
+        """Send all events to a queue."""
+        return subscribe_queue(self, self.topic, queue)
 
     def subscribe_function(
         self, function: lambda_.IFunction, *, event_types: Sequence[EventType]
@@ -201,6 +186,36 @@ class OutboxRelay(Construct):
             )
         accept_wildcards(self.function, Accepted.STREAMS, "*")
         accept_wildcards(self.function, Accepted.KEPT_FAILURES, self.failures.arn_for_objects("*"))
+
+
+def subscribe_queue(
+    scope: Construct,
+    topic: sns.ITopic,
+    queue: sqs.IQueue,
+    *,
+    event_types: Sequence[EventType] | None = None,
+) -> sns.Subscription:
+    """Send events of a topic to a queue.
+
+    Args:
+        scope: Parent of the queue of those that it did not take.
+        topic: The topic.
+        queue: The queue.
+        event_types: Events that it gets. Default: all.
+    """
+    return topic.add_subscription(
+        subscriptions.SqsSubscription(
+            queue,
+            raw_message_delivery=True,
+            filter_policy=None if event_types is None else _only(event_types),
+            dead_letter_queue=dead_letter_queue(
+                Construct(scope, f"Subscription{queue.node.addr}"),
+                "DeadLetters",
+                what="events for a subscriber",
+                of_calls=True,
+            ),
+        )
+    )
 
 
 def stream_filter(region: str) -> dict[str, object]:

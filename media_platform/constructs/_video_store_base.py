@@ -10,6 +10,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from media_platform.constructs._checks import reject
 from media_platform.contract import table as table_contract
 from media_platform.contract.object_keys import MEDIA_PREFIX, PICTURE_PREFIX, RAW_PREFIX
 
@@ -124,6 +125,22 @@ class VideoStoreBase(Construct):
         self._grant_key(grantee, "kms:Decrypt")
         _grant(grantee, ["s3:ListBucket"], [self.media_bucket.bucket_arn])
         return _grant(grantee, ["s3:GetObject"], [self.media_objects_arn])
+
+    def grant_publish_site(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let ``grantee`` replace the pages of the site: list, write and delete them.
+
+        Raises:
+            ValueError: If the store has no bucket for them.
+        """
+        if self.site_bucket is None:
+            raise reject(self, "grant_publish_site is called but there is no site; pass site=True")
+        self._grant_key(grantee, "kms:GenerateDataKey", "kms:Decrypt")
+        _grant(grantee, ["s3:ListBucket"], [self.site_bucket.bucket_arn])
+        return _grant(
+            grantee,
+            ["s3:DeleteObject", "s3:PutObject"],
+            [self.site_bucket.arn_for_objects("*")],
+        )
 
     def grant_purge_published(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` list and delete all versions under ``media/``, delete markers, too."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as acm
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
@@ -18,6 +17,7 @@ from constructs import Construct
 from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._access_logs import access_log_bucket, log_requests
 from media_platform.constructs._admin_service import AdminService
+from media_platform.constructs._api_cluster_base import ApiClusterBase
 from media_platform.constructs._api_service import ApiService
 from media_platform.constructs._checks import (
     DEFAULT_STAGE,
@@ -76,7 +76,7 @@ _MAX_EXPIRY = cdk.Duration.days(7)
 """Longest life of a presigned URL (Amazon S3 API, Signature Version 4)."""
 
 
-class ApiCluster(Construct):
+class ApiCluster(ApiClusterBase):
     """The API behind a load balancer that only CloudFront reaches.
 
     Without a certificate the load balancer is internal and speaks HTTP to a CloudFront VPC origin;
@@ -173,6 +173,8 @@ class ApiCluster(Construct):
 
     Source: CloudFront Developer Guide, "Restrict access with VPC origins".
     """
+
+    cluster: MediaCluster
 
     def __init__(
         self,
@@ -420,15 +422,60 @@ class ApiCluster(Construct):
         if self.cache is not None:
             self.cache.allow(service)
 
-    def metric_latency(self) -> cloudwatch.IMetric:
-        """Return the time the API takes to answer (seconds, 99th percentile of five minutes)."""
-        return self.target_group.metrics.target_response_time(statistic="p99")
+    @classmethod
+    def from_api_cluster_attributes(
+        cls,
+        scope: Construct,
+        construct_id: str,
+        *,
+        vpc: ec2.IVpc,
+        cluster_name: str,
+        load_balancer_arn: str,
+        load_balancer_security_group_id: str,
+        listener_arn: str,
+        target_group_arn: str,
+        token_issuer: TokenIssuer,
+    ) -> ApiClusterBase:
+        """Return an API of this region and account that another stack made.
 
-    def metric_errors(self) -> cloudwatch.IMetric:
-        """Return the answers of the API with status 5xx (count, sum of five minutes)."""
-        return self.target_group.metrics.http_code_target(
-            elbv2.HttpCodeTarget.TARGET_5XX_COUNT, statistic="Sum"
+        Args:
+            scope: Parent.
+            construct_id: Id in it.
+            vpc: Its network.
+            cluster_name: Its ECS cluster.
+            load_balancer_arn: Its load balancer.
+            load_balancer_security_group_id: Security group of that, which is let on to the tasks of
+                further services.
+            listener_arn: The listener.
+            target_group_arn: The tasks of the API.
+            token_issuer: Whose tokens are accepted.
+        """
+        api = ApiClusterBase(scope, construct_id)
+        group = ec2.SecurityGroup.from_security_group_id(
+            api, "SecurityGroup", load_balancer_security_group_id
         )
+        api.vpc = vpc
+        api.cluster = ecs.Cluster.from_cluster_attributes(
+            api, "Cluster", cluster_name=cluster_name, vpc=vpc
+        )
+        api.load_balancer = elbv2.ApplicationLoadBalancer.from_application_load_balancer_attributes(
+            api,
+            "LoadBalancer",
+            load_balancer_arn=load_balancer_arn,
+            security_group_id=load_balancer_security_group_id,
+            vpc=vpc,
+        )
+        api.listener = elbv2.ApplicationListener.from_application_listener_attributes(
+            api, "Listener", listener_arn=listener_arn, security_group=group
+        )
+        api.target_group = elbv2.ApplicationTargetGroup.from_target_group_attributes(
+            api,
+            "Targets",
+            target_group_arn=target_group_arn,
+            load_balancer_arns=load_balancer_arn,
+        )
+        api.token_issuer = token_issuer
+        return api
 
     def _keys_of_tokens(self, issuer: TokenIssuer) -> list[AwsEndpoint]:
         """Return the services of AWS from which the keys of tokens are read."""

@@ -10,7 +10,6 @@ import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
-from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
@@ -19,6 +18,7 @@ from constructs import Construct
 from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._access_logs import access_log_bucket, log_deliveries
 from media_platform.constructs._alarms import OperatorAlarm
+from media_platform.constructs._cdn_distribution_base import CdnDistributionBase
 from media_platform.constructs._checks import DEFAULT_STAGE, check_range, check_stage, reject
 from media_platform.constructs._countries import country_problem
 from media_platform.constructs._delivery_documents import DeliveryDocuments
@@ -56,7 +56,7 @@ class MediaOrigin:
     fallback_bucket_name: str | None = None
 
 
-class CdnDistribution(Construct):
+class CdnDistribution(CdnDistributionBase):
     """A CloudFront distribution: ``/media/<region>/*`` signed, ``/api/*`` passed on, rest private.
 
     Args:
@@ -264,13 +264,34 @@ class CdnDistribution(Construct):
             },
         )
 
-    def metric_requests(self) -> cloudwatch.IMetric:
-        """Return the requests of viewers (count, sum of five minutes)."""
-        return self.distribution.metric_requests()
+    @classmethod
+    def from_cdn_distribution_attributes(
+        cls,
+        scope: Construct,
+        construct_id: str,
+        *,
+        distribution_id: str,
+        distribution_domain_name: str,
+        base_url: str,
+    ) -> CdnDistributionBase:
+        """Return a distribution of this account that another stack made.
 
-    def metric_errors(self) -> cloudwatch.IMetric:
-        """Return the share of answers with status 5xx (per cent, average of five minutes)."""
-        return self.distribution.metric5xx_error_rate()
+        Args:
+            scope: Parent.
+            construct_id: Id in it.
+            distribution_id: Its id.
+            distribution_domain_name: The domain that CloudFront gave it.
+            base_url: Scheme and authority of the one origin that clients know.
+        """
+        cdn = CdnDistributionBase(scope, construct_id)
+        cdn.distribution = cloudfront.Distribution.from_distribution_attributes(
+            cdn,
+            "Distribution",
+            distribution_id=distribution_id,
+            domain_name=distribution_domain_name,
+        )
+        cdn.base_url = base_url
+        return cdn
 
     def _watch(self) -> None:
         """Add the alarm on errors, where there can be one: CloudFront's metrics are in one region.

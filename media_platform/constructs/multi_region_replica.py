@@ -15,12 +15,25 @@ from media_platform.constructs._distributions import distribution_conditions
 from media_platform.constructs._log_groups import logs_use_key
 from media_platform.constructs._regions import region_problem
 from media_platform.constructs._replication import ReplicationTarget
+from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs.video_store import VideoStore
 
 _MULTI_REGION_KEY_PREFIX = "mrk-"
 
 
-class MultiRegionReplica(Construct):
+class MultiRegionReplicaBase(Construct):
+    """What a replica offers, whether it was made here or elsewhere.
+
+    Attributes:
+        key: The replica of the key, or ``None``.
+        store: The store of this region.
+    """
+
+    key: kms.IKey | None
+    store: VideoStoreBase
+
+
+class MultiRegionReplica(MultiRegionReplicaBase):
     """What a replica region holds of the store: buckets copied both ways, the table's replica.
 
     The replica of the table itself is made by the primary region's store
@@ -67,6 +80,8 @@ class MultiRegionReplica(Construct):
     Source: S3 User Guide, "Replicating objects"; KMS Developer Guide, "Multi-Region keys".
     """
 
+    store: VideoStore
+
     def __init__(
         self,
         scope: Construct,
@@ -93,7 +108,7 @@ class MultiRegionReplica(Construct):
         super().__init__(scope, construct_id)
         self._check(primary_region, replicate_to, primary_key_arn, opted_in_regions)
         removal_policy = removal_policy or cdk.RemovalPolicy.RETAIN
-        self.key: kms.IKey | None = None
+        self.key = None
         if primary_key_arn is not None:
             self.key = self._replicate_key(primary_key_arn, removal_policy)
         self.store = VideoStore(
@@ -117,6 +132,45 @@ class MultiRegionReplica(Construct):
             replication_time_control=replication_time_control,
             opted_in_regions=opted_in_regions,
         )
+
+    @classmethod
+    def from_multi_region_replica_attributes(
+        cls,
+        scope: Construct,
+        construct_id: str,
+        *,
+        table_name: str,
+        raw_bucket_name: str,
+        media_bucket_name: str,
+        site_bucket_name: str | None = None,
+        encryption_key_arn: str | None = None,
+        access_log_bucket_name: str | None = None,
+    ) -> MultiRegionReplicaBase:
+        """Return a replica of this region and account that another stack made.
+
+        Args:
+            scope: Parent.
+            construct_id: Id in it.
+            table_name: Name of the table.
+            raw_bucket_name: Its raw bucket.
+            media_bucket_name: Its media bucket.
+            site_bucket_name: Its bucket for the pages of a site. Default: there is none.
+            encryption_key_arn: Its replica of the key. Default: there is none.
+            access_log_bucket_name: Bucket for access logs. Default: there is none.
+        """
+        replica = MultiRegionReplicaBase(scope, construct_id)
+        replica.store = VideoStore.from_video_store_attributes(
+            replica,
+            "Store",
+            table_name=table_name,
+            raw_bucket_name=raw_bucket_name,
+            media_bucket_name=media_bucket_name,
+            site_bucket_name=site_bucket_name,
+            encryption_key_arn=encryption_key_arn,
+            access_log_bucket_name=access_log_bucket_name,
+        )
+        replica.key = replica.store.encryption_key
+        return replica
 
     def _replicate_key(self, primary_key_arn: str, removal_policy: cdk.RemovalPolicy) -> kms.IKey:
         replica = kms.CfnReplicaKey(
@@ -165,6 +219,12 @@ class MultiRegionReplica(Construct):
                     self,
                     f"primary_key_arn is {key_arn!r}, which is no multi-region key (mrk-...); "
                     "make the primary key with multi_region=True",
+                )
+            if key_arn.split(":")[3] != primary_region:
+                raise reject(
+                    self,
+                    f"primary_key_arn is {key_arn!r}, which is not in {primary_region!r}; pass "
+                    "that of the primary key, of which a replica is made here",
                 )
 
 

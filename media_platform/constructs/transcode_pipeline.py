@@ -42,12 +42,13 @@ from media_platform.constructs._queues import dead_letter_queue, job_queue
 from media_platform.constructs._run_purge import RunPurge
 from media_platform.constructs._scanning import Scanner, Scanning
 from media_platform.constructs._tracing import Tracing
+from media_platform.constructs._transcode_pipeline_base import TranscodePipelineBase
 from media_platform.constructs._upload_intake import UploadIntake
 from media_platform.constructs._upload_sweep import UploadSweep
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.constructs._webhook_dispatcher import WebhookDispatcher
-from media_platform.constructs._worker_service import WorkerService, backlog_metric
-from media_platform.contract.events import STARTING_EVENTS, EventType
+from media_platform.constructs._worker_service import WorkerService
+from media_platform.contract.events import STARTING_EVENTS
 from media_platform.contract.jobs import EXPRESS, JOBS
 from media_platform.contract.ladder import DEFAULT_LADDER, LadderRung, ladder_problem
 from media_platform.contract.run import SEGMENT_SECONDS
@@ -58,7 +59,7 @@ _MINUTE = 60
 _FEWEST_CHUNKS, _MOST_CHUNKS = 2, 1000
 
 
-class TranscodePipeline(Construct):
+class TranscodePipeline(TranscodePipelineBase):
     """Takes uploads in, transcodes them on workers that cost nothing while idle, tells of it.
 
     Args:
@@ -272,7 +273,7 @@ class TranscodePipeline(Construct):
             event_retention=event_retention,
             removal_policy=removal_policy or cdk.RemovalPolicy.RETAIN,
         )
-        self.topic = self.relay.topic
+        self.topic, self._subscriptions = self.relay.topic, self.relay
         self.event_sweep = OutboxSweep(
             self, "LeftEvents", store=store, relay=self.relay, interval=sweep_interval
         )
@@ -308,19 +309,39 @@ class TranscodePipeline(Construct):
                 )
         return cluster
 
-    def subscribe_queue(
-        self, queue: sqs.IQueue, *, event_types: Sequence[EventType] | None = None
-    ) -> sns.Subscription:
-        """Send domain events to a queue, each message an event as the contract says.
-
-        Events come at least once and in any order: drop repeats by ``event_id`` and order by
-        ``sequence``.
+    @classmethod
+    def from_transcode_pipeline_attributes(
+        cls,
+        scope: Construct,
+        construct_id: str,
+        *,
+        topic_arn: str,
+        express_queue_arn: str,
+        job_queue_arn: str,
+        dead_letter_queue_arn: str,
+    ) -> TranscodePipelineBase:
+        """Return a pipeline of this region and account that another stack made.
 
         Args:
-            queue: The queue; it must not be encrypted with a key that SNS may not use.
-            event_types: Events that it gets. Default: all.
+            scope: Parent.
+            construct_id: Id in it.
+            topic_arn: Its topic.
+            express_queue_arn: Its express queue.
+            job_queue_arn: Its job queue.
+            dead_letter_queue_arn: Its queue of jobs that failed for good.
         """
-        return self.relay.subscribe_queue(queue, event_types=event_types)
+        pipeline = TranscodePipelineBase(scope, construct_id)
+        pipeline.topic = sns.Topic.from_topic_arn(pipeline, "Topic", topic_arn)
+        pipeline.express_queue, pipeline.job_queue, pipeline.dead_letter_queue = (
+            sqs.Queue.from_queue_arn(pipeline, name, arn)
+            for name, arn in (
+                ("ExpressJobs", express_queue_arn),
+                ("Jobs", job_queue_arn),
+                ("DeadLetters", dead_letter_queue_arn),
+            )
+        )
+        pipeline._subscriptions = pipeline  # noqa: SLF001  it is of the class that it is made for
+        return pipeline
 
     def add_scanner(self, name: str, *, visibility_timeout: cdk.Duration | None = None) -> Scanner:
         """Add a scanner that somebody else runs: every upload must pass it, too.
@@ -448,16 +469,6 @@ class TranscodePipeline(Construct):
                 workers=self.workers,
             )
         return self._scanning
-
-    def metric_backlog(self) -> cloudwatch.IMetric:
-        """Return the jobs of both queues that wait or are worked on (count, largest a minute)."""
-        return backlog_metric(self.express_queue, self.job_queue)
-
-    def metric_dead_letters(self) -> cloudwatch.IMetric:
-        """Return the jobs that failed for good (count, largest within a minute)."""
-        return self.dead_letter_queue.metric_approximate_number_of_messages_visible(
-            statistic="Maximum", period=cdk.Duration.minutes(1)
-        )
 
     def metric_relay_delay(self) -> cloudwatch.IMetric:
         """Return how long events wait for the relay (milliseconds, largest within a minute)."""

@@ -282,6 +282,7 @@ class VideoStore(VideoStoreBase):
         table_name: str,
         raw_bucket_name: str,
         media_bucket_name: str,
+        site_bucket_name: str | None = None,
         encryption_key_arn: str | None = None,
         access_log_bucket_name: str | None = None,
         table_stream_arn: str | None = None,
@@ -294,6 +295,7 @@ class VideoStore(VideoStoreBase):
             table_name: Name of its table.
             raw_bucket_name: Name of its raw bucket.
             media_bucket_name: Name of its media bucket.
+            site_bucket_name: Name of its bucket for the pages of a site. Default: it has none.
             encryption_key_arn: Its customer managed key. Default: it has none.
             access_log_bucket_name: Bucket for access logs, whose policy its own stack writes.
                 Default: there is none.
@@ -303,6 +305,8 @@ class VideoStore(VideoStoreBase):
         store.table = dynamodb.TableV2.from_table_name(store, "Table", table_name)
         store.raw_bucket = s3.Bucket.from_bucket_name(store, "RawBucket", raw_bucket_name)
         store.media_bucket = s3.Bucket.from_bucket_name(store, "MediaBucket", media_bucket_name)
+        if site_bucket_name is not None:
+            store.site_bucket = s3.Bucket.from_bucket_name(store, "SiteBucket", site_bucket_name)
         store.encryption_key = (
             kms.Key.from_key_arn(store, "EncryptionKey", encryption_key_arn)
             if encryption_key_arn is not None

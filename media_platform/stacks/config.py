@@ -89,6 +89,8 @@ Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
 PrefixList = Annotated[str, Field(pattern=r"^pl-[0-9a-f]+$")]
 RulePack = Literal["AwsSolutions", "NIST80053R5"]
 
+PageOrigin = Annotated[str, Field(pattern=r"^https?://[^/\s*]+$")]
+
 Country = Annotated[str, AfterValidator(_country)]
 
 TenantName = Annotated[
@@ -330,6 +332,19 @@ class SiteConfig(_Part):
     fallback_page: Annotated[str, AfterValidator(_page)] | None = None
 
 
+class StorageConfig(_Part):
+    """How long the store keeps what, and who may upload; units are part of the names.
+
+    Every key is an argument of ``VideoStore``, which says what it means.
+    """
+
+    archive_days: Annotated[int, Field(ge=0, le=3650)] = 30
+    tier_media_days: Annotated[int, Field(ge=0, le=3650)] = 30
+    noncurrent_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    access_logs_days: Annotated[int, Field(ge=1, le=3650)] = 365
+    upload_origins: Annotated[tuple[PageOrigin, ...], Field(min_length=1)] | None = None
+
+
 class WebhookConfig(_Part):
     """What webhooks may reach.
 
@@ -409,6 +424,9 @@ class StageConfig(_Part):
         worker: The transcode workers.
         scanning: What uploads must pass before.
         alarm_emails: Addresses that get mail of alarms, once they have confirmed it. Default: none.
+        storage: How long the store keeps what, and from which pages it takes uploads.
+        player_origins: Pages of other origins that may play, e.g. ``https://videos.example.com``.
+            Default: any, since the signature is the permission.
         site: Pages that everybody may read at all paths but those of API and media; ``{}`` for a
             site without a fallback page. Default: none, and other paths need a signature.
         monthly_budget_usd: Costs of the stage in a month of which alarms tell when they are
@@ -450,6 +468,8 @@ class StageConfig(_Part):
     worker: WorkerConfig = WorkerConfig()
     scanning: ScanningConfig = ScanningConfig()
     webhooks: WebhookConfig = WebhookConfig()
+    storage: StorageConfig = StorageConfig()
+    player_origins: Annotated[tuple[PageOrigin, ...], Field(min_length=1)] | None = None
     site: SiteConfig | None = None
     alarm_emails: tuple[EmailAddress, ...] = ()
     monthly_budget_usd: Annotated[int, Field(ge=1)] | None = None

@@ -88,6 +88,7 @@ class EdgeStack(cdk.Stack):
             ipv6=config.ipv6,
             signing_slots=config.signing_slots,
             active_slot=config.active_slot,
+            cors_origins=config.player_origins,
             allowed_countries=config.allowed_countries,
             denied_countries=config.denied_countries,
             waf=config.waf and self.region == CLOUDFRONT_REGION,

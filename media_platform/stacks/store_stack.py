@@ -64,6 +64,7 @@ class StoreStack(cdk.Stack):
             site_bucket_name=names.site_bucket_name,
             encryption_key=key,
             access_logs=config.access_logs,
+            **storage(config),
             quarantine_role_arns=config.scanning.quarantine_roles,
             removal_policy=removal_policy(config),
             replicate_to=[store_names(config, region.name) for region in copies],
@@ -73,8 +74,10 @@ class StoreStack(cdk.Stack):
         )
         self.store.grant_distributions_read()
         if config.replicas and not copies:
-            for bucket in (self.store.raw_bucket, self.store.media_bucket):
-                accept(bucket, Accepted.JOINING_COPIES)
+            kept = (self.store.raw_bucket, self.store.media_bucket, self.store.site_bucket)
+            for bucket in kept:
+                if bucket is not None:
+                    accept(bucket, Accepted.JOINING_COPIES)
         self.alarms = alarm_topic(self, config)
         if config.monthly_budget_usd is not None:
             MonthlyBudget(
@@ -130,12 +133,26 @@ class ReplicaStoreStack(cdk.Stack):
             replication_time_control=config.replication_time_control,
             opted_in_regions=config.opted_in_regions,
             access_logs=config.access_logs,
+            **storage(config),
             quarantine_role_arns=config.scanning.quarantine_roles,
             removal_policy=removal_policy(config),
         ).store
         self.store.grant_distributions_read()
         self.alarms = alarm_topic(self, config)
         _output(self, self.store)
+
+
+def storage(config: StageConfig) -> dict[str, Any]:
+    """Return what a stage says of its stores, as arguments that both constructs take."""
+    return {
+        "archive_after": cdk.Duration.days(config.storage.archive_days),
+        "tier_media_after": cdk.Duration.days(config.storage.tier_media_days),
+        "noncurrent_expiry": cdk.Duration.days(config.storage.noncurrent_days),
+        "access_logs_expiry": (
+            cdk.Duration.days(config.storage.access_logs_days) if config.access_logs else None
+        ),
+        "upload_origins": config.storage.upload_origins,
+    }
 
 
 def alarm_topic(stack: cdk.Stack, config: StageConfig) -> AlarmTopic:

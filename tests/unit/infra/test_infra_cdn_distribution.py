@@ -339,6 +339,11 @@ def test_metrics(stack: cdk.Stack) -> None:
         found = metric.to_metric_config().metric_stat
         assert found is not None
         assert found.metric_name == name
+        # Without the region CloudWatch finds nothing, and an alarm would never be one.
+        assert {d.name: d.value for d in found.dimensions or ()} == {
+            "DistributionId": made.distribution.distribution_id,
+            "Region": "Global",
+        }
 
 
 @pytest.mark.parametrize(

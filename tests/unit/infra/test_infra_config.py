@@ -243,6 +243,16 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
             {"regions": [{**REGION, "health_check_prefix_list": "route53"}]},
             "regions.0.health_check_prefix_list: ",
         ),
+        ({"storage": {"archive_days": -1}}, "storage.archive_days: "),
+        ({"storage": {"noncurrent_days": 0}}, "storage.noncurrent_days: "),
+        ({"storage": {"access_logs_days": 3651}}, "storage.access_logs_days: "),
+        ({"storage": {"tier_media_days": 3651}}, "storage.tier_media_days: "),
+        (
+            {"storage": {"upload_origins": ["videos.example.com"]}},
+            "storage.upload_origins.0: ",
+        ),
+        ({"player_origins": ["https://*.example.com"]}, "player_origins.0: "),
+        ({"player_origins": []}, "player_origins: "),
         (
             {"site": {"fallback_page": "/index.html"}},
             "site.fallback_page: it is '/index.html', allowed are keys of letters, digits, ",

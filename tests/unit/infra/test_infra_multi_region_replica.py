@@ -180,6 +180,13 @@ def test_the_first_late_copy_counts_where_s3_promises(
             ),
         ),
         (
+            {"primary_key_arn": "arn:aws:kms:eu-west-1:111111111111:key/mrk-1"},
+            (
+                "primary_key_arn is 'arn:aws:kms:eu-west-1:111111111111:key/mrk-1', which is not "
+                "in 'us-east-1'; pass that of the primary key, of which a replica is made here"
+            ),
+        ),
+        (
             {"primary_key_arn": "arn:aws:kms:us-east-1:111111111111:key/one"},
             (
                 "primary_key_arn is 'arn:aws:kms:us-east-1:111111111111:key/one', which is no "

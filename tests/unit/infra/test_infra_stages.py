@@ -434,8 +434,13 @@ def test_images_of_the_templates_are_staged_with_their_sources(stages: Stages) -
             assert (asset / member).exists(), member
 
 
-def test_a_site_of_several_regions_is_copied_and_has_its_copy_behind_it(tmp_path: Path) -> None:
-    config = stage_config("prod", site={"fallback_page": "index.html"})
+def test_several_regions_copy_the_site_and_keep_what_the_stage_says(tmp_path: Path) -> None:
+    config = stage_config(
+        "prod",
+        site={"fallback_page": "index.html"},
+        storage={"noncurrent_days": 3, "upload_origins": ["https://up.example.com"]},
+        player_origins=["https://play.example.com"],
+    )
     made = synthesize_stage(tmp_path, config)
     names = {
         region: f"media-platform-prod-site-ACCOUNT-{region}"
@@ -452,6 +457,17 @@ def test_a_site_of_several_regions_is_copied_and_has_its_copy_behind_it(tmp_path
         assert flat(bucket["BucketName"]) == names[region]
         (rule,) = bucket["ReplicationConfiguration"]["Rules"]
         assert flat(rule["Destination"]["Bucket"]) == f"arn:aws:s3:::{names[peer]}"
+        (kept,) = bucket["LifecycleConfiguration"]["Rules"]
+        assert kept["NoncurrentVersionExpiration"] == {"NoncurrentDays": 3}
+        (cors,) = (
+            rule
+            for one in store.resources("AWS::S3::Bucket").values()
+            for rule in one["Properties"].get("CorsConfiguration", {}).get("CorsRules", [])
+        )
+        assert cors["AllowedOrigins"] == ["https://up.example.com"]
+    headers = made["Edge"].only("AWS::CloudFront::ResponseHeadersPolicy")
+    cors = headers["ResponseHeadersPolicyConfig"]["CorsConfig"]
+    assert cors["AccessControlAllowOrigins"]["Items"] == ["https://play.example.com"]
     distribution = made["Edge"].only("AWS::CloudFront::Distribution")["DistributionConfig"]
     domains = {one["Id"]: flat(one["DomainName"]) for one in distribution["Origins"]}
     target = distribution["DefaultCacheBehavior"]["TargetOriginId"]
