@@ -9,6 +9,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_route53 as route53
+from aws_cdk import aws_route53_targets as route53_targets
 from constructs import Construct
 
 from media_platform.constructs._alarms import OperatorAlarm
@@ -140,39 +141,41 @@ class RegionHealth(Construct):
             "instead; see its load balancer, then decide whether another takes over",
         )
 
+    @staticmethod
+    def add_latency_record(
+        scope: Construct,
+        construct_id: str,
+        *,
+        zone: route53.IHostedZone,
+        record_name: str,
+        load_balancer: elbv2.IApplicationLoadBalancer,
+        health: RegionHealth | None = None,
+    ) -> route53.ARecord:
+        """Answer a name by the nearest region that is healthy, this one among others.
 
-def add_latency_record(
-    scope: Construct,
-    construct_id: str,
-    *,
-    zone: route53.IHostedZone,
-    record_name: str,
-    target: route53.IAliasRecordTarget,
-    health: RegionHealth | None,
-) -> route53.ARecord:
-    """Answer a name by the nearest region that is healthy.
-
-    Args:
-        scope: Parent, in the region.
-        construct_id: Id in it.
-        zone: Zone of the name.
-        record_name: The name.
-        target: Load balancer of the region.
-        health: Its health check. Default: the health of its targets, as the load balancer sees it,
-            decides alone.
-    """
-    region = cdk.Stack.of(scope).region
-    record = route53.ARecord(
-        scope,
-        construct_id,
-        zone=zone,
-        record_name=record_name,
-        region=region,
-        set_identifier=region,
-        target=route53.RecordTarget.from_alias(target),
-        health_check=health.health_check if health is not None else None,
-    )
-    # The L2 takes this as an object of an interface that only TypeScript can write in a line.
-    resource = cast("route53.CfnRecordSet", record.node.default_child)
-    resource.add_property_override("AliasTarget.EvaluateTargetHealth", True)
-    return record
+        Args:
+            scope: Parent, in the region.
+            construct_id: Id in it.
+            zone: Zone of the name.
+            record_name: The name.
+            load_balancer: Load balancer of the region.
+            health: Its health check. Default: the health of its targets, as the load balancer sees
+                it, decides alone.
+        """
+        region = cdk.Stack.of(scope).region
+        record = route53.ARecord(
+            scope,
+            construct_id,
+            zone=zone,
+            record_name=record_name,
+            region=region,
+            set_identifier=region,
+            target=route53.RecordTarget.from_alias(
+                route53_targets.LoadBalancerTarget(load_balancer)
+            ),
+            health_check=health.health_check if health is not None else None,
+        )
+        # The L2 takes this as an object of an interface that only TypeScript can write in a line.
+        resource = cast("route53.CfnRecordSet", record.node.default_child)
+        resource.add_property_override("AliasTarget.EvaluateTargetHealth", True)
+        return record

@@ -21,7 +21,6 @@ from media_platform.constructs import (
     TranscodePipeline,
     VideoStore,
 )
-from media_platform.constructs.region_health import add_latency_record
 from media_platform.contract.outputs import MediaOutput
 from media_platform.stacks.config import (
     ClamAvConfig,
@@ -187,12 +186,12 @@ class MediaStack(cdk.Stack):
 
         The admin service is in one region, and has a name of its own there.
         """
-        add_latency_record(
+        RegionHealth.add_latency_record(
             self,
             "LoadBalancerName",
             zone=zone,
             record_name=f"{domain.origin_name}.",
-            target=route53_targets.LoadBalancerTarget(self.api.load_balancer),
+            load_balancer=self.api.load_balancer,
             health=self.health,
         )
         if self.api.admin is not None:
