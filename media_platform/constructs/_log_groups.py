@@ -21,11 +21,12 @@ def encrypt_logs(construct: IConstruct, key: kms.IKey | None) -> None:
 
     Args:
         construct: Where they are made.
-        key: With what; its policy must hold :func:`logs_use_key`. ``None`` leaves them to the key
-            that CloudWatch Logs owns.
+        key: With what; the policy of an imported one must hold :func:`logs_use_key`. ``None``
+            leaves them to the key that CloudWatch Logs owns.
     """
     if key is not None:
         _keys[construct] = key
+        key.add_to_resource_policy(logs_use_key(construct))
 
 
 def log_group(
@@ -54,7 +55,7 @@ def log_group(
     )
 
 
-def logs_use_key(scope: Construct) -> iam.PolicyStatement:
+def logs_use_key(scope: IConstruct) -> iam.PolicyStatement:
     """Return what the policy of a key says so that log groups of its region may have it.
 
     Args:

@@ -10,6 +10,7 @@ import pytest
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from infra_templates import Synth, Template, advice, flat
 
@@ -301,6 +302,27 @@ def test_the_private_half_goes_from_kms_to_the_secret(synth: Synth) -> None:
         "secretsmanager:GetSecretValue": {"<CdnSlotASecret>"},
         "secretsmanager:PutSecretValue": {"<CdnSlotASecret>"},
     }
+
+
+def test_a_key_of_the_team_encrypts_the_secret_in_every_region_and_the_logs(synth: Synth) -> None:
+    def build(stack: cdk.Stack) -> None:
+        key = kms.Key(stack, "Own", multi_region=True)
+        cdn(stack, media_origins=[ONE, TWO], encryption_key=key)
+
+    made = synth(build)
+    (own,) = (logical for logical in made.resources("AWS::KMS::Key") if logical.startswith("Own"))
+    arn = f"<{own[:-8]}.Arn>"
+    secret = made.only("AWS::SecretsManager::Secret")
+    assert flat(secret["KmsKeyId"]) == arn
+    (replica,) = secret["ReplicaRegions"]
+    assert flat(replica["KmsKeyId"]) == f"arn:aws:kms:eu-west-1:ACCOUNT:key/<{own[:-8]}>"
+    groups = made.resources("AWS::Logs::LogGroup").values()
+    assert {flat(group["Properties"]["KmsKeyId"]) for group in groups} == {arn}
+    statements = made.resources("AWS::KMS::Key")[own]["Properties"]["KeyPolicy"]["Statement"]
+    (logs,) = (statement for statement in statements if statement.get("Sid") == "LogGroupsUse")
+    assert logs["Principal"] == {"Service": "logs.us-east-1.amazonaws.com"}
+    maker = made.grants("CdnKeyMakerRole")
+    assert maker["kms:Decrypt"] == maker["kms:GenerateDataKey"] == {arn}
 
 
 def test_documents_are_written_to_their_regions_alone(synth: Synth) -> None:

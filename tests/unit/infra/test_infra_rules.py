@@ -25,7 +25,13 @@ from rule_survey import (
     survey,
 )
 
-from media_platform.constructs import ApiCluster, CdnDistribution, MediaOrigin, VideoStore
+from media_platform.constructs import (
+    AlarmTopic,
+    ApiCluster,
+    CdnDistribution,
+    MediaOrigin,
+    VideoStore,
+)
 from media_platform.constructs._accepted import Accepted
 from media_platform.stacks.platform import build_platform
 from media_platform.stacks.store_stack import StoreStack
@@ -109,6 +115,7 @@ def another_team(app: cdk.App) -> None:
             media_origins=[MediaOrigin(region=REGION, bucket_name="media")],
             load_balancer=api.load_balancer,
         )
+        AlarmTopic(stack, "Alarms").watch(stack)
     joining = stage_config("prod", joining="eu-west-1")
     StoreStack(app, "Joining", config=joining, env=cdk.Environment(region=REGION))
 
@@ -135,6 +142,16 @@ def test_other_stages_have_no_finding_of_aws_solutions(others: list[Survey]) -> 
         if found.rule.startswith("AwsSolutions")
     ]
     assert not unexplained, list(map(str, unexplained))
+
+
+def test_what_nist_finds_for_others_can_be_closed_by_arguments(others: list[Survey]) -> None:
+    found = {
+        bare_name(finding.rule)
+        for survey_ in others
+        for finding in survey_.open()
+        if finding.rule.startswith(NIST)
+    }
+    assert found == set(OPTIONS)
 
 
 def test_what_is_accepted_is_found_on_one_resource(prod: Survey, others: list[Survey]) -> None:
