@@ -271,6 +271,11 @@ class Accepted(Enum):
         "Any upload is judged.",
         "AwsSolutions-IAM5",
     )
+    EMPTIED_OBJECTS = (
+        "the role of the function that empties buckets",
+        "All that is in a bucket goes with it.",
+        "AwsSolutions-IAM5",
+    )
     PURGED_OBJECTS = (
         "the role of the purge",
         "It deletes the objects of any run that was replaced and any video that was deleted.",

@@ -16,7 +16,7 @@ from media_platform.constructs._python_function import python_function
 
 _FUNCTION_TIMEOUT = cdk.Duration.seconds(120)
 _ANSWER_TIMEOUT = cdk.Duration.seconds(180)
-"""When CloudFormation gives an answer up; by default it would wait an hour."""
+"""By default CloudFormation would wait an hour."""
 
 
 class DeployResource(StrEnum):
@@ -26,6 +26,7 @@ class DeployResource(StrEnum):
     DELIVERY_DOCUMENT = "DeliveryDocument"
     REPLICA_STREAM = "ReplicaStream"
     DEFAULT_GROUP = "VpcRestrictDefaultSG"
+    BUCKET_CONTENT = "BucketContent"
 
     @property
     def handler(self) -> str:
@@ -39,12 +40,22 @@ class DeployResource(StrEnum):
 
 
 def deploy_function(
-    scope: Construct, construct_id: str, *, resource: DeployResource
+    scope: Construct,
+    construct_id: str,
+    *,
+    resource: DeployResource,
+    timeout: cdk.Duration = _FUNCTION_TIMEOUT,
 ) -> lambda_.Function:
     """Return the function that makes resources of one kind; it has no permissions yet.
 
     It answers CloudFormation itself: the provider framework of the CDK would add a second,
     JavaScript function and polling that nothing here needs.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        resource: What it makes.
+        timeout: Time after which an attempt is ended. Default 2 minutes.
     """
     function = python_function(
         scope,
@@ -52,7 +63,7 @@ def deploy_function(
         service=Service.DEPLOY_RESOURCES,
         handler=resource.handler,
         description=f"Makes {resource.resource_type} resources while stacks are deployed",
-        timeout=_FUNCTION_TIMEOUT,
+        timeout=timeout,
     )
     accept(function, Accepted.FAILURES_TO_CALLER)
     return function
@@ -65,15 +76,25 @@ def deploy_resource(
     resource: DeployResource,
     function: lambda_.Function,
     properties: Mapping[str, Any],
+    answer_timeout: cdk.Duration = _ANSWER_TIMEOUT,
 ) -> cdk.CustomResource:
-    """Return a custom resource that ``function`` makes, once the function has its permissions."""
+    """Return a custom resource that ``function`` makes, once the function has its permissions.
+
+    Args:
+        scope: Parent.
+        construct_id: Id in it.
+        resource: What it is.
+        function: What makes it.
+        properties: Its properties.
+        answer_timeout: Time after which CloudFormation gives an answer up. Default 3 minutes.
+    """
     made = cdk.CustomResource(
         scope,
         construct_id,
         service_token=function.function_arn,
         resource_type=resource.resource_type,
         properties=dict(properties),
-        service_timeout=_ANSWER_TIMEOUT,
+        service_timeout=answer_timeout,
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
     if function.role is not None:

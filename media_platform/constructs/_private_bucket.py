@@ -10,6 +10,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from media_platform.constructs._bucket_emptier import empty_on_removal
+
 INCOMPLETE_UPLOAD_EXPIRY = cdk.Duration.days(7)
 """Parts of an upload that nobody finished cost money and are in no listing."""
 
@@ -35,7 +37,8 @@ def private_bucket(
         scope: Parent.
         construct_id: Id in it.
         noncurrent_expiry: Age at which a version that was replaced or deleted vanishes.
-        removal_policy: What happens to it when it leaves the template.
+        removal_policy: What happens to it when it leaves the template; ``DESTROY`` takes along what
+            is in it.
         encryption_key: Key of its objects. Default: a key that S3 manages.
         bucket_name: Physical name, which only cross-region replication needs. Default: generated.
         expiry: Age at which objects are deleted. Default: never.
@@ -45,7 +48,7 @@ def private_bucket(
         replication_role: Role that S3 takes to replicate.
         replication_rules: Where objects are copied to. Default: nowhere.
     """
-    return s3.Bucket(
+    bucket = s3.Bucket(
         scope,
         construct_id,
         bucket_name=bucket_name,
@@ -77,3 +80,6 @@ def private_bucket(
         replication_role=replication_role if replication_rules else None,
         replication_rules=list(replication_rules) or None,
     )
+    if removal_policy == cdk.RemovalPolicy.DESTROY:
+        empty_on_removal(bucket)
+    return bucket

@@ -74,7 +74,8 @@ class VideoStore(VideoStoreBase):
         contributor_insights: Whether the keys of the table, its indexes and replicas that are
             throttled most are shown. It costs $0.02 for a million throttled requests. Default
             ``True``.
-        removal_policy: What happens to data when it leaves the template. Default ``RETAIN``.
+        removal_policy: What happens to data when it leaves the template. Default ``RETAIN``;
+            ``DESTROY`` deletes buckets with what is in them, for which the stack gets a function.
         deletion_protection: Whether the table refuses to be deleted. Default: when it is retained.
         replicate_to: Stores of other regions that get copies of uploads and of what this region
             publishes; pages of a site, too, where they have a bucket for them. They must exist: S3

@@ -178,6 +178,9 @@ REPLICATE_VALUE = "yes"
 REPLICATE_TAGGING = f"{REPLICATE_TAG}={REPLICATE_VALUE}"
 """The ``Tagging`` of ``PutObject`` and ``CreateMultipartUpload`` for such an object."""
 
+EMPTIED_TAG = "media-platform-emptied-on-removal"
+"""Tag of buckets whose content goes with them."""
+
 MASTER_PLAYLIST = "master.m3u8"
 MEDIA_PLAYLIST = "playlist.m3u8"
 KEY_FRAME_PLAYLIST = "keyframes.m3u8"

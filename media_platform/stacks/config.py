@@ -397,7 +397,8 @@ class StageConfig(_Part):
         scheme: Scheme of the URLs that clients get. Default ``https``.
         ipv6: Whether viewers may come over IPv6. Default ``True``; a stage whose videos are
             restricted to IPv4 ranges does without.
-        retain_data: Whether data outlive their stacks and refuse to be deleted. Default ``True``.
+        retain_data: Whether data outlive their stacks and refuse to be deleted. Default ``True``;
+            else ``cdk destroy`` deletes all, with what is in buckets.
         customer_managed_key: Whether buckets, table, logs and, where there is a store in the region
             of the distribution, the keys that sign playback are encrypted with a key of this
             account. Default ``False``: with keys that AWS owns.

@@ -18,10 +18,12 @@ from waiting import eventually
 from media_platform.assets import Service
 from media_platform.contract.delivery import DeliveryDocument, SigningKeyPair
 from media_platform.contract.identity import TENANT_CLAIM
+from media_platform.contract.object_keys import EMPTIED_TAG
 
 PARAMETER = "/media-platform/test/delivery"
 SECRET = "media-platform/test/playback-signing-key-a"
 TABLE = "videos"
+BUCKET = "emptied"
 PASSWORD = "Correct-horse-7"
 
 
@@ -88,6 +90,7 @@ class Stage:
             "Custom::DeliveryDocument": [],
             "Custom::ReplicaStream": ["StreamArn"],
             "Custom::VpcRestrictDefaultSG": [],
+            "Custom::BucketContent": [],
         }
         token = self.functions[f"{resource_type}/{region}"]
         return {
@@ -160,12 +163,17 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                     f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/{group_id}",
                 )
             ],
+            f"Custom::BucketContent/{REGION}": [
+                allow(["s3:GetBucketTagging", "s3:ListBucketVersions"], f"arn:aws:s3:::{BUCKET}"),
+                allow(["s3:DeleteObjectVersion"], f"arn:aws:s3:::{BUCKET}/*"),
+            ],
         }
         modules = {
             "Custom::SigningKey": "signing_key",
             "Custom::DeliveryDocument": "delivery_document",
             "Custom::ReplicaStream": "replica_stream",
             "Custom::VpcRestrictDefaultSG": "default_group",
+            "Custom::BucketContent": "bucket_content",
         }
         functions = {}
         for name, statements in grants.items():
@@ -275,6 +283,32 @@ def test_the_delivery_document_follows_the_stack(stage: Stage) -> None:
     stage.deploy("document", "Custom::DeliveryDocument", properties)
     stage.emulator.client("ssm", OTHER_REGION).delete_parameter(Name=PARAMETER)
     stage.delete("document")
+
+
+def test_a_bucket_is_emptied_with_its_stack(stage: Stage) -> None:
+    s3 = stage.emulator.client("s3")
+    s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    for number in range(501):
+        for _ in range(2):
+            s3.put_object(Bucket=BUCKET, Key=f"media/{number}.m4s", Body=b"")
+    s3.delete_object(Bucket=BUCKET, Key="media/0.m4s")
+
+    # As when a stage decides to keep its data: the tag goes first.
+    stage.deploy("content", "Custom::BucketContent", {"BucketName": BUCKET})
+    stage.delete("content")
+    assert len(s3.list_objects_v2(Bucket=BUCKET)["Contents"]) == 500
+
+    s3.put_bucket_tagging(
+        Bucket=BUCKET, Tagging={"TagSet": [{"Key": EMPTIED_TAG, "Value": "true"}]}
+    )
+    stage.deploy("content", "Custom::BucketContent", {"BucketName": BUCKET})
+    assert len(s3.list_objects_v2(Bucket=BUCKET)["Contents"]) == 500
+    stage.delete("content")
+    s3.delete_bucket(Bucket=BUCKET)
+    # Somebody deleted it by hand before.
+    stage.deploy("content", "Custom::BucketContent", {"BucketName": BUCKET})
+    stage.delete("content")
 
 
 def test_a_document_that_moves_leaves_nothing_behind(stage: Stage) -> None:

@@ -41,6 +41,7 @@ from media_platform.contract.environment import (
     WebhookEnvironment,
     WorkerEnvironment,
 )
+from media_platform.contract.object_keys import EMPTIED_TAG
 from media_platform.stacks.config import load_stage
 
 LOGS = "StoreAccessLogs087BBF22"
@@ -68,6 +69,7 @@ FUNCTIONS: dict[str, type[Environment] | None] = {
     "deploy_resources.delivery_document.handle": None,
     "deploy_resources.replica_stream.handle": None,
     "deploy_resources.default_group.handle": None,
+    "deploy_resources.bucket_content.handle": None,
 }
 
 
@@ -156,8 +158,12 @@ def test_functions_get_exactly_the_variables_of_the_contract(stages: Stages, sta
             assert variables == (contract.variable_names() if contract else set())
             seen.add(properties["Handler"])
     expected = set(FUNCTIONS)
-    if stage != "prod":
-        expected.remove("deploy_resources.replica_stream.handle")
+    # What is copied to a region, and what is kept when its stack goes.
+    expected.remove(
+        "deploy_resources.bucket_content.handle"
+        if stage == "prod"
+        else "deploy_resources.replica_stream.handle"
+    )
     assert seen == expected
 
 
@@ -201,6 +207,28 @@ def _keys(partition: str, sort: str) -> list[dict[str, str]]:
         {"AttributeName": partition, "KeyType": "HASH"},
         {"AttributeName": sort, "KeyType": "RANGE"},
     ]
+
+
+@pytest.mark.parametrize("stage", ["local", "dev"])
+def test_a_stage_that_keeps_no_data_can_be_destroyed(stages: Stages, stage: str) -> None:
+    for template in stages[stage].values():
+        for name, resource in template.content["Resources"].items():
+            assert resource.get("DeletionPolicy", "Delete") == "Delete", name
+        text = json.dumps(template.content)
+        assert '"DeletionProtectionEnabled": true' not in text
+        assert '"DeletionProtection": "ACTIVE"' not in text
+        assert '{"Key": "deletion_protection.enabled", "Value": "true"}' not in text
+        emptied = {
+            content["Properties"]["BucketName"]["Ref"]
+            for content in template.resources("Custom::BucketContent").values()
+        }
+        assert emptied == set(template.resources("AWS::S3::Bucket"))
+
+
+def test_nothing_empties_the_buckets_of_a_stage_that_keeps_its_data(stages: Stages) -> None:
+    for template in stages["prod"].values():
+        assert not template.resources("Custom::BucketContent")
+        assert EMPTIED_TAG not in json.dumps(template.content)
 
 
 def test_web_acls_stand_before_prod_alone(stages: Stages) -> None:

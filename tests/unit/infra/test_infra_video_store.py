@@ -14,6 +14,7 @@ from infra_templates import Synth, Template, flat, some_role
 
 from media_platform.constructs import ReplicationTarget, VideoStore
 from media_platform.contract import table
+from media_platform.contract.object_keys import EMPTIED_TAG
 
 PEER = ReplicationTarget(
     region="eu-west-1", raw_bucket_name="peer-raw", media_bucket_name="peer-media"
@@ -35,6 +36,37 @@ def allowances(made: Template) -> list[dict[str, Any]]:
         for statement in policy["Properties"]["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Allow"
     ]
+
+
+def test_what_is_in_buckets_goes_with_them(synth: Synth) -> None:
+    made = synth(lambda stack: VideoStore(stack, "Store", removal_policy=cdk.RemovalPolicy.DESTROY))
+    buckets = made.resources("AWS::S3::Bucket")
+    contents = made.resources("Custom::BucketContent")
+    assert sorted(c["Properties"]["BucketName"]["Ref"] for c in contents.values()) == sorted(
+        buckets
+    )
+    for bucket in buckets.values():
+        assert {"Key": EMPTIED_TAG, "Value": "true"} in bucket["Properties"]["Tags"]
+    # Closed first: what goes last in a deployment goes first when the stack does.
+    for policy in made.resources("AWS::S3::BucketPolicy").values():
+        (content,) = [
+            name
+            for name, c in contents.items()
+            if c["Properties"]["BucketName"] == policy["Properties"]["Bucket"]
+        ]
+        assert content in policy["DependsOn"]
+    names = ("StoreAccessLogs", "StoreMediaBucket", "StoreRawBucket")
+    arns = {f"<{name}.Arn>" for name in names}
+    grants = made.grants("BucketEmptierRole")
+    assert grants["s3:GetBucketTagging"] == grants["s3:ListBucketVersions"] == arns
+    assert grants["s3:DeleteObjectVersion"] == {f"{arn}/*" for arn in arns}
+    assert {action for action in grants if action.startswith("s3:")} == {
+        "s3:DeleteObjectVersion",
+        "s3:GetBucketTagging",
+        "s3:ListBucketVersions",
+    }
+    (function,) = made.resources("AWS::Lambda::Function").values()
+    assert function["Properties"]["Timeout"] == 900
 
 
 def test_minimal(synth: Synth) -> None:
