@@ -217,7 +217,14 @@ def _table(store: VideoStore) -> list[cloudwatch.GraphWidget]:
     ]
     graphs: list[tuple[str, _Metrics]] = [
         ("Units used", [store.metric_table_use("Read"), store.metric_table_use("Write")]),
-        ("Throttled", [store.metric_throttles()]),
+        (
+            "Throttled",
+            [
+                store.metric_throttles().with_(label="table"),
+                store.metric_index_throttles("Read").with_(label="indexes, reads"),
+                store.metric_index_throttles("Write").with_(label="indexes, writes"),
+            ],
+        ),
     ]
     if delays:
         graphs.append(("Milliseconds to other regions", delays))

@@ -26,6 +26,8 @@ from media_platform.contract import table as table_contract
 from media_platform.contract.object_keys import MEDIA_PREFIX, PICTURE_PREFIX, RAW_PREFIX
 from media_platform.contract.scanning import QUARANTINE_TAG, QUARANTINE_VALUE
 
+_KINDS_OF_USE: tuple[Literal["Read", "Write"], ...] = ("Read", "Write")
+
 _PICTURE_EXPIRY = cdk.Duration.days(7)
 """Age at which pictures that were uploaded for thumbnails go; what became of them is elsewhere."""
 
@@ -355,7 +357,7 @@ class VideoStore(VideoStoreBase):
                 )
             )
 
-    def metric_throttles(self) -> cloudwatch.IMetric:
+    def metric_throttles(self) -> cloudwatch.MathExpression:
         """Return the reads and writes that the table refused (count, sum of five minutes)."""
         return cloudwatch.MathExpression(
             label="Throttled reads and writes",
@@ -364,6 +366,23 @@ class VideoStore(VideoStoreBase):
                 "reads": self._table_metric("ReadThrottleEvents", "Sum"),
                 "writes": self._table_metric("WriteThrottleEvents", "Sum"),
             },
+        )
+
+    def metric_index_throttles(self, kind: Literal["Read", "Write"]) -> cloudwatch.MathExpression:
+        """Return the reads or writes that indexes of the table refused (count, sum of 5 minutes).
+
+        Those of the table itself are not among them. A write that an index refuses is refused.
+        """
+        metrics: dict[str, cloudwatch.IMetric] = {
+            f"{kind.lower()}{number}": self._table_metric(
+                f"{kind}ThrottleEvents", "Sum", GlobalSecondaryIndexName=index.name
+            )
+            for number, index in enumerate(table_contract.INDEXES, start=1)
+        }
+        return cloudwatch.MathExpression(
+            label=f"Throttled {kind.lower()}s of indexes",
+            expression=" + ".join(f"FILL({name}, 0)" for name in metrics),
+            using_metrics=metrics,
         )
 
     def metric_table_use(self, kind: Literal["Read", "Write"]) -> cloudwatch.Metric:
@@ -424,6 +443,17 @@ class VideoStore(VideoStoreBase):
             description="The table refuses reads or writes; look for a hot key with Contributor "
             "Insights, or for a quota of the account",
         )
+        # One alarm for each, since it takes ten metrics at most.
+        for kind in _KINDS_OF_USE:
+            OperatorAlarm(
+                self,
+                f"Index{kind}Throttles",
+                metric=self.metric_index_throttles(kind),
+                above=0,
+                periods=3,
+                description=f"Indexes of the table refuse {kind.lower()}s; look for a hot key with "
+                "Contributor Insights of the indexes, or for a quota of the account",
+            )
         _replication.watch(
             self,
             list(self._targets.values()),

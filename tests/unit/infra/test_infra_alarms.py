@@ -29,6 +29,7 @@ from media_platform.constructs import (
     TranscodePipeline,
     VideoStore,
 )
+from media_platform.contract.table import INDEXES
 
 WATCHED: dict[str, list[set[str]]] = {
     "AWS::Lambda::Function": [{"Errors"}, {"Throttles"}],
@@ -327,6 +328,28 @@ def test_a_cache_is_full_before_it_has_no_room(with_options: dict[str, Template]
         "BytesUsedForCache": ("Maximum", 2 * 1024**3 * 0.8, 3),
         "Evictions": ("Sum", 0, 3),
     }
+
+
+@pytest.mark.parametrize("kind", ["Read", "Write"])
+def test_every_index_of_the_table_is_watched(stages: Stages, kind: str) -> None:
+    """What an index refuses is not among what the table refuses."""
+    for region in ("us-east-1", "eu-west-1"):
+        (alarm,) = (
+            alarm
+            for name, alarm in alarms(stages["prod"][f"Store-{region}"]).items()
+            if f"Index{kind}Throttles" in name
+        )
+        watched = [
+            {dimension["Name"]: dimension["Value"] for dimension in metric["Dimensions"]}
+            for query in alarm["Metrics"]
+            if "MetricStat" in query
+            for metric in [query["MetricStat"]["Metric"]]
+            if metric["MetricName"] == f"{kind}ThrottleEvents"
+        ]
+        # CloudWatch takes ten metrics for an alarm.
+        assert len(watched) <= 10
+        names = {dimensions["GlobalSecondaryIndexName"] for dimensions in watched}
+        assert names == {index.name for index in INDEXES}
 
 
 def test_a_few_failed_videos_alarm_nobody(stages: Stages) -> None:
