@@ -442,8 +442,8 @@ class ApiCluster(ApiClusterBase):
             scope: Parent.
             construct_id: Id in it.
             vpc: Its network.
-            cluster_name: Its ECS cluster. Tasks that are put into it are in the private subnets, which
-                must have a way to AWS, as they have with the network ``nat``.
+            cluster_name: Its ECS cluster. Tasks that are put into it are in the private subnets,
+                which must have a way to AWS, as they have with the network ``nat``.
             load_balancer_arn: Its load balancer.
             load_balancer_security_group_id: Security group of that, which is let on to the tasks of
                 further services.
