@@ -394,7 +394,9 @@ class StageConfig(_Part):
         account: Account that it is deployed to. Default: that of whoever deploys.
         regions: Its regions, the primary one first.
         domain: Its own domain. Default: none, which allows one region only.
-        scheme: Scheme of the URLs that clients get. Default ``https``.
+        scheme: Scheme of the URLs that clients get. Default ``https``. With ``http``, which is for
+            planes without TLS, ``domain`` names load balancers only, and viewers use the domain
+            that the distribution has anyway.
         ipv6: Whether viewers may come over IPv6. Default ``True``; a stage whose videos are
             restricted to IPv4 ranges does without.
         retain_data: Whether data outlive their stacks and refuse to be deleted. Default ``True``;
@@ -498,6 +500,11 @@ class StageConfig(_Part):
         """The region of the distribution: its certificate has to be in one region."""
         return self.primary.name if self.domain is None else CLOUDFRONT_REGION
 
+    @property
+    def viewers_domain(self) -> DomainConfig | None:
+        """The domain under which viewers reach the distribution, if it is an own one."""
+        return self.domain if self.scheme == "https" else None
+
     @model_validator(mode="after")
     def _regions_are_distinct(self) -> Self:
         names = [region.name for region in self.regions]
@@ -591,10 +598,10 @@ class StageConfig(_Part):
 
     @model_validator(mode="after")
     def _own_domains_have_tls(self) -> Self:
-        if self.domain is not None and self.scheme == "http":
+        if self.domain is not None and self.scheme == "http" and self.retain_data:
             raise ValueError(
                 "scheme is 'http', but domain is given; leave it out, http is for planes without "
-                "a domain"
+                "TLS, which have retain_data false"
             )
         return self
 

@@ -62,6 +62,7 @@ class EdgeStack(cdk.Stack):
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)
         domain = config.domain
+        viewers_domain = config.viewers_domain
         zone = hosted_zone(self, domain) if domain else None
         self.cdn = CdnDistribution(
             self,
@@ -73,15 +74,15 @@ class EdgeStack(cdk.Stack):
             load_balancer=None if domain else load_balancer,
             api_domain_name=domain.origin_name if domain else None,
             admin_domain_name=domain.admin_origin_name if domain else None,
-            domain_name=domain.name if domain else None,
+            domain_name=viewers_domain.name if viewers_domain else None,
             certificate=(
                 acm.Certificate(
                     self,
                     "Certificate",
-                    domain_name=domain.name,
+                    domain_name=viewers_domain.name,
                     validation=acm.CertificateValidation.from_dns(zone),
                 )
-                if domain
+                if viewers_domain
                 else None
             ),
             scheme=config.scheme,
@@ -105,8 +106,8 @@ class EdgeStack(cdk.Stack):
             alarm_topic(self, config)
         else:
             alarms.watch(self)
-        if domain and zone:
-            self._name_distribution(domain, zone, ipv6=config.ipv6)
+        if viewers_domain and zone:
+            self._name_distribution(viewers_domain, zone, ipv6=config.ipv6)
         for name, value in (
             (EdgeOutput.DISTRIBUTION_ID, self.cdn.distribution.distribution_id),
             (EdgeOutput.DISTRIBUTION_DOMAIN, self.cdn.distribution.distribution_domain_name),

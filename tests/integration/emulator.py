@@ -12,7 +12,7 @@ import io
 import json
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from template_grants import check_granted
+from waiting import eventually
 
 from media_platform import assets
 from media_platform.contract import table
@@ -30,6 +31,9 @@ from mediactl.local.state import DEFAULT_FOLDER, StateFolder
 ACCOUNT = "000000000000"
 REGION = "eu-central-1"
 OTHER_REGION = "us-west-2"
+STRANGE_REGION = "ap-southeast-2"
+"""A region that no stage has."""
+
 VENVS = Path(__file__).parents[2] / DEFAULT_FOLDER / "venvs"
 """Virtual environments by lock file, shared with the local plane."""
 
@@ -58,10 +62,17 @@ def _client(endpoint: str, service: str, region: str) -> Any:
 
 @dataclass(frozen=True)
 class Emulator:
-    """A running emulator, and short ways to make what a function needs."""
+    """A running emulator, and short ways to make what a function needs.
+
+    Attributes:
+        endpoint: Endpoint of all AWS APIs.
+        calls_file: File with the calls of roles.
+        control: Calls its control door.
+    """
 
     endpoint: str
     calls_file: Path
+    control: Callable[..., Any]
 
     def client(self, service: str, region: str = REGION) -> Any:
         """Return a client with every right; errors are not retried, so that tests see them."""
@@ -200,6 +211,13 @@ class Emulator:
             )
         return found
 
+    def settle(self) -> None:
+        """Wait until nothing is under way from one region to another."""
+        eventually(
+            lambda: not any(way["parcels"] for way in self.control("waiting")) or None,
+            "what was written reaches all regions",
+        )
+
     def denied(self) -> list[dict[str, Any]]:
         """Return every call of a role that its policies did not allow."""
         if not self.calls_file.exists():
@@ -229,7 +247,7 @@ def running_emulator(folder: Path) -> Iterator[Emulator]:
     state.create()
     started = start_emulator(state)
     try:
-        yield Emulator(started.url, state.calls_file)
+        yield Emulator(started.url, state.calls_file, started.control)
     finally:
         processes.stop(state.processes, processes.records(state.processes), grace_seconds=5)
 

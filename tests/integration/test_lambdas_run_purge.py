@@ -154,7 +154,8 @@ class Stage:
         return {item["sk"]["S"] for page in found for item in page["Items"]}
 
     def turn(self, region: str = REGION) -> dict[str, int]:
-        """Invoke the function of a region, as its schedule does."""
+        """Invoke the function of a region, as its schedule does, once all regions see the same."""
+        self.emulator.settle()
         answer: dict[str, int] = self.emulator.invoke(FUNCTION, {"source": "aws.events"}, region)
         return {outcome: count for outcome, count in answer.items() if count}
 

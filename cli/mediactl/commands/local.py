@@ -36,7 +36,7 @@ def group() -> None:
     """Run the whole platform on this machine, from the templates that `cdk deploy` ships."""
 
 
-def _plane(state_dir: Path) -> Plane:
+def _plane(state_dir: Path, stage: str | None = None) -> Plane:
     try:
         from mediactl.local.plane import Plane  # noqa: PLC0415 - slow to import
     except ImportError as error:
@@ -44,21 +44,26 @@ def _plane(state_dir: Path) -> Plane:
             f"the dependencies of the local plane are not installed: {error.name}",
             hint="pip install 'media-platform[local]'",
         ) from None
-    return Plane(state_dir, say=output.say)
+    return Plane(state_dir, stage=stage, say=output.say)
 
 
 @group.command()
 @state_dir_option
 @json_option
 @click.option("--redeploy", is_flag=True, help="Synthesize even if nothing seems to have changed.")
-def up(state_dir: Path, as_json: bool, redeploy: bool) -> None:
+@click.option(
+    "--stage",
+    help="Stage of the app, e.g. `pair` for two regions. Default: that of the plane that is up, "
+    "else `local`.",
+)
+def up(state_dir: Path, as_json: bool, redeploy: bool, stage: str | None) -> None:
     """Deploy the app of this folder to a local emulator and start its services.
 
     Does what is missing: nothing on a healthy plane, everything after a crash. The same templates
     are deployed as to AWS, with the stock CDK CLI.
     """
     started = time.monotonic()
-    endpoints = _plane(state_dir).up(redeploy=redeploy)
+    endpoints = _plane(state_dir, stage).up(redeploy=redeploy)
     if as_json:
         output.data(asdict(endpoints))
         return
@@ -73,6 +78,24 @@ def down(state_dir: Path) -> None:
     """Stop everything and remove what is volatile; virtual environments and logs are kept."""
     stopped = _plane(state_dir).down()
     output.say("the plane is down" if stopped else "nothing was running")
+
+
+@group.command()
+@state_dir_option
+@click.argument("region")
+def cut(state_dir: Path, region: str) -> None:
+    """Cut a region off: nothing of it stops, and nobody reaches it, nor it anybody."""
+    _plane(state_dir).cut(region)
+    output.say(f"{region} is cut off until `mediactl local rejoin {region}`")
+
+
+@group.command()
+@state_dir_option
+@click.argument("region")
+def rejoin(state_dir: Path, region: str) -> None:
+    """Make a region reachable again that was cut off."""
+    _plane(state_dir).rejoin(region)
+    output.say(f"{region} is reachable")
 
 
 @group.command()

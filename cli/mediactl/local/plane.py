@@ -29,6 +29,10 @@ from mediactl.local import processes
 from mediactl.local.aws import Emulator
 from mediactl.local.deploy import Deployment, assembly_regions
 from mediactl.local.emulator_process import running_emulator, start_emulator
+from mediactl.local.gateway import FILE as GATEWAYS_FILE
+from mediactl.local.gateway import PREFIX as GATEWAY_PREFIX
+from mediactl.local.gateway import assign_ports, gateway_ports, running_gateways
+from mediactl.local.ports import is_free
 from mediactl.local.processes import ProcessRecord
 from mediactl.local.runner_address import RUNNER_FILE, RunnerAddress
 from mediactl.local.state import StateFolder, read_state, write_json
@@ -101,6 +105,8 @@ class Plane:
     Args:
         state_dir: State folder.
         app: Folder of the CDK app that is deployed. Default: the current folder.
+        stage: Stage of the app that is deployed. Default: that of the plane that is up, else
+            ``local``.
         say: Called with a line about every step. Default: nobody is told.
     """
 
@@ -109,10 +115,12 @@ class Plane:
         state_dir: Path,
         *,
         app: Path | None = None,
+        stage: str | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.state = StateFolder(state_dir)
         self._app = (app or Path.cwd()).resolve()
+        self._stage = stage
         self._say = say
 
     def up(self, *, redeploy: bool = False) -> Endpoints:
@@ -169,6 +177,10 @@ class Plane:
         problems = [problem for service in seen["services"] for problem in _problems_of(service)]
         if seen["distribution"] is None:
             problems.append("no distribution is deployed")
+        problems += [
+            f"region {region} is cut off; `mediactl local rejoin {region}` ends that"
+            for region in sorted(gateway_ports(self.state).keys() - running_gateways(self.state))
+        ]
         if endpoints is None:
             problems.append("the plane was never up as a whole; run `mediactl local up`")
         return Status(
@@ -206,6 +218,36 @@ class Plane:
                 exit_code=NOT_UP,
             )
 
+    def cut(self, region: str) -> None:
+        """Cut a region off: nothing of it stops, and nobody reaches it, nor it anybody.
+
+        Raises:
+            CommandError: If the plane is not up, or has no such region beside another.
+        """
+        gateway = self._gateway(region)
+        if gateway is not None:
+            processes.stop(self.state.processes, [gateway], grace_seconds=0)
+
+    def rejoin(self, region: str) -> None:
+        """Make a region reachable again that was cut off.
+
+        Raises:
+            CommandError: If the plane is not up, or has no such region beside another.
+        """
+        self._gateway(region)
+        self._open_gateways(self.emulator(), sorted(gateway_ports(self.state)))
+
+    def _gateway(self, region: str) -> ProcessRecord | None:
+        """Return the gateway of a region, ``None`` if it is cut off."""
+        self.emulator()
+        regions = sorted(gateway_ports(self.state))
+        if region not in regions:
+            raise CommandError(
+                f"region {region!r} cannot be cut off, allowed are {', '.join(regions) or 'none'}",
+                hint="a plane with several regions is brought up with `--stage pair`",
+            )
+        return running_gateways(self.state).get(region)
+
     def emulator(self) -> Emulator:
         """Return the running emulator, whose clients are those of the root user.
 
@@ -228,10 +270,13 @@ class Plane:
             self._stop_processes()
             self._say("starting the emulator")
             emulator = start_emulator(self.state)
-        deployment = Deployment(self._app, self.state, emulator, self._say)
+        deployment = Deployment(self._app, self.state, emulator, self._say, self._stage)
+        deployment.check_stage()
         changed = False
         if redeploy or not deployment.is_current():
             changed = deployment.run()
+        regions = assembly_regions(self.state.assembly)
+        self._open_gateways(emulator, regions)
         if not self._runner_runs(emulator):
             self._say("starting the process runner")
             self._start_runner(emulator)
@@ -241,7 +286,7 @@ class Plane:
         endpoints = Endpoints(
             edge_url=emulator.edge_url,
             emulator_url=emulator.url,
-            regions=assembly_regions(self.state.assembly),
+            regions=regions,
             outputs=deployment.outputs(),
             state_dir=str(self.state.root),
         )
@@ -249,10 +294,27 @@ class Plane:
             write_json(self.state.plane_file, asdict(endpoints))
         return endpoints
 
-    def _start_runner(self, emulator: Emulator) -> None:
-        left = [record for record in self._processes() if record.name == RUNNER]
-        processes.stop(self.state.processes, left, grace_seconds=5)
-        (self.state.root / RUNNER_FILE).unlink(missing_ok=True)
+    def _open_gateways(self, emulator: Emulator, regions: list[str]) -> None:
+        """Start what does not run of the gateways, which a plane of several regions has."""
+        if len(regions) == 1:
+            return
+        ports = assign_ports(self.state, regions)
+        running = running_gateways(self.state)
+        missing = [region for region in regions if region not in running]
+        for region in missing:
+            self._start_own(f"{GATEWAY_PREFIX}{region}", "mediactl.local.gateway", region)
+        deadline = time.monotonic() + STEADY_SECONDS
+        while any(is_free(ports[region]) for region in missing):
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"the gateways of {', '.join(missing)} do not start",
+                    hint=f"their logs are in {self.state.logs}",
+                )
+            time.sleep(0.05)
+        emulator.control("gateways", ports)
+
+    def _start_own(self, name: str, module: str, *arguments: str) -> ProcessRecord:
+        """Start a program of the plane itself."""
         environment = {
             name: value
             for name, value in os.environ.items()
@@ -261,17 +323,23 @@ class Plane:
         # The packages that run here are those of the interpreter that runs `mediactl`.
         environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
         environment["NO_PROXY"] = "127.0.0.1"
-        temporary = self.state.scratch / RUNNER
+        temporary = self.state.scratch / name
         temporary.mkdir(exist_ok=True)
         environment["TMPDIR"] = str(temporary)
-        record = processes.start(
+        return processes.start(
             self.state.processes,
-            RUNNER,
-            [sys.executable, "-m", "mediactl.local.runner", str(self.state.root)],
+            name,
+            [sys.executable, "-m", module, str(self.state.root), *arguments],
             environment=environment,
-            log=self.state.log_file(RUNNER),
+            log=self.state.log_file(name),
             working_folder=self.state.root,
         )
+
+    def _start_runner(self, emulator: Emulator) -> None:
+        left = [record for record in self._processes() if record.name == RUNNER]
+        processes.stop(self.state.processes, left, grace_seconds=5)
+        (self.state.root / RUNNER_FILE).unlink(missing_ok=True)
+        record = self._start_own(RUNNER, "mediactl.local.runner")
         deadline = time.monotonic() + STEADY_SECONDS
         while self._ask_runner(emulator) is None:
             if not processes.is_running(record) or time.monotonic() > deadline:
@@ -349,7 +417,11 @@ class Plane:
 
     def _down(self) -> bool:
         ran = self._stop_processes()
-        for path in (self.state.plane_file, self.state.root / RUNNER_FILE):
+        for path in (
+            self.state.plane_file,
+            self.state.root / RUNNER_FILE,
+            self.state.root / GATEWAYS_FILE,
+        ):
             path.unlink(missing_ok=True)
         for path in (self.state.deployed_file, self.state.outputs_file):
             path.unlink(missing_ok=True)

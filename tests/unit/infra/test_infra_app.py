@@ -54,7 +54,10 @@ def test_a_wrong_stage_is_told_in_one_line(tmp_path: Path) -> None:
     done = run_app(tmp_path, stage="qa")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1] == "stage is 'qa', allowed are dev, local, prod; choose one"
+    assert (
+        done.stderr.splitlines()[-1]
+        == "stage is 'qa', allowed are dev, local, pair, prod; choose one"
+    )
 
 
 def test_what_a_construct_refuses_is_told_in_one_line(tmp_path: Path) -> None:

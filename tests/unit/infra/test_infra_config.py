@@ -40,6 +40,12 @@ def test_the_stages_of_the_app_can_be_used(stage: str) -> None:
     assert config.members == config.regions
 
 
+def test_a_plane_without_tls_keeps_the_domain_of_the_distribution() -> None:
+    pair, prod = (load_stage(name, app_context()["stages"]) for name in ("pair", "prod"))
+    assert pair.domain is not None
+    assert (pair.viewers_domain, prod.viewers_domain) == (None, prod.domain)
+
+
 def test_overrides() -> None:
     stages = app_context()["stages"]
     config = load_stage("prod", stages, account="111111111111", joining=None)
@@ -84,7 +90,7 @@ def test_a_region_that_the_account_switched_on_may_join() -> None:
 
 def test_an_unknown_stage_is_told_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match=r"^stage is 'qa', allowed are dev, local, prod; choose one$"
+        ConfigError, match=r"^stage is 'qa', allowed are dev, local, pair, prod; choose one$"
     ):
         load_stage("qa", app_context()["stages"])
 
@@ -192,7 +198,7 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         ({"domain": {**DOMAIN, "hosted_zone_id": "my zone"}}, "domain.hosted_zone_id: "),
         (
             {"regions": [PRIMARY], "domain": DOMAIN, "scheme": "http"},
-            "scheme is 'http', but domain is given; ",
+            "scheme is 'http', but domain is given; leave it out, http is for planes without TLS",
         ),
         ({"signing_slots": ["a", "a"]}, "signing_slots names one twice: a, a; name each once"),
         ({"signing_slots": ["c"]}, "signing_slots.0: "),

@@ -86,7 +86,8 @@ class Origin:
         headers: Headers that CloudFront adds.
         bucket: Bucket, for an S3 origin.
         bucket_region: Region of the bucket.
-        load_balancer: ARN of the load balancer, for one behind a VPC origin or its DNS name.
+        load_balancers: ARNs of the load balancers behind a VPC origin or a domain name, of which
+            one answers.
         port: Port of the listener, for a load balancer.
         domain: Domain name.
         read_seconds: Longest wait for an answer.
@@ -98,7 +99,7 @@ class Origin:
     headers: tuple[tuple[str, str], ...] = ()
     bucket: str | None = None
     bucket_region: str = ""
-    load_balancer: str | None = None
+    load_balancers: tuple[str, ...] = ()
     port: int = 80
     read_seconds: int = 30
 

@@ -29,6 +29,7 @@ from mediactl.local.edge.signatures import PublicKey, load_public_key
 
 _BUCKET_DOMAIN = re.compile(r"^(?P<bucket>.+)\.s3[.-](?:(?P<region>[a-z0-9-]+)\.)?amazonaws\.com$")
 _LISTENER_PORTS = {"http-only": "HTTPPort", "https-only": "HTTPSPort", "match-viewer": "HTTPPort"}
+_DEFAULT_PORTS = {"HTTPPort": 80, "HTTPSPort": 443}
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,23 @@ class Deployed:
         rules: Rules by the load balancer's ARN and the port of the listener.
         target_groups: Target groups by ARN.
         bucket_policies: Policies of the buckets that are origins.
+        gateways: Ports of the gateways by region, where there are several.
     """
 
     distribution: Distribution | None = None
     rules: Mapping[tuple[str, int], tuple[Rule, ...]] = field(default_factory=dict)
     target_groups: Mapping[str, TargetGroup] = field(default_factory=dict)
     bucket_policies: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    gateways: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_deployed(emulator: Emulator, regions: list[str]) -> Deployed:
+def read_deployed(emulator: Emulator, regions: list[str], gateways: Mapping[str, int]) -> Deployed:
     """Read everything anew.
 
     Args:
         emulator: The emulator.
         regions: Regions in which load balancers may stand.
+        gateways: Ports of the gateways by region.
     """
     target_groups: dict[str, TargetGroup] = {}
     balancers: dict[str, dict[str, Any]] = {}
@@ -66,18 +70,44 @@ def read_deployed(emulator: Emulator, regions: list[str]) -> Deployed:
             target_groups[arn] = read_target_group(group, attributes)
         for balancer in elb.describe_load_balancers()["LoadBalancers"]:
             balancers[balancer["LoadBalancerArn"]] = balancer
-    distribution = _read_distribution(emulator, balancers)
+    distribution = _read_distribution(emulator, _by_name(emulator, balancers))
     behaviors = distribution.behaviors if distribution else ()
     return Deployed(
         distribution=distribution,
         rules=_read_rules(emulator, behaviors),
         target_groups=target_groups,
         bucket_policies=_read_bucket_policies(emulator, behaviors),
+        gateways=gateways,
     )
 
 
-def _read_distribution(
+def region_of(arn: str) -> str:
+    """Return the region of an ARN."""
+    return arn.split(":")[3]
+
+
+def _by_name(
     emulator: Emulator, balancers: Mapping[str, Mapping[str, Any]]
+) -> dict[str, tuple[str, ...]]:
+    """Return load balancers by the domains that lead to them: their own, and those of records."""
+    found: dict[str, tuple[str, ...]] = {
+        balancer["DNSName"].lower(): (arn,) for arn, balancer in balancers.items()
+    }
+    route53 = emulator.client("route53", DEFAULT_REGION)
+    for zone in route53.list_hosted_zones()["HostedZones"]:
+        for record in route53.list_resource_record_sets(HostedZoneId=zone["Id"])[
+            "ResourceRecordSets"
+        ]:
+            target = (record.get("AliasTarget") or {}).get("DNSName", "").rstrip(".").lower()
+            behind = found.get(target.removeprefix("dualstack."))
+            if behind and record["Type"] == "A":
+                name = record["Name"].rstrip(".").lower()
+                found[name] = (*found.get(name, ()), *behind)
+    return found
+
+
+def _read_distribution(
+    emulator: Emulator, balancers: Mapping[str, tuple[str, ...]]
 ) -> Distribution | None:
     cloudfront = emulator.client("cloudfront", DEFAULT_REGION)
     listed = cloudfront.list_distributions()["DistributionList"].get("Items") or []
@@ -99,25 +129,25 @@ def _read_distribution(
 
 
 def _read_origin(
-    cloudfront: Any, entry: Mapping[str, Any], balancers: Mapping[str, Mapping[str, Any]]
+    cloudfront: Any, entry: Mapping[str, Any], balancers: Mapping[str, tuple[str, ...]]
 ) -> Origin:
     domain = entry["DomainName"]
     bucket = _BUCKET_DOMAIN.match(domain)
-    balancer, port, read_seconds = None, 80, 30
+    behind: tuple[str, ...] = ()
+    port, read_seconds = 80, 30
     vpc_origin = entry.get("VpcOriginConfig")
     custom = entry.get("CustomOriginConfig")
     if vpc_origin:
         answer = cloudfront.get_vpc_origin(Id=vpc_origin["VpcOriginId"])["VpcOrigin"]
         endpoint = answer["VpcOriginEndpointConfig"]
-        balancer = endpoint["Arn"]
+        behind = (endpoint["Arn"],)
         port = int(endpoint[_LISTENER_PORTS[endpoint["OriginProtocolPolicy"]]])
         read_seconds = int(vpc_origin.get("OriginReadTimeout") or read_seconds)
     elif custom:
-        port = int(custom[_LISTENER_PORTS[custom["OriginProtocolPolicy"]]])
+        name = _LISTENER_PORTS[custom["OriginProtocolPolicy"]]
+        port = int(custom.get(name) or _DEFAULT_PORTS[name])
         read_seconds = int(custom.get("OriginReadTimeout") or read_seconds)
-        balancer = next(
-            (arn for arn, known in balancers.items() if known["DNSName"] == domain), None
-        )
+        behind = balancers.get(domain.lower(), ())
     headers = (entry.get("CustomHeaders") or {}).get("Items") or ()
     return Origin(
         origin_id=entry["Id"],
@@ -126,7 +156,7 @@ def _read_origin(
         headers=tuple((header["HeaderName"], header["HeaderValue"]) for header in headers),
         bucket=bucket["bucket"] if bucket else None,
         bucket_region=(bucket["region"] if bucket else None) or DEFAULT_REGION,
-        load_balancer=balancer,
+        load_balancers=behind,
         port=port,
         read_seconds=read_seconds,
     )
@@ -176,14 +206,14 @@ def _read_rules(
     found: dict[tuple[str, int], tuple[Rule, ...]] = {}
     for behavior in behaviors:
         for origin in behavior.origins:
-            balancer = origin.load_balancer
-            if balancer is None or (balancer, origin.port) in found:
-                continue
-            elb = emulator.client("elbv2", balancer.split(":")[3])
-            for listener in elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]:
-                if int(listener["Port"]) == origin.port:
-                    rules = elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
-                    found[(balancer, origin.port)] = tuple(read_rule(rule) for rule in rules)
+            for balancer in origin.load_balancers:
+                if (balancer, origin.port) in found:
+                    continue
+                elb = emulator.client("elbv2", region_of(balancer))
+                for listener in elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]:
+                    if int(listener["Port"]) == origin.port:
+                        rules = elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+                        found[(balancer, origin.port)] = tuple(read_rule(rule) for rule in rules)
     return found
 
 

@@ -25,7 +25,7 @@ from mediactl.local.aws import ROOT_ACCESS_KEY, ROOT_SECRET_KEY, Emulator
 from mediactl.local.edge import bucket_access
 from mediactl.local.edge.distribution import Behavior, Cors, Distribution, Origin
 from mediactl.local.edge.listener import LoadBalancerRequest, action_for, forward_target
-from mediactl.local.edge.reader import Deployed
+from mediactl.local.edge.reader import Deployed, region_of
 from mediactl.local.edge.signatures import SIGNATURE_PARAMETERS, DeniedError, Viewer, authorize
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
@@ -53,6 +53,9 @@ S3_REQUEST_HEADERS = frozenset(
 )
 ALWAYS_FORWARDED = S3_REQUEST_HEADERS | {"content-length", "content-type", "content-encoding"}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+VIEWER_REGION = "x-mediactl-viewer-region"
+"""Header by which a viewer of this machine says near which region it is; no origin sees it."""
 
 logger = logging.getLogger("mediactl.edge")
 
@@ -176,8 +179,9 @@ class Edge:
         try:
             if origin.bucket is not None:
                 return await self._ask_bucket(request, distribution, origin, origin.bucket, target)
-            if origin.load_balancer is not None:
-                return await self._ask_balancer(request, behavior, origin, target)
+            if origin.load_balancers:
+                balancer = await self._nearest(request, origin)
+                return await self._ask_balancer(request, behavior, origin, balancer, target)
         except TimeoutError:
             return _Answer.of(_error(504, "GatewayTimeout", "the origin did not answer in time"))
         except aiohttp.ClientError as error:
@@ -212,7 +216,11 @@ class Edge:
         signed = AWSRequest(request.method, url, headers=dict(headers))
         S3SigV4Auth(self._credentials, "s3", origin.bucket_region).add_auth(signed)
         response = await self._request(
-            request.method, url, dict(signed.headers.items()), origin.read_seconds
+            request.method,
+            url,
+            dict(signed.headers.items()),
+            origin.read_seconds,
+            region=origin.bucket_region,
         )
         if response.status == 404 and not bucket_access.may(  # noqa: PLR2004
             policy, "s3:ListBucket", arn, distribution=distribution.arn
@@ -222,12 +230,52 @@ class Edge:
             return _Answer.of(_error(403, "AccessDenied", "Access Denied"))
         return _Answer.streaming(response)
 
+    async def _nearest(self, request: web.BaseRequest, origin: Origin) -> str:
+        """Return the load balancer whose region answers, as Route 53 chooses by latency and health.
+
+        Viewers are near the region that they name in :data:`VIEWER_REGION`, else near the first.
+        Health checks would take half a minute to see that a region is gone; here it shows at once.
+        """
+        wanted = request.headers.get(VIEWER_REGION)
+        nearest = sorted(origin.load_balancers, key=lambda arn: region_of(arn) != wanted)
+        for balancer in nearest[:-1]:
+            if await self._answers(region_of(balancer)) and self._has_targets(balancer):
+                return balancer
+        return nearest[-1]
+
+    async def _answers(self, region: str) -> bool:
+        port = self.deployed.gateways.get(region)
+        if port is None:
+            return True
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    def _has_targets(self, balancer: str) -> bool:
+        """Tell whether every target group of a load balancer has a healthy target."""
+        groups = [
+            group
+            for (arn, _), rules in self.deployed.rules.items()
+            if arn == balancer
+            for rule in rules
+            if (group := forward_target(rule.actions[-1])) is not None
+        ]
+        return all(self._find_targets(group) for group in groups)
+
     async def _ask_balancer(
-        self, request: web.BaseRequest, behavior: Behavior, origin: Origin, target: str
+        self,
+        request: web.BaseRequest,
+        behavior: Behavior,
+        origin: Origin,
+        balancer: str,
+        target: str,
     ) -> _Answer:
         path, _, query = target.partition("?")
         headers = _origin_headers(request, behavior, origin)
-        rules = self.deployed.rules.get((origin.load_balancer or "", origin.port))
+        rules = self.deployed.rules.get((balancer, origin.port))
         if rules is None:
             return _Answer.of(_error(504, "GatewayTimeout", "the load balancer does not listen"))
         seen = LoadBalancerRequest(
@@ -256,6 +304,7 @@ class Edge:
                 headers,
                 origin.read_seconds,
                 body=_body(request) if request.can_read_body else None,
+                region=region_of(balancer),
             )
         except BaseException:
             chosen.requests -= 1
@@ -269,10 +318,12 @@ class Edge:
         headers: CIMultiDict[str] | dict[str, str],
         read_seconds: int,
         *,
+        region: str,
         body: AsyncIterator[bytes] | None = None,
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("the edge was not started")
+        gateway = self.deployed.gateways.get(region)
         # The URL is passed on as it came: a normalised one could mean another object.
         async with asyncio.timeout(read_seconds):
             return await self._session.request(
@@ -281,6 +332,7 @@ class Edge:
                 headers=headers,
                 data=body,
                 allow_redirects=False,
+                proxy=f"http://127.0.0.1:{gateway}" if gateway else None,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             )
 
@@ -384,7 +436,7 @@ def _origin_headers(
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in request.headers.items():
         lower = name.lower()
-        if lower in HOP_BY_HOP or lower in {"host", "cookie", "expect"}:
+        if lower in HOP_BY_HOP or lower in {"host", "cookie", "expect", VIEWER_REGION}:
             continue
         if lower in ALWAYS_FORWARDED or behavior.forwards_header(lower):
             headers.add(name, value)

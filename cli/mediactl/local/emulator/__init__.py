@@ -10,6 +10,8 @@ standard library, botocore and MiniStack, and nothing of ``mediactl`` outside th
 - ``autoscaling`` is the Application Auto Scaling API, which MiniStack lacks;
 - ``signed_headers`` and ``written_attributes`` refuse what S3 and Cognito refuse;
 - ``tasks`` hands the tasks of ECS services to the process runner;
+- ``links`` are the ways between regions, ``table_replication`` and ``object_replication`` what goes
+  there, and ``borders`` sends calls of tasks to other regions the same way;
 - ``resources_*`` are CloudFormation handlers for types that MiniStack lacks or treats in part;
 - ``control`` is the private HTTP door through which the process runner reports.
 """

@@ -28,7 +28,7 @@ def with_control_door(
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
             await application(scope, receive, send)
             return
-        body = await _read(receive)
+        body = await read(receive)
         given = dict(scope["headers"]).get(TOKEN_HEADER, b"")
         operation = operations.get(scope["path"].removeprefix(PREFIX))
         if not hmac.compare_digest(given, token.encode()):
@@ -41,7 +41,8 @@ def with_control_door(
     return handle
 
 
-async def _read(receive: Receive) -> bytes:
+async def read(receive: Receive) -> bytes:
+    """Return the whole body of a request."""
     parts = []
     while True:
         message = await receive()

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from ministack.core.responses import get_region
 from ministack.services.cloudformation import provisioners
 
 Properties = dict[str, Any]
@@ -82,6 +83,25 @@ def physical_name(stack: str, logical_id: str, *, longest: int = 128) -> str:
     """Return the name that CloudFormation generates for a resource without one."""
     name: str = provisioners._physical_name(stack, logical_id, max_len=longest)  # noqa: SLF001
     return name
+
+
+def name_by_region() -> None:
+    """Give resources of equal stacks different names in different regions.
+
+    MiniStack makes a name from stack and logical id alone, and then the roles of the one region
+    would take the place of those of the other: their names are of the whole account.
+    """
+    make_name: Callable[..., str] = provisioners._physical_name  # noqa: SLF001
+    seed = provisioners._NAME_SEED  # noqa: SLF001
+
+    def name(stack: str, logical_id: str, *, seeded: bool = True, **options: Any) -> str:
+        token = seed.set(f"{seed.get() if seeded else ''}@{get_region()}")
+        try:
+            return make_name(stack, logical_id, **options)
+        finally:
+            seed.reset(token)
+
+    provisioners._physical_name = name  # noqa: SLF001
 
 
 def new_id(prefix: str) -> str:

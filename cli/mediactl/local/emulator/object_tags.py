@@ -88,10 +88,6 @@ def _keep_tags_of_parts() -> None:
 
 
 def _set_tags(bucket: str, key: str, tags: dict[str, str]) -> None:
-    """Set the tags of the object that was just made, and of its copy."""
+    """Set the tags of the object that was just made."""
     record = s3._buckets[bucket]["objects"][key]  # noqa: SLF001
     s3._object_tags[bucket, key, record.get("version_id")] = tags  # noqa: SLF001
-    if record.get("_replica"):
-        copied_to, version, account = record["_replica"]
-        with s3._in_account(account):  # noqa: SLF001
-            s3._object_tags[copied_to, key, version] = dict(tags)  # noqa: SLF001

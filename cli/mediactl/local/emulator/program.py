@@ -9,7 +9,9 @@ from ministack import app
 from . import (
     autoscaling,
     batch_actions,
+    borders,
     deliveries,
+    handlers,
     object_ranges,
     object_tags,
     recorder,
@@ -20,14 +22,18 @@ from . import (
     resources_network,
     resources_scaling,
     signed_headers,
+    stack_outputs,
     upload_checksums,
     user_accounts,
     written_attributes,
 )
 from .auth_challenges import Challenges
 from .control import with_control_door
+from .links import Links
+from .object_replication import ObjectReplication
 from .scalable_targets import ScalableTargets
 from .settings import take_settings
+from .table_replication import TableReplication
 from .tasks import RunnerTasks
 
 
@@ -39,6 +45,7 @@ def main() -> None:
     targets = ScalableTargets(autoscaling.EcsCapacity())
     alarms = resources_scaling.AlarmDefinitions()
     tasks = RunnerTasks()
+    links = Links(settings.control_token, settings.emulator_port)
 
     # The loopback interface stands for TLS: policies that deny plain HTTP hold on AWS, and here
     # they must not deny everything.
@@ -51,6 +58,8 @@ def main() -> None:
     batch_actions.install()
     tasks.install()
     deliveries.install()
+    TableReplication(links).install()
+    ObjectReplication(links).install()
     object_ranges.install()
     object_tags.install()
     signed_headers.install()
@@ -58,18 +67,23 @@ def main() -> None:
     written_attributes.install()
     user_accounts.install()
     Challenges().install()
+    stack_outputs.install()
+    handlers.name_by_region()
     resources_delivery.install(settings.edge_authority)
     resources_logs.install()
     resources_network.install()
     resources_data.install(settings.emulator_port)
     resources_scaling.install(targets, alarms)
     app.app = with_control_door(
-        app.app,
+        borders.with_borders(app.app, links),
         settings.control_token,
         {
             "identity": lambda _: {"pid": os.getpid()},
             "tasks": lambda request: tasks.sync(request["tasks"]),
             "alarms": lambda _: alarms.all(),
+            "gateways": links.connect,
+            "arrive": lambda request: links.arrive(request["numbers"]),
+            "waiting": lambda _: links.waiting(),
         },
     )
     app.main()

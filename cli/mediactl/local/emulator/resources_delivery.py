@@ -1,4 +1,4 @@
-"""CloudFormation handlers: keys, VPC origins and domains of CloudFront; checks of Route 53."""
+"""CloudFormation handlers: keys, VPC origins, domains of CloudFront; zones, checks of Route 53."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from ministack.core.responses import get_account_id, now_iso
 from ministack.services import cloudfront, route53, waf
+from ministack.services.cloudformation import provisioners
 
 from .handlers import Outcome, Properties, extend, physical_name, register
 
@@ -63,6 +64,29 @@ def install(edge_authority: str) -> None:
         return {"DomainName": edge_authority}
 
     extend("AWS::CloudFront::Distribution", domain)
+    _make_hosted_zones()
+
+
+def _make_hosted_zones() -> None:
+    """Make the zone of a record: it is there before a stage is, and no stack makes it."""
+    known = provisioners._RESOURCE_HANDLERS["AWS::Route53::RecordSet"]  # noqa: SLF001
+
+    def create(logical_id: str, properties: Properties, stack: str) -> Outcome:
+        zone_id = str(properties["HostedZoneId"])
+        name = ".".join(str(properties["Name"]).rstrip(".").split(".")[-2:]) + "."
+        if zone_id not in route53._zones:  # noqa: SLF001
+            route53._zones[zone_id] = {  # noqa: SLF001
+                "id": zone_id,
+                "name": name,
+                "caller_reference": zone_id,
+                "comment": "",
+                "private": False,
+            }
+            route53._records[zone_id] = route53._default_records(name)  # noqa: SLF001
+        outcome: Outcome = known["create"](logical_id, properties, stack)
+        return outcome
+
+    register("AWS::Route53::RecordSet", {**known, "create": create})
 
 
 def _stamp(record: dict[str, Any], time_name: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from mediactl.local.deploy import Deployed
 from mediactl.local.edge.listener import HealthCheck, TargetGroup
 from mediactl.local.edge.reader import read_deployed
 from mediactl.local.edge.server import Edge, Target
+from mediactl.local.gateway import gateway_ports
 from mediactl.local.runner import health
 from mediactl.local.runner.agent import agent_routes
 from mediactl.local.runner.credentials import RoleSessions, read_secrets
@@ -350,7 +351,7 @@ class Runner:
                 deployed = read_state(self._state.deployed_file, Deployed) or Deployed()
                 regions = sorted({*regions, *deployed.regions})
                 self._edge.deployed = await asyncio.to_thread(
-                    read_deployed, self._emulator, regions
+                    read_deployed, self._emulator, regions, gateway_ports(self._state)
                 )
                 self._refreshed += 1
             except _TEMPORARY as error:

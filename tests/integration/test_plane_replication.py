@@ -1,8 +1,9 @@
-"""What is final is copied to other regions and what grows is not, by tags and by rights."""
+"""Objects and items reach other regions later, as S3 and global tables bring them there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -17,8 +18,10 @@ from media_platform.contract.object_keys import (
     REPLICATE_VALUE,
     RunKeys,
 )
+from mediactl.local.ports import free_ports
 
 SOURCE, COPY = "media-here", "media-there"
+TABLE = "global"
 KEYS = RunKeys(region=REGION, tenant="acme", video_id="v", run_id="r")
 WRITE = ["s3:PutObject", "s3:AbortMultipartUpload"]
 
@@ -46,7 +49,45 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         emulator.client("s3").put_bucket_replication(
             Bucket=SOURCE, ReplicationConfiguration={"Role": role, "Rules": [rule]}
         )
+        emulator.client("dynamodb").create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        )
+        emulator.client("dynamodb").update_table(
+            TableName=TABLE, ReplicaUpdates=[{"Create": {"RegionName": OTHER_REGION}}]
+        )
         yield emulator
+
+
+@contextmanager
+def apart(emulator: Emulator) -> Iterator[None]:
+    """Keep the regions apart while the block runs: their gateways do not answer."""
+    emulator.control("gateways", dict(zip((REGION, OTHER_REGION), free_ports(2), strict=True)))
+    try:
+        yield
+    finally:
+        emulator.control("gateways", {})
+
+
+def put(emulator: Emulator, region: str, key: str, value: str) -> None:
+    emulator.client("dynamodb", region).put_item(
+        TableName=TABLE, Item={"pk": {"S": key}, "value": {"S": value}}
+    )
+
+
+def value(emulator: Emulator, region: str, key: str) -> str | None:
+    answer = emulator.client("dynamodb", region).get_item(
+        TableName=TABLE, Key={"pk": {"S": key}}, ConsistentRead=True
+    )
+    return str(answer["Item"]["value"]["S"]) if "Item" in answer else None
+
+
+def values(emulator: Emulator, key: str) -> list[str | None]:
+    """Return what both regions hold under a key, once nothing is under way."""
+    emulator.settle()
+    return [value(emulator, region, key) for region in (REGION, OTHER_REGION)]
 
 
 def writer(emulator: Emulator, name: str, *actions: str) -> Any:
@@ -73,6 +114,7 @@ def worker(emulator: Emulator) -> Any:
 
 
 def copied(emulator: Emulator, key: str) -> bytes | None:
+    emulator.settle()
     s3 = emulator.client("s3", OTHER_REGION)
     try:
         answer = s3.get_object(Bucket=COPY, Key=key)
@@ -117,3 +159,54 @@ def test_naming_a_tag_needs_the_right_to_tag(emulator: Emulator, operation: str)
         getattr(client, operation)(**named, Tagging=REPLICATE_TAGGING)
     assert refused.value.response["Error"]["Code"] == "AccessDenied"
     assert "s3:PutObjectTagging" in str(refused.value)
+
+
+def test_a_copy_has_the_version_of_its_original_and_goes_no_further(emulator: Emulator) -> None:
+    here, there = (emulator.client("s3", region) for region in (REGION, OTHER_REGION))
+    key = KEYS.master_playlist
+    with apart(emulator):
+        put_here = here.put_object(Bucket=SOURCE, Key=key, Body=b"1", Tagging=REPLICATE_TAGGING)
+        head = here.head_object(Bucket=SOURCE, Key=key)
+        assert head["ReplicationStatus"] == "PENDING"
+        with pytest.raises(ClientError, match="404"):
+            there.head_object(Bucket=COPY, Key=key)
+    emulator.settle()
+    assert here.head_object(Bucket=SOURCE, Key=key)["ReplicationStatus"] == "COMPLETED"
+    copy = there.head_object(Bucket=COPY, Key=key, VersionId=put_here["VersionId"])
+    assert (copy["ReplicationStatus"], copy["VersionId"]) == ("REPLICA", put_here["VersionId"])
+    versions = here.list_object_versions(Bucket=SOURCE, Prefix=key)["Versions"]
+    assert [version["VersionId"] for version in versions] == [put_here["VersionId"]]
+
+
+def test_a_change_arrives_later_and_once(emulator: Emulator) -> None:
+    with apart(emulator):
+        put(emulator, REGION, "late", "1")
+        put(emulator, REGION, "late", "2")
+        assert value(emulator, OTHER_REGION, "late") is None
+    assert values(emulator, "late") == ["2", "2"]
+    emulator.client("dynamodb", OTHER_REGION).delete_item(
+        TableName=TABLE, Key={"pk": {"S": "late"}}
+    )
+    assert values(emulator, "late") == [None, None]
+
+
+@pytest.mark.parametrize("last", [REGION, OTHER_REGION])
+def test_of_two_writes_of_one_item_the_later_stands_in_both_regions(
+    emulator: Emulator, last: str
+) -> None:
+    first = REGION if last == OTHER_REGION else OTHER_REGION
+    key = f"contended-{last}"
+    with apart(emulator):
+        put(emulator, first, key, "earlier")
+        put(emulator, last, key, "later")
+        assert [value(emulator, region, key) for region in (first, last)] == ["earlier", "later"]
+    assert values(emulator, key) == ["later", "later"]
+
+
+def test_an_item_that_was_deleted_later_does_not_come_back(emulator: Emulator) -> None:
+    put(emulator, REGION, "gone", "1")
+    emulator.settle()
+    with apart(emulator):
+        put(emulator, OTHER_REGION, "gone", "2")
+        emulator.client("dynamodb").delete_item(TableName=TABLE, Key={"pk": {"S": "gone"}})
+    assert values(emulator, "gone") == [None, None]
