@@ -14,6 +14,7 @@ from mediactl.errors import CommandError
 
 GROUPS = {
     "local": ("mediactl.commands.local", "Run the whole platform on this machine"),
+    "region": ("mediactl.commands.region", "Take a lost region over, and let it in again"),
 }
 """Module and one-line help of every group."""
 

@@ -104,6 +104,19 @@ class ApiService(HttpService):
             ],
             indexes=_LISTED_INDEXES,
         )
+        # Who changes a video does so in the region that is home to it.
+        store.grant_use_replicas(
+            role,
+            regions=[
+                region for region in environment.region_names if region != cdk.Stack.of(self).region
+            ],
+            actions=[
+                "dynamodb:DeleteItem",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:UpdateItem",
+            ],
+        )
         store.grant_upload(role)
         store.grant_upload_pictures(role)
         store.grant_read_published(role)

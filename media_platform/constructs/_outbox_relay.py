@@ -113,7 +113,10 @@ class OutboxRelay(Construct):
             bisect_batch_on_error=True,
             report_batch_item_failures=True,
             retry_attempts=_RETRIES,
-            filters=[{"pattern": json.dumps(stream_filter(cdk.Stack.of(self).region))}],
+            filters=[
+                {"pattern": json.dumps(pattern)}
+                for pattern in (stream_filter(cdk.Stack.of(self).region), TAKEN_VIDEOS)
+            ],
         )
         # The destination of the L2 would grant reading and deleting, too.
         resource = cast("lambda_.CfnEventSourceMapping", mapping.node.default_child)
@@ -170,7 +173,7 @@ class OutboxRelay(Construct):
         return looked_up.get_att_string("StreamArn")
 
     def _grant(self, store: VideoStoreBase, stream_arn: str) -> None:
-        store.grant_use_table(self.function, actions=["dynamodb:UpdateItem"])
+        store.grant_use_table(self.function, actions=["dynamodb:Query", "dynamodb:UpdateItem"])
         for actions, resource in (
             (
                 ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"],
@@ -227,6 +230,16 @@ def stream_filter(region: str) -> dict[str, object]:
             "NewImage": {"region": {"S": [region]}},
         },
     }
+
+
+TAKEN_VIDEOS: dict[str, object] = {
+    "eventName": ["MODIFY"],
+    "dynamodb": {
+        "Keys": {table.SORT_KEY: {"S": [table.video_key("").sk]}},
+        "OldImage": {"epoch": {"N": [{"anything-but": ["0"]}]}},
+    },
+}
+"""The pattern of the changes of videos that were taken over, which a lost region may write over."""
 
 
 def _only(event_types: Sequence[EventType]) -> dict[str, sns.SubscriptionFilter]:

@@ -57,7 +57,9 @@ class OutboxSweep(Construct):
             environment=relay.environment.to_variables(),
         )
         store.grant_use_table(
-            self.function, actions=["dynamodb:UpdateItem"], indexes=[table.UNPUBLISHED]
+            self.function,
+            actions=["dynamodb:Query", "dynamodb:UpdateItem"],
+            indexes=[table.UNPUBLISHED],
         )
         iam.Grant.add_to_principal(
             grantee=self.function, actions=["sns:Publish"], resource_arns=[relay.topic.topic_arn]

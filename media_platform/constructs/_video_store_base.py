@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -11,6 +12,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs._checks import reject
+from media_platform.constructs._replication import key_arn_in
 from media_platform.contract import table as table_contract
 from media_platform.contract.object_keys import MEDIA_PREFIX, PICTURE_PREFIX, RAW_PREFIX
 
@@ -167,6 +169,29 @@ class VideoStoreBase(Construct):
             arns = [f"{self.table.table_arn}/index/{index.name}" for index in indexes]
             _grant(grantee, ["dynamodb:Query"], arns)
         return _grant(grantee, actions, [self.table.table_arn])
+
+    def grant_use_replicas(
+        self, grantee: iam.IGrantable, *, regions: Sequence[str], actions: Sequence[str]
+    ) -> None:
+        """Let ``grantee`` use the replicas of the table in other regions.
+
+        Args:
+            grantee: Who.
+            regions: The regions; their replicas and keys have the names of those here.
+            actions: Item actions.
+        """
+        stack = cdk.Stack.of(self)
+        for region in regions:
+            arn = stack.format_arn(
+                service="dynamodb",
+                region=region,
+                resource="table",
+                resource_name=self.table.table_name,
+            )
+            _grant(grantee, actions, [arn])
+            if self.encryption_key is not None:
+                key = key_arn_in(self, self.encryption_key, region)
+                _grant(grantee, _TABLE_KEY_ACTIONS, [key])
 
     @property
     def raw_objects_arn(self) -> str:

@@ -58,6 +58,7 @@ class TranscodeJob:
         part: What is to be done: ``start``, or the name of a part (``run.video_part``, ...).
         profile: Which rungs the run has.
         quality: How much is spent on every rung.
+        region: Region in the keys of what is published. Default: that of the worker.
     """
 
     video_id: str
@@ -71,6 +72,7 @@ class TranscodeJob:
     part: str = START
     profile: Profile = Profile.AUTO
     quality: Quality = Quality.STANDARD
+    region: str = ""
 
     def for_part(self, part: str) -> Self:
         """Return the job of another part of the same run."""

@@ -165,6 +165,11 @@ def thumbnail_of_key(key: str) -> str:
     return key.split("/")[-2]
 
 
+def region_of_key(key: str) -> str:
+    """Return the region in a key of the media bucket."""
+    return key.split("/")[1]
+
+
 REPLICATE_TAG = "replicate"
 """Tag of the objects below ``media/`` that S3 copies to other regions.
 

@@ -173,6 +173,16 @@ def duplicate_guard_key(
     return Key(f"TENANT#{tenant}#SHA256#{checksum}#{size_bytes}", sort_key)
 
 
+def takeovers() -> str:
+    """Return the partition of the takeovers of regions."""
+    return "REGIONS"
+
+
+def takeover_key(region: str) -> Key:
+    """Return the key under which stands who took a region over."""
+    return Key(takeovers(), f"TAKEOVER#{region}")
+
+
 def tenant_key(tenant: str) -> Key:
     """Return the key of a tenant, which stands in :data:`DIRECTORY`."""
     return Key(f"TENANT#{tenant}", "TENANT")

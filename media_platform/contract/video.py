@@ -23,6 +23,7 @@ from media_platform.contract.items import (
     to_wire,
 )
 from media_platform.contract.jobs import Profile, Quality
+from media_platform.contract.object_keys import region_of_key, thumbnail_of_key
 from media_platform.contract.scanning import Scan
 from media_platform.contract.times import timestamp
 from media_platform.contract.usage import Usage, usage_update
@@ -59,7 +60,9 @@ TRANSITIONS: dict[VideoStatus, frozenset[VideoStatus]] = {
     VideoStatus.UPLOADED: frozenset(
         {VideoStatus.PROCESSING, VideoStatus.FAILED, VideoStatus.DELETED}
     ),
-    VideoStatus.PROCESSING: frozenset({VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED}),
+    VideoStatus.PROCESSING: frozenset(
+        {VideoStatus.UPLOADED, VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED}
+    ),
     VideoStatus.READY: frozenset({VideoStatus.DELETED}),
     VideoStatus.FAILED: frozenset(
         {VideoStatus.UPLOADED, VideoStatus.PROCESSING, VideoStatus.DELETED}
@@ -70,7 +73,8 @@ TRANSITIONS: dict[VideoStatus, frozenset[VideoStatus]] = {
 }
 """The statuses that may follow each status.
 
-A redriven job takes FAILED to PROCESSING again, and a request for another run to UPLOADED. A video
+A region that takes a video over takes it from PROCESSING to UPLOADED, with a run of its own. A
+redriven job takes FAILED to PROCESSING again, and a request for another run to UPLOADED. A video
 that is restored becomes what it was; one whose run was ended by the deletion becomes UPLOADED, with
 a new run.
 """
@@ -174,6 +178,11 @@ class Video:
         thumbnail: Key in the media bucket of a chosen thumbnail. Default: the poster of the run.
         rules: What a playback must satisfy. Default: nothing.
         scan: Where the scan of the pinned version stands. Default: none was asked for.
+        run_region: Region that made the current run, which is part of the keys of its objects.
+            Default: the home region.
+        taken_version: Version that the region read which took the video over. Default: none did.
+        former_regions: Regions that were home to it, under which objects of it may lie. Default:
+            none.
     """
 
     video_id: str
@@ -215,6 +224,20 @@ class Video:
     thumbnail: str | None = None
     rules: PlaybackRules | None = None
     scan: Scan | None = None
+    run_region: str | None = None
+    taken_version: int | None = None
+    former_regions: tuple[str, ...] | None = None
+
+    @property
+    def media_region(self) -> str:
+        """The region in the keys of the current run."""
+        return self.run_region or self.home_region
+
+    def region_of(self, run_id: str) -> str:
+        """Return the region in the keys of a run or a thumbnail."""
+        if self.thumbnail is not None and thumbnail_of_key(self.thumbnail) == run_id:
+            return region_of_key(self.thumbnail)
+        return self.media_region if run_id == self.current_run else self.home_region
 
     @classmethod
     def from_item(cls, item: Mapping[str, Mapping[str, Any]]) -> Self:
@@ -225,6 +248,8 @@ class Video:
             if values.get(name) is not None:
                 values[name] = kind(values[name])
         values["tags"] = tuple(values.get("tags", ()))
+        if values.get("former_regions") is not None:
+            values["former_regions"] = tuple(values["former_regions"])
         if values.get("rules"):
             rules = values["rules"]
             values["rules"] = PlaybackRules(
@@ -352,6 +377,7 @@ def change(
     region: str,
     event_type: EventType | None = None,
     event_data: Mapping[str, Any] | None = None,
+    version_step: int = 1,
     **changes: Any,
 ) -> Change:
     """Change fields of ``video`` on the condition that nobody changed it since it was read.
@@ -362,6 +388,7 @@ def change(
         region: Region that makes the change, and will publish the event.
         event_type: Event to write with it. Default: none.
         event_data: Details of the event.
+        version_step: By how much the version rises.
         **changes: New values of fields of the video.
 
     Raises:
@@ -373,7 +400,10 @@ def change(
         raise TransitionError(
             f"video {video.video_id} is {video.status} and cannot become {status}"
         )
-    after = replace(video, **changes, version=video.version + 1, updated_at=timestamp())
+    if changes.get("current_run", video.current_run) != video.current_run:
+        # Another run is made where it is at home now.
+        changes.setdefault("run_region", None)
+    after = replace(video, **changes, version=video.version + version_step, updated_at=timestamp())
     _check_scan(after)
     writes = [_update(table_name, video, after), *_tag_writes(table_name, video, after)]
     more = Usage(
@@ -391,6 +421,19 @@ def change(
         event = _event(after, event_type, region, event_data or {})
         writes.append(_put_event(table_name, event))
     return Change(after, event, writes)
+
+
+def replaced(table_name: str, now: Video, before: Video, *, version_step: int) -> TransactItem:
+    """Return the write that makes a video again what it was before, with a new version.
+
+    Args:
+        table_name: The table.
+        now: The video as it is.
+        before: The video as it is to be.
+        version_step: By how much the version rises above both.
+    """
+    version = max(now.version, before.version) + version_step
+    return _update(table_name, now, replace(before, version=version, updated_at=timestamp()))
 
 
 def _check_scan(after: Video) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from api_stage import Answer, Person, Stage, running_stage
-from emulator import OTHER_REGION
+from emulator import STRANGE_REGION
 from waiting import eventually
 from worker_wire import wire_to
 
@@ -196,7 +196,7 @@ def test_what_is_deleted_or_elsewhere_is_not_changed(stage: Stage, ada: Person) 
     gone, elsewhere = ada.new_video(), ada.new_video()
     ada.call("DELETE", f"/api/videos/{gone}")
     assert patch(ada, gone, {"title": "B"}).status == 404
-    stage.change(elsewhere, home_region=OTHER_REGION)
+    stage.change(elsewhere, home_region=STRANGE_REGION)
     assert patch(ada, elsewhere, {"title": "B"}).status == 409
 
 

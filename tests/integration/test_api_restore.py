@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from api_stage import RENDITION, Person, Stage, running_stage
-from emulator import OTHER_REGION
+from emulator import STRANGE_REGION
 
 from media_platform.contract import table
 from media_platform.contract.events import EventType
@@ -157,7 +157,7 @@ def test_a_video_is_restored_at_home_alone(stage: Stage, ada: Person) -> None:
     video_id = ada.new_video()
     path = f"/api/videos/{video_id}"
     assert ada.call("DELETE", path).status == 204
-    before = replace(stage.video(video_id), home_region=OTHER_REGION)
+    before = replace(stage.video(video_id), home_region=STRANGE_REGION)
     stage.replace(before)
     answer = act(ada, video_id, "restore")
     assert (answer.status, answer.json["type"][-17:]) == (409, "other-home-region")

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 import pytest
 from api_stage import RENDITION, UPLOAD_MAX_BYTES, Person, Stage, running_stage, send
-from emulator import OTHER_REGION, REGION
+from emulator import REGION, STRANGE_REGION
 from waiting import eventually
 
 from media_platform.contract.events import EventType
@@ -350,11 +350,11 @@ def test_a_delete_survives_changes_made_meanwhile(stage: Stage, ada: Person) -> 
 
 def test_a_video_at_home_elsewhere_is_not_changed_here(stage: Stage, ada: Person) -> None:
     video_id = ada.new_video()
-    before = replace(stage.video(video_id), home_region=OTHER_REGION)
+    before = replace(stage.video(video_id), home_region=STRANGE_REGION)
     stage.replace(before)
     answer = ada.call("DELETE", f"/api/videos/{video_id}")
     assert (answer.status, answer.json["type"][-17:]) == (409, "other-home-region")
-    assert OTHER_REGION in answer.json["detail"]
+    assert STRANGE_REGION in answer.json["detail"]
     assert stage.video(video_id) == before
     assert ada.call("GET", f"/api/videos/{video_id}").status == 200
 

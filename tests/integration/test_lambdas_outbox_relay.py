@@ -32,6 +32,7 @@ from media_platform.contract.environment import OutboxRelayEnvironment
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
 from media_platform.contract.ids import first_of, new_id
 from media_platform.contract.items import from_item
+from media_platform.contract.takeover import Takeover
 
 FUNCTION = "relay"
 SWEEP = "sweep"
@@ -172,7 +173,10 @@ def _make_functions(emulator: Emulator, region: str, endpoints: dict[str, str]) 
                 stream_arn,
             ),
             allow(["dynamodb:ListStreams"], "*"),
-            allow(["dynamodb:UpdateItem"], f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{TABLE}"),
+            allow(
+                ["dynamodb:Query", "dynamodb:UpdateItem"],
+                f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{TABLE}",
+            ),
             allow(["sns:Publish"], topic_arn),
         ],
         environment={**environment.to_variables(), **endpoints},
@@ -185,7 +189,7 @@ def _make_functions(emulator: Emulator, region: str, endpoints: dict[str, str]) 
         "outbox_relay.sweep.handle",
         [
             allow(["dynamodb:Query"], f"{table_arn}/index/{table.UNPUBLISHED.name}"),
-            allow(["dynamodb:UpdateItem"], table_arn),
+            allow(["dynamodb:Query", "dynamodb:UpdateItem"], table_arn),
             allow(["sns:Publish"], topic_arn),
         ],
         environment={**environment.to_variables(), **endpoints},
@@ -353,6 +357,7 @@ def test_poison_holds_nobody_up_and_is_not_swallowed(stage: Stage) -> None:
     assert letter["DDBStreamBatchInfo"]["startSequenceNumber"] == number
     eventually(lambda: stage.deliveries(behind), "what came behind is published")
     assert table.UNPUBLISHED.partition_key in stage.item(poison), "it stays to be looked at"
+    stage.delete(poison)
 
 
 def test_a_batch_is_reported_from_its_first_failure_on(stage: Stage) -> None:
@@ -428,6 +433,28 @@ def test_what_the_relay_may_still_publish_is_left_to_it(stage: Stage) -> None:
     assert stage.emulator.invoke(SWEEP, {}) == {"published": 0}
     assert table.UNPUBLISHED.partition_key in stage.item(event)
     stage.delete(event)
+
+
+def test_events_of_a_region_that_was_taken_over_are_published_by_the_other(stage: Stage) -> None:
+    dynamodb = stage.emulator.client("dynamodb")
+    takeover = Takeover(lost=REGION, by=OTHER_REGION, begun_at="2026-11-21T09:00:00.000Z")
+    key = table.takeover_key(REGION).to_wire()
+    event, later = an_old_event(age=timedelta(minutes=1)), an_event()
+    dynamodb.put_item(TableName=TABLE, Item=takeover.to_item())
+    try:
+        stage.write(event)
+        eventually(lambda: stage.item(event, OTHER_REGION), "it is replicated")
+        assert stage.emulator.invoke(SWEEP, {}) == {"published": 0}
+        assert stage.emulator.invoke(SWEEP, {}, region=OTHER_REGION) == {"published": 1}
+        place = f"{OTHER_REGION}/{QUEUE}"
+        eventually(lambda: stage.deliveries(event, place), "the other tells of it")
+        eventually(lambda: "expires_at" in stage.item(event), "it is marked at home, too")
+    finally:
+        dynamodb.delete_item(TableName=TABLE, Key=key)
+    stage.write(later)
+    eventually(lambda: stage.deliveries(later), "at home it goes on")
+    assert stage.deliveries(event) == []
+    assert stage.emulator.invoke(SWEEP, {}, region=OTHER_REGION) == {"published": 0}
 
 
 def test_poison_does_not_keep_the_sweep_from_the_others(stage: Stage) -> None:

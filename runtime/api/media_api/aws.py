@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,28 @@ async def open_clients(
     async with open_services(region, *names, cache=cache, calls=calls) as opened:
         dynamodb, s3, ssm, secrets = opened
         yield Clients(dynamodb=dynamodb, s3=s3, ssm=ssm, secrets=secrets)
+
+
+@asynccontextmanager
+async def open_tables(
+    regions: Iterable[str], *, cache: ViewCache[Any] | None = None, calls: Calls | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """Open a client of the table in each of ``regions``, by region.
+
+    Args:
+        regions: The regions.
+        cache: As in :func:`open_services`.
+        calls: As in :func:`open_services`.
+    """
+    async with AsyncExitStack() as stack:
+        yield {
+            region: (
+                await stack.enter_async_context(
+                    open_services(region, "dynamodb", cache=cache, calls=calls)
+                )
+            )[0]
+            for region in regions
+        }
 
 
 @asynccontextmanager

@@ -282,6 +282,6 @@ def purge_notes(
         video_id=video.video_id,
         run_id=run_id,
         tenant=video.tenant,
-        region=video.home_region,
+        region=video.region_of(run_id),
     )
     return (note.put(table_name),)

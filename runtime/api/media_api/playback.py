@@ -193,7 +193,7 @@ class PlaybackService:
             signer = await self._delivery.signer()
         except DeliveryUnavailableError:
             raise _no_delivery() from None
-        keys = RunKeys(video.home_region, video.tenant, video.video_id, video.current_run)
+        keys = RunKeys(video.media_region, video.tenant, video.video_id, video.current_run)
         expires_at = expiry(self._clock(), self._lifetime_seconds, longest_seconds)
         return Admission(video, keys, signer, expires_at, source_range)
 

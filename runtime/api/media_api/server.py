@@ -15,7 +15,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from media_api.app import Guarded, Services, create_app
-from media_api.aws import open_clients
+from media_api.aws import open_clients, open_tables
 from media_api.calls import Calls
 from media_api.creation import Creation
 from media_api.delivery import Delivery
@@ -79,17 +79,36 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
     load = Load()
     cache = video_cache(environment.cache_url)
     metrics = Metrics(environment.stage, load, cache.counts)
+    calls = Calls(metrics, spans)
+    other_regions = [name for name in environment.region_names if name != environment.home_region]
     async with (
         aclosing(cache),
-        open_clients(environment.home_region, cache=cache, calls=Calls(metrics, spans)) as clients,
+        open_clients(environment.home_region, cache=cache, calls=calls) as clients,
+        open_tables(other_regions, cache=cache, calls=calls) as others,
         aiohttp.ClientSession() as http,
     ):
         table = VideoTable(clients.dynamodb, environment.table_name)
         lifecycle = Lifecycle(table.ping, load)
         region, url_seconds = environment.home_region, environment.upload_expiry_seconds
         idempotency = Idempotency(clients.dynamodb, environment.table_name)
+        restore_days = environment.restore_days
+        elsewhere = {
+            other: Videos(
+                VideoTable(client, environment.table_name),
+                cache,
+                Idempotency(client, environment.table_name),
+                region=other,
+                restore_days=restore_days,
+            )
+            for other, client in others.items()
+        }
         videos = Videos(
-            table, cache, idempotency, region=region, restore_days=environment.restore_days
+            table,
+            cache,
+            idempotency,
+            region=region,
+            restore_days=restore_days,
+            elsewhere=elsewhere,
         )
         raw = RawBucket(clients.s3, environment.raw_bucket)
         uploads = UploadSessions(videos, table, raw, region=region, url_seconds=url_seconds)

@@ -203,7 +203,7 @@ class Thumbnails:
         video = view.video
         url = None
         if is_playable(video, view.run) and video.current_run:
-            keys = RunKeys(video.home_region, video.tenant, video.video_id, video.current_run)
+            keys = RunKeys(video.media_region, video.tenant, video.video_id, video.current_run)
             try:
                 url = await self._playback.sign(video.thumbnail or keys.poster)
             except DeliveryUnavailableError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -139,6 +139,8 @@ class Videos:
         idempotency: Knows what requests with a key did.
         region: Region whose videos are written here.
         restore_days: Days for which a deleted video may be restored.
+        elsewhere: The same with the tables of other regions, which change the videos that are at
+            home there. Default: such videos are not changed from here.
     """
 
     def __init__(
@@ -149,7 +151,9 @@ class Videos:
         *,
         region: str,
         restore_days: int,
+        elsewhere: Mapping[str, Videos] | None = None,
     ) -> None:
+        self._elsewhere = elsewhere or {}
         self._table = videos
         self._cache = cache
         self._idempotency = idempotency
@@ -366,9 +370,13 @@ class Videos:
             The video after the change, or as it is if nothing is to be changed.
 
         Raises:
-            Problem: If the caller may not change it, another region is home to it, or it keeps
-                changing.
+            Problem: If the caller may not change it, a region is home to it that is not known
+                here, or it keeps changing.
+            botocore.exceptions.ClientError: If its home region does not answer.
         """
+        at_home = await self._at_home(video_id)
+        if at_home is not self:
+            return await at_home.change(cause, video_id, decide, keyed)
         caller = cause.caller
         record = self._idempotency.record(keyed, Done(reference=video_id, status=200))
         async for _ in _attempts():
@@ -397,6 +405,13 @@ class Videos:
                 continue
             return Changed(await self._view(caller, change.video), replayed=False)
         raise _changed_meanwhile(video_id)
+
+    async def _at_home(self, video_id: str) -> Videos:
+        """Return what changes a video: conditions hold in its home region only."""
+        if not self._elsewhere:
+            return self
+        video = await self._table.video(video_id) if is_id(video_id) else None
+        return self if video is None else self._elsewhere.get(video.home_region, self)
 
     async def changeable(self, caller: Caller, video_id: str) -> Video:
         """Return a video, not deleted, that the caller may change here.

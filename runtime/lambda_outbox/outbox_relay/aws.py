@@ -18,6 +18,8 @@ from media_platform.contract.table import (
     Key,
     unpublished_of_shard,
 )
+from media_platform.contract.takeover import Takeover, list_takeovers, restored
+from media_platform.contract.video import Video
 from outbox_relay.stream import OutboxRecord
 
 if TYPE_CHECKING:
@@ -108,6 +110,25 @@ class Outbox:
             )
         except self._client.exceptions.ConditionalCheckFailedException:
             return
+
+    def takeovers(self) -> list[Takeover]:
+        """Return which region has taken over which."""
+        answer = self._client.query(**list_takeovers(self._table_name))
+        return [Takeover.from_item(item) for item in answer["Items"]]
+
+    def restore(self, before: Video, now: Video, *, region: str) -> bool:
+        """Put back what a region wrote over that was taken over; tell whether there was anything.
+
+        What was changed once more meanwhile is left to the record of that change.
+        """
+        write = restored(self._table_name, before, now, region=region)
+        if write is None:
+            return False
+        try:
+            self._client.update_item(**write["Update"])
+        except self._client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def waiting(self, region: str, shard: int, *, before: datetime) -> Iterator[Mapping[str, Any]]:
         """Yield the items of one shard that were written before a time, oldest first.

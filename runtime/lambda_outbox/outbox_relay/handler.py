@@ -3,18 +3,21 @@
 Handler ``outbox_relay.handler.handle``; environment
 :class:`~media_platform.contract.environment.OutboxRelayEnvironment`; timeout 60 s.
 
-Event source mapping: the stream of the table in this region (``NEW_IMAGE`` is enough),
+Event source mapping: the stream of the table in this region (``NEW_AND_OLD_IMAGES``),
 ``TRIM_HORIZON``, at most 100 records a batch, ``ReportBatchItemFailures``, bisect on error, a
 bounded number of retries, and a failure destination for what they do not cure. Filter, so that
 nothing is invoked in vain: ``{"eventName": ["INSERT"], "dynamodb": {"Keys": {"sk": {"S":
-[{"prefix": "EVENT#"}]}}, "NewImage": {"region": {"S": [<this region>]}}}}``.
+[{"prefix": "EVENT#"}]}}, "NewImage": {"region": {"S": [<this region>]}}}}``; and changes of videos
+that were taken over, which a lost region may write over (:mod:`media_platform.contract.takeover`):
+``{"eventName": ["MODIFY"], "dynamodb": {"Keys": {"sk": {"S": ["META"]}}, "OldImage": {"epoch":
+{"N": [{"anything-but": ["0"]}]}}}}``.
 
 The role needs exactly this, beside writing its own logs:
 
 - the stream: ``dynamodb:DescribeStream``, ``dynamodb:GetRecords``, ``dynamodb:GetShardIterator``,
   and ``dynamodb:ListStreams`` (which takes no resource: ``*``), all used by Lambda itself;
 - the table in this region: ``dynamodb:UpdateItem``, which may be narrowed by the condition
-  ``ForAllValues:StringLike`` ``dynamodb:LeadingKeys`` = ``VIDEO#*``;
+  ``ForAllValues:StringLike`` ``dynamodb:LeadingKeys`` = ``VIDEO#*``; and ``dynamodb:Query``;
 - the topic: ``sns:Publish``, as which SNS authorizes ``PublishBatch``;
 - the failure destination: ``s3:PutObject`` on its objects and ``s3:ListBucket`` on it, or
   ``sqs:SendMessage``, used by Lambda itself;

@@ -19,6 +19,7 @@ from outbox_relay.stream import (
     is_new_event,
     read,
     sequence_number,
+    taken_video,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -47,9 +48,17 @@ class Relay:
         Events that went out in the same call as one that failed go out twice, which consumers
         notice by ``event_id``.
 
+        In a region that was taken over nothing is published: the other does it, in its sweep.
+
         Returns:
             Sequence number of the first record that failed, or ``None`` if all is done.
         """
+        failed_restore = self._restore(records)
+        if failed_restore is not None:
+            return failed_restore
+        if self._is_fenced(records):
+            _LOG.warning("left events to the region that took over", extra={"outcome": "fenced"})
+            return None
         readable: list[OutboxRecord] = []
         unreadable: str | None = None
         for record in records:
@@ -70,6 +79,36 @@ class Relay:
         if published:
             _LOG.info("published events", extra={"outcome": "published", "events": published})
         return unreadable
+
+    def _is_fenced(self, records: Sequence[dict[str, Any]]) -> bool:
+        """Tell whether another region has taken this one over and publishes its events."""
+        region = self.environment.home_region
+        if not any(is_new_event(record, region=region) for record in records):
+            return False
+        return any(takeover.lost == region for takeover in self.outbox.takeovers())
+
+    def _restore(self, records: Sequence[dict[str, Any]]) -> str | None:
+        """Put back what a region wrote over that was taken over.
+
+        Returns:
+            Sequence number of the first record that failed, or ``None`` if all is done.
+        """
+        for record in records:
+            try:
+                images = taken_video(record)
+                region = self.environment.home_region
+                if images is not None and self.outbox.restore(*images, region=region):
+                    _LOG.warning(
+                        "put back what a fenced region wrote over",
+                        extra={"outcome": "restored", "video_id": images[0].video_id},
+                    )
+            except UnreadableRecordError as error:
+                _LOG.error("a video cannot be read: %s", error, extra={"outcome": "poison"})
+                return sequence_number(record)
+            except (BotoCoreError, ClientError) as error:
+                _LOG.warning("a video was not put back: %s", error, extra={"outcome": "failed"})
+                return sequence_number(record)
+        return None
 
     def publish_batch(self, batch: Sequence[OutboxRecord]) -> OutboxRecord | None:
         """Publish and mark what one call takes; return the first record that failed."""

@@ -8,8 +8,10 @@ from typing import Any
 
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent
 from media_platform.contract.items import from_item
-from media_platform.contract.table import EVENT_SORT_PREFIX, SORT_KEY, Key
+from media_platform.contract.table import EVENT_SORT_PREFIX, SORT_KEY, Key, video_key
+from media_platform.contract.video import Video
 
+VIDEO_SORT_KEY = video_key("").sk
 BATCH_ENTRIES = 10
 """Most messages of one ``PublishBatch`` call (Amazon SNS quotas)."""
 
@@ -65,6 +67,27 @@ def is_new_event(record: Mapping[str, Any], *, region: str) -> bool:
         return False
     written_in = change.get("NewImage", {}).get("region", {}).get("S")
     return written_in is None or written_in == region
+
+
+def taken_video(record: Mapping[str, Any]) -> tuple[Video, Video] | None:
+    """Return a video before and after a change, if one of the two was taken over.
+
+    Raises:
+        UnreadableRecordError: If it holds no video.
+    """
+    change = record["dynamodb"]
+    if record.get("eventName") != "MODIFY" or change["Keys"][SORT_KEY].get("S") != VIDEO_SORT_KEY:
+        return None
+    images = change.get("OldImage"), change.get("NewImage")
+    if None in images:
+        return None
+    try:
+        before, now = (Video.from_item(image) for image in images)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableRecordError(
+            f"record {sequence_number(record)} holds no video: {type(error).__name__}: {error}"
+        ) from error
+    return (before, now) if before.epoch != now.epoch else None
 
 
 def read(record: Mapping[str, Any]) -> OutboxRecord:

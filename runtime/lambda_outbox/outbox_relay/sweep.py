@@ -7,11 +7,12 @@ alarm tells of what stays.
 
 Lambda gives a batch of the stream up after some attempts, while a topic may be away for longer.
 What it gave up still stands in the index of events that were not published: each region publishes
-those that it wrote. An event that the relay publishes just then goes out twice.
+those that it wrote, and those of a region that it has taken over. An event that the relay publishes
+just then goes out twice.
 
 The role needs exactly this, beside writing its own logs:
 
-- the table in this region: ``dynamodb:UpdateItem``; and ``dynamodb:Query`` on its index
+- the table in this region: ``dynamodb:UpdateItem`` and ``dynamodb:Query``, this also on its index
   ``unpublished``;
 - the topic: ``sns:Publish``, as which SNS authorizes ``PublishBatch``;
 - where table or topic have a customer managed key: what ``outbox_relay.handler`` says.

@@ -25,6 +25,11 @@ class SweepError(RuntimeError):
     """Events could not be published; the next turn tries again, and an alarm tells of it."""
 
 
+LOST_AFTER = timedelta(seconds=20)
+"""The same for events of a region that was taken over: by then it is here that they were published,
+if they were."""
+
+
 @dataclass(frozen=True)
 class Sweeper:
     """Publishes what was left.
@@ -51,18 +56,19 @@ class Sweeper:
                 them.
             botocore.exceptions.ClientError: If the events cannot be listed.
         """
-        before = datetime.now(UTC) - LEFT_AFTER
         published = 0
         failed: list[str] = []
-        for shard in range(table.SHARDS):
-            for batch in in_batches(self._left(shard, before, failed)):
-                if not has_time():
-                    break
-                first = self.relay.publish_batch(batch)
-                if first is None:
-                    published += len(batch)
-                else:
-                    failed.append(first.key.sk)
+        for region, age in self._regions().items():
+            before = datetime.now(UTC) - age
+            for shard in range(table.SHARDS):
+                for batch in in_batches(self._left(region, shard, before, failed)):
+                    if not has_time():
+                        break
+                    first = self.relay.publish_batch(batch)
+                    if first is None:
+                        published += len(batch)
+                    else:
+                        failed.append(first.key.sk)
         if published:
             _LOG.info("published events that were left", extra={"events": published})
         if failed:
@@ -72,9 +78,19 @@ class Sweeper:
             )
         return published
 
-    def _left(self, shard: int, before: datetime, failed: list[str]) -> Iterator[OutboxRecord]:
+    def _regions(self) -> dict[str, timedelta]:
+        """Return the regions whose events are published here, and the age from which on."""
+        here = self.relay.environment.home_region
+        takeovers = self.outbox.takeovers()
+        found = {one.lost: LOST_AFTER for one in takeovers if one.by == here}
+        if not any(one.lost == here for one in takeovers):
+            found[here] = LEFT_AFTER
+        return found
+
+    def _left(
+        self, region: str, shard: int, before: datetime, failed: list[str]
+    ) -> Iterator[OutboxRecord]:
         """Yield the events of a shard that were left; names those that are none in ``failed``."""
-        region = self.relay.environment.home_region
         for item in self.outbox.waiting(region, shard, before=before):
             name = str(item[table.SORT_KEY]["S"])
             try:

@@ -26,8 +26,10 @@ class UnsafeNoteError(ValueError):
     """A note that does not name exactly one run or video; nothing is deleted for it."""
 
 
-def prefix_of(note: Purge, video: Video | None) -> str:
-    """Return the prefix below which the published objects of the run or the video lie.
+def prefixes_of(note: Purge, video: Video | None) -> list[str]:
+    """Return the prefixes below which the published objects of the run or the video lie.
+
+    Those of a video that was taken over may lie under each region that was home to it.
 
     Raises:
         UnsafeNoteError: If a part of it is malformed, so that more could be meant, or the video
@@ -44,8 +46,13 @@ def prefix_of(note: Purge, video: Video | None) -> str:
         raise UnsafeNoteError(
             f"the note is of tenant {note.tenant!r}, but the video of {video.tenant!r}"
         )
-    prefix = video_prefix(note.region, note.tenant, note.video_id)
-    return prefix if note.run_id is None else f"{prefix}{note.run_id}/"
+    if note.run_id is not None:
+        return [f"{video_prefix(note.region, note.tenant, note.video_id)}{note.run_id}/"]
+    homes = () if video is None else (video.home_region, *(video.former_regions or ()))
+    return [
+        video_prefix(region, note.tenant, note.video_id)
+        for region in dict.fromkeys((note.region, *homes))
+    ]
 
 
 def upload_of(note: Purge, video: Video | None) -> str | None:

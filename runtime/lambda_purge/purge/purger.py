@@ -19,7 +19,7 @@ from media_platform.contract.purge import Purge
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video
 from purge.aws import Objects, ObjectsRemainError, Runs
-from purge.decision import home_of, is_in_use, items_may_go, note_may_go, prefix_of, upload_of
+from purge.decision import home_of, is_in_use, items_may_go, note_may_go, prefixes_of, upload_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Purger:
             "tenant": note.tenant,
         }
         video = self.runs.video(note.video_id)
-        prefix = prefix_of(note, video)
+        prefixes = prefixes_of(note, video)
         at_home = home_of(note, video) == self.environment.home_region
         if is_in_use(note, video):
             if at_home:
@@ -135,7 +135,7 @@ class Purger:
             return Outcome.IN_USE
 
         deleted = 0
-        for count in self._delete_objects(note, video, prefix):
+        for count in self._delete_objects(note, video, prefixes):
             deleted += count
             if not has_time():
                 return Outcome.UNFINISHED
@@ -171,7 +171,10 @@ class Purger:
             self.runs.delete_note(note)
         return Outcome.PURGED if is_last else Outcome.SETTLING
 
-    def _delete_objects(self, note: Purge, video: Video | None, prefix: str) -> Iterator[int]:
-        yield from self.media.delete_versions(prefix)
+    def _delete_objects(
+        self, note: Purge, video: Video | None, prefixes: list[str]
+    ) -> Iterator[int]:
+        for prefix in prefixes:
+            yield from self.media.delete_versions(prefix)
         if note.run_id is None and (upload := upload_of(note, video)):
             yield from self.uploads.delete_versions(upload)

@@ -270,6 +270,7 @@ class Intake:
             size_bytes=video.size_bytes,
             queued_at=event.occurred_at,
             part=event.data[REQUESTED_PART],
+            region=video.media_region,
         )
         self.jobs.send(job, TraceContext.parse(video.traceparent))
         self.onward.workers.wake()

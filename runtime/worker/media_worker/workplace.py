@@ -135,7 +135,9 @@ class Workplace:
         self.job = job
         self.services = services
         self.cancellation = cancellation
-        self.keys = RunKeys(services.ledger.region, job.tenant, job.video_id, job.run_id)
+        self.keys = RunKeys(
+            job.region or services.ledger.region, job.tenant, job.video_id, job.run_id
+        )
         self.stack = ExitStack()
         self.log = structlog.get_logger()
         self._counting = threading.Lock()

@@ -84,7 +84,7 @@ def purge_note(table_name: str, video: Video, run_id: str, *, seconds: int) -> T
         video_id=video.video_id,
         run_id=run_id,
         tenant=video.tenant,
-        region=video.home_region,
+        region=video.region_of(run_id),
     )
     return note.put(table_name)
 

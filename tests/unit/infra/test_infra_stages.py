@@ -231,6 +231,23 @@ def test_nothing_empties_the_buckets_of_a_stage_that_keeps_its_data(stages: Stag
         assert EMPTIED_TAG not in json.dumps(template.content)
 
 
+def test_an_api_changes_videos_in_their_home_region(stages: Stages) -> None:
+    for region, other in (("us-east-1", "eu-west-1"), ("eu-west-1", "us-east-1")):
+        statements = [
+            statement
+            for policy in stages["prod"][f"Media-{region}"].resources("AWS::IAM::Policy").values()
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+            if f":dynamodb:{other}:" in json.dumps(statement["Resource"])
+        ]
+        (granted,) = statements
+        assert granted["Action"] == [
+            "dynamodb:DeleteItem",
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+        ]
+
+
 def test_web_acls_stand_before_prod_alone(stages: Stages) -> None:
     scopes = {
         stage: sorted(

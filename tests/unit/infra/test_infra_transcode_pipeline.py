@@ -317,14 +317,21 @@ def test_events_of_this_region_reach_the_relay(synth: Synth) -> None:
     assert flat(mapping["DestinationConfig"]["OnFailure"]["Destination"]) == (
         "<TranscodeOutboxFailures.Arn>"
     )
-    (pattern,) = mapping["FilterCriteria"]["Filters"]
-    assert json.loads(pattern["Pattern"]) == {
+    events, taken = (json.loads(one["Pattern"]) for one in mapping["FilterCriteria"]["Filters"])
+    assert events == {
         "eventName": ["INSERT"],
         "dynamodb": {
             "Keys": {"sk": {"S": [{"prefix": "EVENT#"}]}},
             "NewImage": {"region": {"S": ["us-east-1"]}},
         },
     }
+    assert taken == {
+        "eventName": ["MODIFY"],
+        "dynamodb": {
+            "Keys": {"sk": {"S": ["META"]}},
+            "OldImage": {"epoch": {"N": [{"anything-but": ["0"]}]}},
+        },
+    }, "a video that was never taken over calls nobody"
 
 
 def test_the_stream_of_a_replica_is_looked_up(synth: Synth) -> None:
@@ -579,6 +586,7 @@ def test_grants_of_the_relay(synth: Synth) -> None:
     stream = "<StoreTable.StreamArn>"
     assert synth(pipeline).grants("TranscodeOutboxRelayRole") == {
         **{action: {"<TranscodeOutboxRelayLogs.Arn>"} for action in LOGS},
+        "dynamodb:Query": {TABLE},
         "dynamodb:UpdateItem": {TABLE},
         "dynamodb:DescribeStream": {stream},
         "dynamodb:GetRecords": {stream},
@@ -594,7 +602,7 @@ def test_grants_of_the_sweep_of_events(synth: Synth) -> None:
     dead_letters = "<TranscodeLeftEventsDeadLetters.Arn>"
     assert synth(pipeline).grants("TranscodeLeftEventsSweepRole") == {
         **{action: {"<TranscodeLeftEventsSweepLogs.Arn>"} for action in LOGS},
-        "dynamodb:Query": {f"{TABLE}/index/unpublished"},
+        "dynamodb:Query": {TABLE, f"{TABLE}/index/unpublished"},
         "dynamodb:UpdateItem": {TABLE},
         "sns:Publish": {"<TranscodeOutboxTopic>"},
         "sqs:GetQueueAttributes": {dead_letters},

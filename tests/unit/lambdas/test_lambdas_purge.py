@@ -21,7 +21,7 @@ from purge.decision import (
     is_in_use,
     items_may_go,
     note_may_go,
-    prefix_of,
+    prefixes_of,
     upload_of,
 )
 
@@ -57,33 +57,41 @@ def a_video(**changes: Any) -> Video:
     return Video(**{**values, **changes})
 
 
+def test_of_a_video_that_was_taken_over_all_goes_that_any_home_made() -> None:
+    note = a_note(run_id=None)
+    taken = a_video(home_region="us-east-1", former_regions=(HOME, "us-west-2"))
+    assert prefixes_of(note, taken) == [
+        f"media/{region}/acme/{note.video_id}/" for region in (HOME, "us-east-1", "us-west-2")
+    ]
+
+
 def test_the_prefix_holds_one_run() -> None:
     note = a_note()
     prefix = f"media/{HOME}/acme/{note.video_id}/{note.run_id}/"
-    assert prefix_of(note, a_video()) == prefix_of(note, None) == prefix
+    assert prefixes_of(note, a_video()) == prefixes_of(note, None) == [prefix]
 
 
 @pytest.mark.parametrize("field", ["video_id", "run_id", "tenant", "region"])
 @pytest.mark.parametrize("value", ["", "/", "..", "a/b", "*", f"{new_id()}/"])
 def test_a_note_that_could_mean_more_than_one_run_deletes_nothing(field: str, value: str) -> None:
     with pytest.raises(UnsafeNoteError, match="malformed"):
-        prefix_of(a_note(**{field: value}), None)
+        prefixes_of(a_note(**{field: value}), None)
 
 
 @given(st.text(), st.text())
 def test_ids_are_ids_and_nothing_else(video_id: str, run_id: str) -> None:
     with pytest.raises(UnsafeNoteError):
-        prefix_of(a_note(video_id=video_id, run_id=run_id), None)
+        prefixes_of(a_note(video_id=video_id, run_id=run_id), None)
 
 
 def test_a_note_does_not_reach_another_tenant() -> None:
     with pytest.raises(UnsafeNoteError, match="'acme', but the video of 'umbrella'"):
-        prefix_of(a_note(), a_video(tenant="umbrella"))
+        prefixes_of(a_note(), a_video(tenant="umbrella"))
 
 
 def test_without_a_run_all_of_the_video_is_meant() -> None:
     note = a_note(run_id=None)
-    assert prefix_of(note, None) == f"media/{HOME}/acme/{note.video_id}/"
+    assert prefixes_of(note, None) == [f"media/{HOME}/acme/{note.video_id}/"]
 
 
 def test_the_upload_is_that_of_the_video() -> None:
@@ -120,7 +128,8 @@ def test_what_viewers_see_or_will_see_is_in_use() -> None:
     assert not is_in_use(note, a_video())
     assert not is_in_use(note, None)
     key = thumbnail_key(HOME, "acme", note.video_id, str(note.run_id))
-    assert key.startswith(prefix_of(note, None))
+    (prefix,) = prefixes_of(note, None)
+    assert key.startswith(prefix)
     assert is_in_use(note, a_video(thumbnail=key))
     assert not is_in_use(a_note(), a_video(thumbnail=key))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -18,6 +18,8 @@ from media_platform.contract.environment import OutboxRelayEnvironment
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.items import to_item
+from media_platform.contract.takeover import Takeover
+from media_platform.contract.video import Video
 from outbox_relay.aws import Outbox, Topic
 from outbox_relay.relay import Relay
 from outbox_relay.stream import (
@@ -27,6 +29,7 @@ from outbox_relay.stream import (
     in_batches,
     is_new_event,
     read,
+    taken_video,
 )
 
 HOME = "eu-central-1"
@@ -90,6 +93,10 @@ class RecordedOutbox:
 
     fail_at: int | None = None
     marked: list[table.Key] = field(default_factory=list)
+    standing: list[Takeover] = field(default_factory=list)
+
+    def takeovers(self) -> list[Takeover]:
+        return self.standing
 
     def mark_published(self, key: table.Key, *, expires_at: int) -> None:
         assert expires_at > 0
@@ -100,6 +107,49 @@ class RecordedOutbox:
 
 def relay(topic: RecordedTopic, outbox: RecordedOutbox) -> Relay:
     return Relay(ENVIRONMENT, cast("Topic", topic), cast("Outbox", outbox))
+
+
+@pytest.mark.parametrize(("lost", "published"), [(HOME, 0), ("us-east-1", 1)])
+def test_a_region_that_was_taken_over_publishes_nothing(lost: str, published: int) -> None:
+    topic = RecordedTopic()
+    standing = [Takeover(lost=lost, by="us-west-2", begun_at="2026-01-01T00:00:00.000Z")]
+    assert relay(topic, RecordedOutbox(standing=standing)).publish([record(1)]) is None
+    assert len(topic.calls) == published
+
+
+def test_a_video_whose_epoch_fell_is_picked() -> None:
+    before = a_video(epoch=1)
+    after = replace(before, epoch=0, version=9)
+    assert taken_video(changed(before, after)) == (before, after)
+    assert taken_video(changed(before, replace(before, version=9))) is None
+    assert taken_video(record(1)) is None
+
+
+def a_video(**changes: Any) -> Video:
+    values = {
+        "video_id": new_id(),
+        "tenant": "acme",
+        "owner": "ada",
+        "home_region": HOME,
+        "title": "A",
+        "file_name": "a.mp4",
+        "content_type": "video/mp4",
+        "size_bytes": 1,
+        "raw_key": "raw/acme/ada/x.mp4",
+        "created_at": "2026-01-01T00:00:00.000Z",
+        "updated_at": "2026-01-01T00:00:00.000Z",
+    }
+    return Video(**{**values, **changes})
+
+
+def changed(before: Video, after: Video) -> dict[str, Any]:
+    item = before.to_item()
+    keys = {table.PARTITION_KEY: item["pk"], table.SORT_KEY: item["sk"]}
+    images = {"OldImage": item, "NewImage": after.to_item()}
+    return {
+        "eventName": "MODIFY",
+        "dynamodb": {"Keys": keys, "SequenceNumber": "1", **images},
+    }
 
 
 def test_new_events_of_this_region_are_picked() -> None:

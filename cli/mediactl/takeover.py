@@ -1,0 +1,175 @@
+"""Takes over what is at home in a lost region, as :mod:`media_platform.contract.takeover` says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from media_platform.contract import table, takeover
+from media_platform.contract.object_keys import RunKeys
+from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
+from media_platform.contract.times import timestamp
+from media_platform.contract.video import IN_FLIGHT_STATUSES, Video, VideoStatus
+from mediactl.errors import CommandError
+
+_ATTEMPTS = 5
+
+
+@dataclass
+class Report:
+    """What became of the videos of a lost region.
+
+    Attributes:
+        taken: Videos that are at home in the other region now.
+        left: Why a video was left to the lost region, by video.
+    """
+
+    taken: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+class RegionStore:
+    """The store of a region, as far as a takeover needs it.
+
+    Args:
+        session: A botocore session, with the operator's credentials.
+        stage: The stage.
+        region: The region.
+
+    Raises:
+        CommandError: If the stage is not deployed there.
+    """
+
+    def __init__(self, session: Any, *, stage: str, region: str) -> None:
+        name = stack_name(stage, StackPart.STORE)
+        try:
+            stacks = session.create_client("cloudformation", region_name=region).describe_stacks(
+                StackName=name
+            )["Stacks"]
+        except ClientError as error:
+            raise CommandError(
+                f"stack {name} cannot be read in {region}: {error}",
+                hint="name a stage and a region in which it is deployed",
+            ) from error
+        outputs = {one["OutputKey"]: one["OutputValue"] for one in stacks[0].get("Outputs", [])}
+        self.region = region
+        self.table_name = outputs[StoreOutput.TABLE_NAME]
+        self._raw_bucket = outputs[StoreOutput.RAW_BUCKET]
+        self._media_bucket = outputs[StoreOutput.MEDIA_BUCKET]
+        self._dynamodb = session.create_client("dynamodb", region_name=region)
+        self._s3 = session.create_client("s3", region_name=region)
+
+    def begin(self, lost: str) -> None:
+        """Write down that this region takes another over; it may be repeated.
+
+        Raises:
+            CommandError: If it may not.
+        """
+        if lost == self.region:
+            raise CommandError(
+                f"{lost} cannot take itself over", hint="name another region with --by"
+            )
+        standing = {one.lost: one.by for one in self._takeovers()}
+        if self.region in standing:
+            raise CommandError(
+                f"{self.region} was taken over itself, by {standing[self.region]}",
+                hint=f"let it in again first: mediactl region readmit {self.region}",
+            )
+        begun = takeover.Takeover(lost=lost, by=self.region, begun_at=timestamp())
+        try:
+            self._dynamodb.put_item(**takeover.begin(self.table_name, begun))
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            raise CommandError(
+                f"{lost} was taken over by {standing.get(lost, 'another region')}",
+                hint="use that region, or let the lost one in again first",
+            ) from None
+
+    def end(self, lost: str) -> None:
+        """Let a region in again: it publishes its events itself from then on.
+
+        Raises:
+            CommandError: If it was not taken over.
+        """
+        if lost not in {one.lost for one in self._takeovers()}:
+            raise CommandError(f"{lost} was not taken over, so there is nothing to end")
+        key = table.takeover_key(lost).to_wire()
+        self._dynamodb.delete_item(TableName=self.table_name, Key=key)
+
+    def take_over(self, lost: str) -> Report:
+        """Take over every video that can go on here; it may be repeated."""
+        report = Report()
+        for video_id in self._at_home_in(lost):
+            reason = self._take(video_id, lost)
+            if reason is None:
+                report.taken.append(video_id)
+            else:
+                report.left[video_id] = reason
+        return report
+
+    def _takeovers(self) -> list[takeover.Takeover]:
+        answer = self._dynamodb.query(**takeover.list_takeovers(self.table_name))
+        return [takeover.Takeover.from_item(item) for item in answer["Items"]]
+
+    def _at_home_in(self, region: str) -> Iterator[str]:
+        """Yield the videos that are at home in a region; no index lists them."""
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self.table_name,
+            FilterExpression="#sk = :video AND #home = :region",
+            ExpressionAttributeNames={"#sk": table.SORT_KEY, "#home": "home_region"},
+            ExpressionAttributeValues={
+                ":video": {"S": table.video_key("").sk},
+                ":region": {"S": region},
+            },
+            ConsistentRead=True,
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield str(item["video_id"]["S"])
+
+    def _take(self, video_id: str, lost: str) -> str | None:
+        """Take a video over; return why not, if it is left to its region."""
+        for _ in range(_ATTEMPTS):
+            item = self._dynamodb.get_item(
+                TableName=self.table_name,
+                Key=table.video_key(video_id).to_wire(),
+                ConsistentRead=True,
+            ).get("Item")
+            video = Video.from_item(item) if item else None
+            if video is None or video.home_region != lost:
+                return "it was purged or taken over meanwhile"
+            reason = self._obstacle(video)
+            if reason is not None:
+                return reason
+            change = takeover.take_over(self.table_name, video, region=self.region)
+            try:
+                self._dynamodb.transact_write_items(TransactItems=change.writes)
+            except self._dynamodb.exceptions.TransactionCanceledException:
+                continue
+            return None
+        return f"it changed {_ATTEMPTS} times meanwhile; take the region over once more"
+
+    def _obstacle(self, video: Video) -> str | None:
+        """Return why a video cannot go on here."""
+        if not takeover.may_be_taken(video):
+            return "its file is still to come, to the bucket of its region"
+        works = video.status in IN_FLIGHT_STATUSES or video.next_run is not None
+        if works and not self._has(self._raw_bucket, video.raw_key, video.raw_version_id):
+            return "its file was not copied yet"
+        if video.status is VideoStatus.READY and video.current_run is not None:
+            keys = RunKeys(video.media_region, video.tenant, video.video_id, video.current_run)
+            if not self._has(self._media_bucket, keys.master_playlist):
+                return "its media were not copied yet"
+        return None
+
+    def _has(self, bucket: str, key: str, version: str | None = None) -> bool:
+        named = {"VersionId": version} if version is not None else {}
+        try:
+            self._s3.head_object(Bucket=bucket, Key=key, **named)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in {400, 404}:
+                raise
+            return False
+        return True

@@ -1,0 +1,243 @@
+"""Two regions: what one has, the other serves; one is cut off; the other goes on; it returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, state_folder
+from two_regions import HOME, OTHER, STAGE, Neighbour, Subscriber, TwoRegions
+from waiting import eventually
+
+from media_platform.contract.events import EventType
+from media_platform.contract.takeover import VERSION_STEP
+from mediactl.errors import CommandError
+from mediactl.local.plane import Plane
+from mediactl.local.sample import make_sample
+
+PATCH = {"Content-Type": "application/merge-patch+json"}
+WHOLE = [EventType.VIDEO_CREATED, EventType.VIDEO_UPLOADED, EventType.VIDEO_READY]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoRegions]:
+    plane = Plane(state_folder(tmp_path_factory.mktemp("pair")), app=REPOSITORY, stage=STAGE)
+    try:
+        made = TwoRegions(plane)
+        yield made
+        assert made.denied() == []
+    finally:
+        plane.down()
+
+
+@pytest.fixture(scope="module")
+def ada(pair: TwoRegions) -> tuple[Neighbour, Neighbour]:
+    """A user, near the home region of what she uploads there, and near the other."""
+    return pair.person("ada", tenant="acme")
+
+
+@pytest.fixture(scope="module")
+def subscriber(pair: TwoRegions) -> Subscriber:
+    """Whoever takes the events of both regions."""
+    return Subscriber(pair)
+
+
+@pytest.fixture(scope="module")
+def longer_film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """24 seconds of 360p with sound, 720 frames: two chunks, so that there is a middle."""
+    path = tmp_path_factory.mktemp("film") / "longer.mp4"
+    make_sample(path, seconds=24, width=640, height=360)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def ready(pair: TwoRegions, ada: tuple[Neighbour, Neighbour], film: bytes) -> dict[str, Any]:
+    """A video that went the whole way in its home region, and is known in the other."""
+    here, there = ada
+    video_id = here.upload(film, title="Uploaded there")
+    here.when(video_id, "READY")
+    pair.settled()
+    found = there.seen(video_id)
+    assert found is not None
+    assert found["status"] == "READY"
+    return found
+
+
+def test_a_video_is_listed_edited_and_played_through_the_other_region(
+    pair: TwoRegions, ada: tuple[Neighbour, Neighbour], ready: dict[str, Any]
+) -> None:
+    here, there = ada
+    video_id = ready["video_id"]
+    assert there.titles()[video_id] == "Uploaded there"
+    edited = there.json("PATCH", f"/api/videos/{video_id}", json={"title": "Edited"}, headers=PATCH)
+    assert edited["version"] == ready["version"] + 1
+    assert here.client.video(video_id)["title"] == "Edited", "it is changed where it is at home"
+    pair.settled()
+    assert there.titles()[video_id] == "Edited"
+    assert there.frames(video_id) == {360: 180}
+    assert there.signed_frames(video_id) == 180
+
+
+def test_of_edits_in_both_regions_at_once_one_wins_and_none_is_lost_unseen(
+    pair: TwoRegions, ada: tuple[Neighbour, Neighbour], ready: dict[str, Any]
+) -> None:
+    path = f"/api/videos/{ready['video_id']}"
+    tag = ada[0].request("GET", path).headers["ETag"]
+
+    def edit(near: Neighbour) -> int:
+        content = {"description": near.region}
+        headers = {**PATCH, "If-Match": tag}
+        return near.request("PATCH", path, json=content, headers=headers).status
+
+    with ThreadPoolExecutor(2) as pool:
+        statuses = list(pool.map(edit, ada))
+    assert sorted(statuses) == [200, 412]
+    winner = ada[statuses.index(200)].region
+    pair.settled()
+    assert [json.loads(near.request("GET", path).data)["description"] for near in ada] == [
+        winner,
+        winner,
+    ]
+
+
+def test_a_region_that_is_cut_off_is_done_without(
+    pair: TwoRegions,
+    ada: tuple[Neighbour, Neighbour],
+    ready: dict[str, Any],
+    subscriber: Subscriber,
+    film: bytes,
+    longer_film: bytes,
+) -> None:
+    here, there = ada
+    busy = here.upload(longer_film, title="Under way")
+    eventually(lambda: here.client.video(busy)["progress"] > 0 or None, "it is being transcoded")
+    pair.settled()
+    waiting, upload = here.create(film, title="To come")
+    with pair.cut(HOME):
+        assert pair.plane.status().problems == [
+            f"region {HOME} is cut off; `mediactl local rejoin {HOME}` ends that"
+        ]
+        # Who is near the region that is gone is served by the other.
+        assert here.titles()[ready["video_id"]] == "Edited"
+        assert there.frames(ready["video_id"]) == {360: 180}
+        assert there.signed_frames(ready["video_id"]) == 180
+        assert here.put(upload.url, film, upload.headers) == 0
+        path = f"/api/videos/{ready['video_id']}"
+        refused = there.request("PATCH", path, json={"title": "No"}, headers=PATCH)
+        assert refused.status == 503, "its home region alone may change it"
+
+        meanwhile = here.upload_near(there, film, title="Meanwhile")
+        assert there.when(meanwhile, "READY")["status"] == "READY"
+        assert there.frames(meanwhile) == {360: 180}
+        pair.when_inside(HOME, busy, "READY")
+        stale = there.seen(busy)
+        assert stale is not None
+        assert stale["status"] == "PROCESSING", "nothing of it came out"
+
+    pair.settled()
+    assert here.put(upload.url, film, upload.headers) == 200, "the upload goes on"
+    here.when(waiting["video_id"], "READY")
+    pair.settled()
+    for near in ada:
+        assert near.frames(busy) == {360: 720}
+        assert near.frames(meanwhile) == near.frames(waiting["video_id"]) == {360: 180}
+    for video_id in (busy, meanwhile, waiting["video_id"]):
+        told = subscriber.told_of(video_id, count=3)
+        assert [event.event_type for event in told] == WHOLE
+
+
+def check_refusals(pair: TwoRegions) -> None:
+    """Check what is told to whoever takes over what he must not, while HOME is taken over."""
+    for command, lost, by, told in (
+        ("takeover", HOME, HOME, f"{HOME} cannot take itself over"),
+        ("takeover", OTHER, HOME, f"{HOME} was taken over itself, by {OTHER}"),
+        ("readmit", OTHER, HOME, f"{OTHER} was not taken over"),
+        ("takeover", HOME, "us-west-2", "cannot be read in us-west-2"),
+    ):
+        refused = pair.operate(command, lost, "--by", by)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert told in refused.stderr
+    with pytest.raises(CommandError, match="'us-west-2' cannot be cut off, allowed are eu-west-1"):
+        pair.plane.cut("us-west-2")
+
+
+def test_a_region_that_was_taken_over_loses_nothing_and_tells_nothing_twice(
+    pair: TwoRegions,
+    ada: tuple[Neighbour, Neighbour],
+    ready: dict[str, Any],
+    subscriber: Subscriber,
+    film: bytes,
+    longer_film: bytes,
+) -> None:
+    here, there = ada
+    kept, gone = (here.when(here.upload(film), "READY")["video_id"] for _ in range(2))
+    waiting, upload = here.create(film, title="To come")
+    busy = here.upload(longer_film, title="Under way")
+    eventually(lambda: here.client.video(busy)["progress"] > 0 or None, "it is being transcoded")
+    pair.settled()
+    with pair.relay_stopped(HOME):
+        unsent = here.json(
+            "PATCH", f"/api/videos/{kept}", json={"title": "Told late"}, headers=PATCH
+        )
+        pair.settled()
+        with pair.cut(HOME):
+            report = pair.take_over(HOME, by=OTHER)
+            assert {ready["video_id"], kept, gone, busy} <= set(report["taken"])
+            assert report["left"] == {
+                waiting["video_id"]: "its file is still to come, to the bucket of its region"
+            }
+            assert pair.take_over(HOME, by=OTHER) == {**report, "taken": []}, "once more"
+
+            # Everything goes on in the other region: edits, deletes, and what was in the works.
+            path = f"/api/videos/{kept}"
+            edited = there.json("PATCH", path, json={"title": "Taken"}, headers=PATCH)
+            assert edited["version"] == unsent["version"] + VERSION_STEP + 1
+            assert there.request("DELETE", f"/api/videos/{gone}").status == 204
+            assert there.when(busy, "READY")["title"] == "Under way"
+            # What is cut off does not know, and works on. What it writes last is later than the
+            # takeover, and stands over it when both meet.
+            pair.when_inside(HOME, busy, "READY")
+            late = pair.inside_api(HOME, ada[0], kept, {"title": "Late"})
+            assert late["version"] == unsent["version"] + 1
+            assert pair.inside(HOME, busy).epoch == 0
+            assert pair.inside(OTHER, busy).epoch == 1
+        pair.settled()
+    for video_id in (kept, gone, busy, ready["video_id"]):
+        assert pair.agreed(video_id, home=OTHER).epoch == 1, "what was written late is put right"
+    assert pair.inside(OTHER, kept).version == edited["version"] + VERSION_STEP
+    for near in ada:
+        assert near.titles()[kept] == "Taken"
+        assert gone not in near.titles()
+        assert near.frames(kept) == {360: 180}
+        assert near.frames(busy) == {360: 720}
+
+    # The upload that was under way goes on where it began.
+    assert here.put(upload.url, film, upload.headers) == 200
+    here.when(waiting["video_id"], "READY")
+    pair.settled()
+    told = subscriber.told_of(kept, count=7, meanwhile=lambda: pair.sweep(OTHER))
+    assert len({event.event_id for event in told}) == len(told), "none twice"
+    assert [event.data.get("changed") for event in told[3:]] == [
+        {"title": "Told late"},
+        {"title": "Late"},
+        {},
+        {"title": "Taken"},
+    ]
+    sequences = [event.sequence for event in told]
+    assert sequences == sorted(set(sequences))
+    assert [event.event_type for event in subscriber.told_of(waiting["video_id"], count=3)] == WHOLE
+    ready_events = [
+        event
+        for event in subscriber.told_of(busy, count=5)
+        if event.event_type is EventType.VIDEO_READY
+    ]
+    last = pair.inside(OTHER, busy)
+    assert ready_events[-1].data["run_id"] == last.current_run, "the last one told is what is shown"
+
+    check_refusals(pair)
+    pair.readmit(HOME, by=OTHER)
+    after = here.when(here.upload(film), "READY")["video_id"]
+    assert [event.event_type for event in subscriber.told_of(after, count=3)] == WHOLE

@@ -1,0 +1,331 @@
+"""A plane of two regions, people near either of them, and the cut between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import urllib3
+from journey import Person
+from waiting import eventually
+
+from media_platform.contract import table
+from media_platform.contract.events import DomainEvent
+from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
+from media_platform.contract.video import Video
+from mediactl.client import ApiError, MediaClient
+from mediactl.commands import demo
+from mediactl.commands.local import platform_of
+from mediactl.local import player
+from mediactl.local.aws import root_environment
+from mediactl.local.edge.server import VIEWER_REGION
+from mediactl.local.gateway import gateway_ports
+from mediactl.local.plane import Endpoints, Plane
+from mediactl.local.recorded_calls import RecordedCall, read_calls
+
+STAGE = "pair"
+HOME, OTHER = "us-east-1", "eu-west-1"
+
+
+class NearClient(MediaClient):
+    """A client near a region, whose calls end there if it answers."""
+
+    def __init__(self, base_url: str, token: str, region: str) -> None:
+        super().__init__(base_url, token)
+        self._http = urllib3.PoolManager(timeout=60, retries=False)
+        self._authorization[VIEWER_REGION] = region
+
+
+@dataclass(frozen=True)
+class Neighbour(Person):
+    """A user near a region.
+
+    Attributes:
+        region: The region.
+        gateway: Its gateway, by which files reach its buckets.
+    """
+
+    region: str
+    gateway: str
+
+    def request(self, method: str, path: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        """Call the API of the region near by."""
+        headers = {VIEWER_REGION: self.region, **options.pop("headers", {})}
+        return super().request(method, path, headers=headers, **options)
+
+    def json(self, method: str, path: str, **options: Any) -> Any:
+        """Return the content of an answer of the API, which must be one of success."""
+        answer = self.request(method, path, **options)
+        assert answer.status < 300, (answer.status, answer.data[:500])
+        return json.loads(answer.data or b"null")
+
+    def put(self, url: str, content: bytes, headers: dict[str, str]) -> int:
+        """Send a file to a bucket of the region; return the status, 0 if it is not reached."""
+        proxy = urllib3.ProxyManager(self.gateway, timeout=60, retries=False)
+        try:
+            return proxy.request("PUT", url, body=content, headers=headers).status
+        except urllib3.exceptions.HTTPError:
+            return 0
+
+    def upload(self, content: bytes, **changes: Any) -> str:
+        """Create a video, send ``content``, and return the id."""
+        video, upload = self.create(content, **changes)
+        assert self.put(upload.url, content, upload.headers) == 200
+        return str(video["video_id"])
+
+    def upload_near(self, other: Neighbour, content: bytes, **changes: Any) -> str:
+        """Create a video, which another region answers, and send ``content`` to that."""
+        video, upload = self.create(content, **changes)
+        assert other.put(upload.url, content, upload.headers) == 200
+        return str(video["video_id"])
+
+    def seen(self, video_id: str) -> dict[str, Any] | None:
+        """Return the video if the region knows it."""
+        with suppress(ApiError):
+            return self.client.video(video_id)
+        return None
+
+    def titles(self) -> dict[str, str]:
+        """Return the titles of all videos that are listed here, by id."""
+        listed = self.json("GET", "/api/videos?limit=100")["videos"]
+        return {video["video_id"]: video["title"] for video in listed}
+
+    def frames(self, video_id: str) -> dict[int, int]:
+        """Play every rendition of a video to its end; return the frames by height."""
+        grant = self.client.playback(video_id)
+        playlist = player.fetch_playlist(grant["playlist_url"], grant["cookies"])
+        return {h: player.decode(u, grant["cookies"]) for h, u in playlist.variants.items()}
+
+    def signed_frames(self, video_id: str) -> int:
+        """Play by signed playlists, which the API of the region near by reads and rewrites."""
+        return player.decode(self.client.playback(video_id)["signed_playlist_url"], {})
+
+
+class TwoRegions:
+    """The plane.
+
+    Args:
+        plane: It, with the stage of two regions.
+    """
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+        self.endpoints: Endpoints = plane.up()
+        self.platform = platform_of(self.endpoints)
+
+    def client(self, service: str, region: str, **credentials: str) -> Any:
+        """Return a client with every right, which also sees what is cut off."""
+        return self.plane.emulator().client(service, region, **credentials)
+
+    def output(self, part: StackPart, name: StoreOutput | MediaOutput, region: str) -> str:
+        """Return an output of a stack of a region."""
+        stack = stack_name(STAGE, part)
+        outputs = self.endpoints.outputs
+        return outputs[stack if region == HOME else f"{stack}@{region}"][name]
+
+    def person(self, name: str, *, tenant: str) -> tuple[Neighbour, Neighbour]:
+        """Create a user of ``tenant`` and sign in; return him near the one region and the other."""
+        token = demo.sign_in(self.platform, name=name, tenant=tenant)
+        base_url, ports = self.platform.edge_url, gateway_ports(self.plane.state)
+        here, there = (
+            Neighbour(
+                NearClient(base_url, token, region),
+                token,
+                base_url,
+                region,
+                f"http://127.0.0.1:{ports[region]}",
+            )
+            for region in (HOME, OTHER)
+        )
+        return here, there
+
+    @contextmanager
+    def cut(self, region: str) -> Iterator[None]:
+        """Cut a region off while the block runs."""
+        self.plane.cut(region)
+        try:
+            yield
+        finally:
+            self.plane.rejoin(region)
+
+    def settled(self) -> None:
+        """Wait until nothing is under way between the regions."""
+        emulator = self.plane.emulator()
+        eventually(
+            lambda: not any(way["parcels"] for way in emulator.control("waiting")) or None,
+            "all that was sent between the regions arrives",
+        )
+
+    @contextmanager
+    def relay_stopped(self, region: str) -> Iterator[None]:
+        """Let a region publish nothing while the block runs: its relay is not called."""
+        functions = self.client("lambda", region)
+        (mapping,) = [
+            one
+            for one in functions.list_event_source_mappings()["EventSourceMappings"]
+            if ":dynamodb:" in one["EventSourceArn"]
+        ]
+        functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+        try:
+            yield
+        finally:
+            functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+
+    def sweep(self, region: str) -> None:
+        """Let a region publish what was left, as it does every few minutes."""
+        functions = self.client("lambda", region)
+        (sweep,) = [
+            one["FunctionName"]
+            for one in functions.list_functions()["Functions"]
+            if one["Handler"] == "outbox_relay.sweep.handle"
+        ]
+        answer = functions.invoke(FunctionName=sweep)
+        assert "FunctionError" not in answer, answer["Payload"].read()
+
+    def take_over(self, lost: str, *, by: str) -> dict[str, Any]:
+        """Do as an operator does whose region is lost; return the report."""
+        done = self.operate("takeover", lost, "--by", by, "--json")
+        assert done.returncode == 0, done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def readmit(self, lost: str, *, by: str) -> None:
+        """Do as an operator does whose region is back."""
+        done = self.operate("readmit", lost, "--by", by)
+        assert done.returncode == 0, done.stderr
+
+    def operate(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ``mediactl region``."""
+        environment = {**os.environ, **root_environment(self.endpoints.emulator_url)}
+        return subprocess.run(
+            [sys.executable, "-m", "mediactl.main", "region", *arguments, "--stage", STAGE],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def inside_api(
+        self, region: str, person: Neighbour, video_id: str, change: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Change a video as somebody can who is in a region that is cut off; return it."""
+        (port,) = [
+            task["port"]
+            for service in self.plane.status().services
+            if service["region"] == region and "ApiService" in service["name"]
+            for task in service["tasks"]
+        ]
+        inside = replace(person, base_url=f"http://127.0.0.1:{port}")
+        headers = {"Content-Type": "application/merge-patch+json"}
+        path = f"/api/videos/{video_id}"
+        changed: dict[str, Any] = inside.json("PATCH", path, json=change, headers=headers)
+        return changed
+
+    def inside(self, region: str, video_id: str) -> Video:
+        """Return a video as the table of a region has it, cut off or not."""
+        (item,) = self.items(region, table.video_partition(video_id), "META")
+        return Video.from_item(item)
+
+    def agreed(self, video_id: str, *, home: str) -> Video:
+        """Return a video as soon as both regions have it alike, at home in one of them."""
+
+        def look() -> Video | None:
+            here, there = (self.inside(region, video_id) for region in (HOME, OTHER))
+            return here if here == there and here.home_region == home else None
+
+        return eventually(look, f"both regions agree that video {video_id} is at home in {home}")
+
+    def when_inside(self, region: str, video_id: str, status: str) -> Video:
+        """Return a video as soon as the table of a region has it in a status, cut off or not."""
+
+        def look() -> Video | None:
+            video = self.inside(region, video_id)
+            return video if video.status == status else None
+
+        return eventually(look, f"video {video_id} becomes {status} in {region}")
+
+    def denied(self) -> list[RecordedCall]:
+        """Return the calls of roles that their policies did not allow."""
+        return [call for call in read_calls(self.plane.state.calls_file) if not call.allowed]
+
+    def items(self, region: str, pk: str, sk: str = "") -> list[dict[str, Any]]:
+        """Return the items of a partition as a region has them."""
+        answer = self.client("dynamodb", region).query(
+            TableName=self.output(StackPart.STORE, StoreOutput.TABLE_NAME, region),
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)" if sk else "pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": pk}, **({":sk": {"S": sk}} if sk else {})},
+            ConsistentRead=True,
+        )
+        found: list[dict[str, Any]] = answer["Items"]
+        return found
+
+
+class Subscriber:
+    """A queue in each region that gets all that the region publishes.
+
+    Args:
+        pair: The plane.
+    """
+
+    def __init__(self, pair: TwoRegions) -> None:
+        self._pair = pair
+        self._queues = {region: self._subscribe(region) for region in (HOME, OTHER)}
+        self._received: dict[str, list[DomainEvent]] = defaultdict(list)
+
+    def told_of(
+        self, video_id: str, *, count: int, meanwhile: Callable[[], None] = lambda: None
+    ) -> list[DomainEvent]:
+        """Return what was published of a video in any region, in order, when it is enough.
+
+        Args:
+            video_id: The video.
+            count: How many events are enough.
+            meanwhile: Called between looks.
+        """
+
+        def look() -> list[DomainEvent] | None:
+            meanwhile()
+            self._receive()
+            found = self._received[video_id]
+            return found if len(found) >= count else None
+
+        found = eventually(look, f"{count} events of video {video_id}")
+        return sorted(found, key=lambda event: event.sequence)
+
+    def _receive(self) -> None:
+        for region, url in self._queues.items():
+            sqs = self._pair.client("sqs", region)
+            while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get(
+                "Messages", []
+            ):
+                for message in messages:
+                    event = DomainEvent.from_json(message["Body"])
+                    self._received[event.video_id].append(event)
+                    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+    def _subscribe(self, region: str) -> str:
+        sqs, sns = (self._pair.client(service, region) for service in ("sqs", "sns"))
+        topic = self._pair.output(StackPart.MEDIA, MediaOutput.TOPIC_ARN, region)
+        url = str(sqs.create_queue(QueueName="two-regions-subscriber")["QueueUrl"])
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+            "QueueArn"
+        ]
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        raw = {"RawMessageDelivery": "true"}
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=raw)
+        return url
