@@ -10,6 +10,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct, IConstruct
 
+from media_platform.constructs._video_store_base import KEY_ACTIONS
+
 _RETENTION = logs.RetentionDays.ONE_MONTH
 
 _keys: WeakKeyDictionary[IConstruct, kms.IKey] = WeakKeyDictionary()
@@ -72,15 +74,7 @@ def logs_use_key(scope: IConstruct) -> iam.PolicyStatement:
     )
     return iam.PolicyStatement(
         sid="LogGroupsUse",
-        actions=[
-            "kms:Decrypt",
-            "kms:DescribeKey",
-            "kms:Encrypt",
-            "kms:GenerateDataKey",
-            "kms:GenerateDataKeyWithoutPlaintext",
-            "kms:ReEncryptFrom",
-            "kms:ReEncryptTo",
-        ],
+        actions=list(KEY_ACTIONS),
         principals=[iam.ServicePrincipal(f"logs.{stack.region}.amazonaws.com")],
         resources=["*"],
         conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},

@@ -16,7 +16,7 @@ from media_platform.constructs._replication import key_arn_in
 from media_platform.contract import table as table_contract
 from media_platform.contract.object_keys import MEDIA_PREFIX, PICTURE_PREFIX, RAW_PREFIX
 
-_TABLE_KEY_ACTIONS = (
+KEY_ACTIONS = (
     "kms:Decrypt",
     "kms:DescribeKey",
     "kms:Encrypt",
@@ -25,9 +25,10 @@ _TABLE_KEY_ACTIONS = (
     "kms:ReEncryptFrom",
     "kms:ReEncryptTo",
 )
-"""What DynamoDB does with the key of a table on behalf of whoever uses the table.
+"""What DynamoDB does with the key of a table on behalf of whoever uses it, and Logs with its own.
 
-Source: DynamoDB Developer Guide, "Usage notes for encryption at rest".
+Source: DynamoDB Developer Guide, "Usage notes for encryption at rest"; CloudWatch Logs User Guide,
+"Encrypt log data in CloudWatch Logs using AWS KMS".
 """
 
 
@@ -164,7 +165,7 @@ class VideoStoreBase(Construct):
                 parts.
             indexes: Indexes that it may query. Default: none.
         """
-        self._grant_key(grantee, *_TABLE_KEY_ACTIONS)
+        self._grant_key(grantee, *KEY_ACTIONS)
         if indexes:
             arns = [f"{self.table.table_arn}/index/{index.name}" for index in indexes]
             _grant(grantee, ["dynamodb:Query"], arns)
