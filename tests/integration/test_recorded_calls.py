@@ -25,7 +25,7 @@ from media_platform.contract.times import timestamp
 from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES
 from media_platform.contract.webhooks import TEST_EVENT
 from mediactl.local.recorded_calls import RecordedCall
-from purge.decision import prefix_of
+from purge.decision import prefixes_of
 from tests.unit.lambdas.test_lambdas_webhooks_document import by_python
 from tests.unit.lambdas.webhook_receiver import Received, Receiver, serving
 
@@ -80,7 +80,8 @@ def test_calls_and_grants_are_the_same(
             lambda sweep=sweep: any(sweep in call.role for call in plane.calls()),
             "the schedule looks for what was left",
         )
-    left = plane.client("s3").list_object_versions(Bucket=bucket, Prefix=prefix_of(old_run, None))
+    (prefix,) = prefixes_of(old_run, None)
+    left = plane.client("s3").list_object_versions(Bucket=bucket, Prefix=prefix)
     assert not left.get("Versions", ())
 
     calls = [call for call in plane.calls() if not call.role.startswith(DEPLOYER)]
@@ -266,8 +267,9 @@ def replaced_run(plane: Any, outputs: dict[str, str]) -> Purge:
         region=plane.region,
         due_at="2026-01-01T00:00:00.000Z",
     )
+    (prefix,) = prefixes_of(note, None)
     plane.client("s3").put_object(
-        Bucket=outputs["MediaBucket"], Key=f"{prefix_of(note, None)}master.m3u8", Body=b"old"
+        Bucket=outputs["MediaBucket"], Key=f"{prefix}master.m3u8", Body=b"old"
     )
     end = Part(video_id=note.video_id, run_id=note.run_id, name=END)
     for item in (end.to_item(), note.to_item()):
