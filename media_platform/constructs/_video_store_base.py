@@ -192,7 +192,7 @@ class VideoStoreBase(Construct):
             _grant(grantee, actions, [arn])
             if self.encryption_key is not None:
                 key = key_arn_in(self, self.encryption_key, region)
-                _grant(grantee, _TABLE_KEY_ACTIONS, [key])
+                _grant(grantee, KEY_ACTIONS, [key])
 
     @property
     def raw_objects_arn(self) -> str:

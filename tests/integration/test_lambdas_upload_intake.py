@@ -321,8 +321,11 @@ def test_a_video_that_is_restored_or_transcoded_again_is_started(stage: Stage) -
         assert stage.desired_count == 1, "a worker is wanted"
 
 
-def test_a_part_that_is_asked_for_becomes_a_job_and_wakes_a_worker(stage: Stage) -> None:
-    video = uploaded_video(stage)
+@pytest.mark.parametrize("run_region", [None, "us-west-2"], ids=["made here", "taken over"])
+def test_a_part_that_is_asked_for_becomes_a_job_and_wakes_a_worker(
+    stage: Stage, run_region: str | None
+) -> None:
+    video = stage.change(uploaded_video(stage), run_region=run_region)
     stage.rest()
     event = told(EventType.VIDEO_UPDATED, video.video_id, **{REQUESTED_PART: download_part(720)})
     assert stage.emulator.invoke(FUNCTION, event) == {"outcome": "started"}
@@ -337,6 +340,7 @@ def test_a_part_that_is_asked_for_becomes_a_job_and_wakes_a_worker(stage: Stage)
         size_bytes=len(CONTENT),
         queued_at=job.queued_at,
         part=download_part(720),
+        region=run_region or REGION,
     )
     assert stage.jobs(video.video_id) == []
     assert (stage.desired_count, stage.min_capacity) == (1, 1)
