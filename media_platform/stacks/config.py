@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from itertools import combinations
@@ -29,6 +30,7 @@ from media_platform.contract.object_keys import is_key_segment
 from media_platform.contract.run import SEGMENT_SECONDS
 from media_platform.contract.scanning import Unscanned
 from media_platform.contract.site import is_page
+from media_platform.stacks._problems import not_an_object, problem_lines
 
 
 def _tenant_name(value: str) -> str:
@@ -83,13 +85,54 @@ def _not_everything(value: IPvAnyNetwork) -> IPvAnyNetwork:
     return value
 
 
-RegionName = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
-Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")]
+def _written_as(pattern: str, what: str, remedy: str) -> AfterValidator:
+    """Return a check of how a text is written.
 
-PrefixList = Annotated[str, Field(pattern=r"^pl-[0-9a-f]+$")]
+    Args:
+        pattern: What the whole of it must match.
+        what: What is allowed, with an example.
+        remedy: What to do about others.
+    """
+
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"it is {value!r}, allowed {what}; {remedy}")
+        return value
+
+    return AfterValidator(check)
+
+
+RegionName = Annotated[
+    str,
+    _written_as(
+        r"[a-z]{2}(-[a-z]+)+-\d", "are names of regions such as eu-west-1", "look up the name"
+    ),
+]
+Zone = Annotated[
+    str,
+    _written_as(
+        r"[a-z]{2}(-[a-z]+)+-\d[a-z]", "are names of zones such as eu-west-1a", "look up the name"
+    ),
+]
+
+PrefixList = Annotated[
+    str,
+    _written_as(
+        r"pl-[0-9a-f]+",
+        "are ids such as pl-3b927c52",
+        "`aws ec2 describe-managed-prefix-lists` shows them",
+    ),
+]
 RulePack = Literal["AwsSolutions", "NIST80053R5"]
 
-PageOrigin = Annotated[str, Field(pattern=r"^https?://[^/\s*]+$")]
+PageOrigin = Annotated[
+    str,
+    _written_as(
+        r"https?://[^/\s*]+",
+        "are scheme and host, such as https://videos.example.com",
+        "name each, without a path or '*'",
+    ),
+]
 
 Country = Annotated[str, AfterValidator(_country)]
 
@@ -192,7 +235,14 @@ class DomainConfig(_Part):
     """
 
     name: str
-    hosted_zone_id: Annotated[str, Field(pattern=r"^Z[A-Z0-9]+$")]
+    hosted_zone_id: Annotated[
+        str,
+        _written_as(
+            r"Z[A-Z0-9]+",
+            "are ids such as Z0123456789ABCDEFGHIJ",
+            "`aws route53 list-hosted-zones` shows them",
+        ),
+    ]
     hosted_zone_name: str
 
     @model_validator(mode="after")
@@ -278,8 +328,18 @@ class WorkerConfig(_TaskConfig):
     sweep_interval_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 5
 
 
-EmailAddress = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
-RoleArn = Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:role/.+$")]
+EmailAddress = Annotated[
+    str,
+    _written_as(r"[^@\s]+@[^@\s]+", "are addresses such as ops@example.com", "write it in full"),
+]
+RoleArn = Annotated[
+    str,
+    _written_as(
+        r"arn:[^:]+:iam::\d{12}:role/.+",
+        "are ARNs such as arn:aws:iam::111111111111:role/analyst",
+        "write it in full",
+    ),
+]
 
 
 class ClamAvConfig(_ServiceConfig):
@@ -370,7 +430,17 @@ class TracingConfig(_Part):
     """
 
     x_ray: bool = False
-    otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+[^?#\s]*$")] | None = None
+    otlp_endpoint: (
+        Annotated[
+            str,
+            _written_as(
+                r"https?://[^/?#\s]+[^?#\s]*",
+                "are URLs such as https://otlp.example.com",
+                "write it with its scheme, and without a query",
+            ),
+        ]
+        | None
+    ) = None
     headers_secret: Annotated[str, Field(min_length=1)] | None = None
     sampled_percent: Annotated[float, Field(ge=0.001, le=100)] = 5
 
@@ -446,8 +516,21 @@ class StageConfig(_Part):
             one replica of a table at a time.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]{1,16}$")]
-    account: Annotated[str, Field(pattern=r"^\d{12}$")] | None = None
+    name: Annotated[
+        str,
+        _written_as(
+            r"[a-z0-9]{1,16}",
+            "are 1 to 16 lower-case letters and digits",
+            "rename the stage, names of buckets hold it",
+        ),
+    ]
+    account: (
+        Annotated[
+            str,
+            _written_as(r"\d{12}", "are 12 digits", "`aws sts get-caller-identity` shows them"),
+        ]
+        | None
+    ) = None
     regions: Annotated[tuple[RegionConfig, ...], Field(min_length=1)]
     domain: DomainConfig | None = None
     scheme: Literal["https", "http"] = "https"
@@ -688,16 +771,11 @@ def load_stage(name: str, stages: Mapping[str, Mapping[str, Any]], **overrides: 
     if name not in stages:
         known = ", ".join(sorted(stages)) or "none, since cdk.json has no stages"
         raise ConfigError(f"stage is {name!r}, allowed are {known}; choose one")
+    if not isinstance(stages[name], Mapping):
+        raise ConfigError(f"stage {name!r}: {not_an_object(StageConfig, stages[name])}")
     given = {key: value for key, value in overrides.items() if value is not None}
     try:
         return StageConfig.model_validate({**stages[name], **given, "name": name})
     except ValidationError as error:
-        problems = "; ".join(_one_line(problem) for problem in error.errors())
+        problems = "; ".join(problem_lines(StageConfig, error.errors()))
         raise ConfigError(f"stage {name!r}: {problems}") from None
-
-
-def _one_line(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    text = message[:1].lower() + message[1:]
-    return f"{key}: {text}" if key else text

@@ -172,7 +172,7 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
             ),
         ),
         ({"nat_gateways": 0}, "nat_gateways: "),
-        ({"network": "vpn"}, "network: input should be 'public', 'nat' or 'endpoints'"),
+        ({"network": "vpn"}, "network: it is 'vpn', allowed are 'public', 'nat' or 'endpoints'"),
         (
             {"network": "public", "nat_gateways": 1},
             ("nat_gateways is 1, but network is 'public', which has none; leave one of them out"),
@@ -206,7 +206,7 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
             {"api": {"min_tasks": 3, "max_tasks": 2}},
             "api: min_tasks is 3, which is above max_tasks, 2; raise max_tasks",
         ),
-        ({"rule_packs": ["NIST"]}, "rule_packs.0: input should be 'AwsSolutions' or "),
+        ({"rule_packs": ["NIST"]}, "rule_packs.0: it is 'NIST', allowed are 'AwsSolutions' or "),
         ({"worker": {"max_tasks": 0}}, "worker.max_tasks: "),
         ({"worker": {"max_tasks": 1001}}, "worker.max_tasks: "),
         (
@@ -280,8 +280,65 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
                 "name is the other"
             ),
         ),
-        ({"colour": "red"}, "colour: extra inputs are not permitted"),
-        ({"api": {"max_tsks": 3}}, "api.max_tsks: extra inputs are not permitted"),
+        ({"colour": "red"}, "colour: there is no such key, allowed are name, account, regions, "),
+        (
+            {"api": {"max_tsks": 3}},
+            "api.max_tsks: there is no such key, allowed are cpu_units, memory_mebibytes, min_ta",
+        ),
+        (
+            {"scanning": {"clamav": {"size": 1}}},
+            "scanning.clamav.size: there is no such key, allowed are cpu_units, memory_mebibyte",
+        ),
+        (
+            {"site": True},
+            "site: it is True, allowed is an object with the keys fallback_page; put it into brac",
+        ),
+        (
+            {"worker": {"ladder": [1080]}},
+            "worker.ladder.0: it is 1080, allowed is an object with the keys short_side, peak_kil",
+        ),
+        ({"waf": "perhaps"}, "waf: it is 'perhaps', allowed are true and false; choose one"),
+        (
+            {"worker": {"max_tasks": "4 tasks"}},
+            "worker.max_tasks: it is '4 tasks', allowed are whole numbers; write one, without ",
+        ),
+        (
+            {"worker": {"max_tasks": 1.5}},
+            "worker.max_tasks: it is 1.5, allowed are whole numbers; write one, without ",
+        ),
+        (
+            {"tracing": {"x_ray": True, "sampled_percent": "all"}},
+            "tracing.sampled_percent: it is 'all', allowed are numbers; write one, without ",
+        ),
+        (
+            {"tracing": {"x_ray": True, "sampled_percent": 500}},
+            "tracing.sampled_percent: it is 500, allowed are 100 and less; lower it",
+        ),
+        (
+            {"tracing": {"otlp_endpoint": "https://otlp.example.com", "headers_secret": ""}},
+            "tracing.headers_secret: it is '', allowed are texts from length 1 on; write one, or ",
+        ),
+        (
+            {"operator_tenant": "a" * 200},
+            f"operator_tenant: it is '{'a' * 79}…, allowed are texts up to length ",
+        ),
+        ({"account": 111111111111}, "account: it is 111111111111, allowed is a text; put it into "),
+        (
+            {"rule_packs": "AwsSolutions"},
+            "rule_packs: it is 'AwsSolutions', allowed is a list; put it into brackets",
+        ),
+        (
+            {"regions": [{**REGION, "cidr": "10.0.1.0/16"}]},
+            (
+                "regions.0.cidr: it is '10.0.1.0/16', allowed are networks such as 10.1.0.0/16; "
+                "write the first address and the length"
+            ),
+        ),
+        (
+            {"webhooks": {"allowed_networks": ["10.1"]}},
+            "webhooks.allowed_networks.0: it is '10.1', allowed are networks such as 10.1.0.0/16; ",
+        ),
+        ({"opted_in_regions": ["moon"]}, "opted_in_regions.0: it is 'moon', allowed are names of "),
         ({"worker": {"visibility_timeout_seconds": 5}}, "worker.visibility_timeout_seconds: "),
         ({"worker": {"chunk_seconds": 18}}, "worker.chunk_seconds: "),
         ({"worker": {"chunk_seconds": 304}}, "worker.chunk_seconds: "),
@@ -296,7 +353,7 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         ),
         (
             {"worker": {"ladder": [{"short_side": 1080}]}},
-            "worker.ladder.0.peak_kilobits: field required",
+            "worker.ladder.0.peak_kilobits: it is missing; add the key",
         ),
         (
             {"worker": {"ladder": [{"short_side": 1080, "peak_kilobits": 4500, "fps": 60}]}},
@@ -357,6 +414,18 @@ def test_errors_name_the_key_in_one_line(content: dict[str, Any], message: str) 
     with pytest.raises(ConfigError, match=f"^stage 'test': {re.escape(message)}") as caught:
         load(**content)
     assert "\n" not in str(caught.value)
+    assert "; " in str(caught.value), "the remedy is missing"
+
+
+def test_a_list_with_a_wrong_entry_is_not_called_too_short() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(regions=[{**REGION, "cidr": "ten"}])
+    assert "regions: " not in str(caught.value)
+
+
+def test_a_stage_that_is_no_object_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"^stage 'test': it is \[\], allowed is an object with "):
+        load_stage("test", {"test": []})  # type: ignore[dict-item]
 
 
 def test_several_problems_are_told_together() -> None:
