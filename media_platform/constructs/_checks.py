@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 import aws_cdk as cdk
@@ -78,6 +79,8 @@ def in_days(scope: Construct, name: str, duration: cdk.Duration) -> int:
 def _in_units(
     scope: Construct, name: str, duration: cdk.Duration, milliseconds: int, units: str
 ) -> int:
+    if not isinstance(duration, cdk.Duration):
+        raise reject(scope, f"{name} is {duration!r}; pass a Duration, as Duration.{units}(30)")
     if duration.is_unresolved():
         raise reject(scope, f"{name} is known at deployment only; pass a whole number of {units}")
     whole, rest = divmod(duration.to_milliseconds(), milliseconds)
@@ -86,6 +89,22 @@ def _in_units(
             scope, f"{name} is {duration.to_human_string()}; pass a whole number of {units}"
         )
     return int(whole)
+
+
+def in_bytes(scope: Construct, name: str, size: cdk.Size) -> float:
+    """Return a size in bytes, which may be a token.
+
+    Args:
+        scope: Whose argument it is.
+        name: Name of the argument.
+        size: Its value.
+
+    Raises:
+        ValueError: If it is a number without a unit.
+    """
+    if not isinstance(size, cdk.Size):
+        raise reject(scope, f"{name} is {size!r}; pass a Size, as Size.gibibytes(5)")
+    return size.to_bytes()
 
 
 def check_networks(scope: Construct, name: str, networks: Sequence[str]) -> None:
@@ -107,6 +126,29 @@ def check_networks(scope: Construct, name: str, networks: Sequence[str]) -> None
                 scope,
                 f"{name} contains {network!r}, allowed are networks such as 10.0.0.0/8; correct it",
             ) from None
+
+
+def check_bucket_name(scope: Construct, name: str, value: str) -> None:
+    """Check that a bucket can be called so, unless only a deployment knows how.
+
+    Args:
+        scope: Whose argument it is.
+        name: Name of the argument.
+        value: The name of the bucket.
+
+    Raises:
+        ValueError: If it cannot.
+
+    Source: S3 User Guide, "General purpose bucket naming rules".
+    """
+    if cdk.Token.is_unresolved(value):
+        return
+    if re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) is None:
+        raise reject(
+            scope,
+            f"{name} is {value!r}, allowed are 3 to 63 lower-case letters, digits, '.' and '-', "
+            "the first and last a letter or digit; rename it",
+        )
 
 
 def check_region(scope: Construct, name: str, region: str) -> None:
@@ -149,7 +191,7 @@ def check_upload_max(scope: Construct, upload_max: cdk.Size) -> None:
     check_range(
         scope,
         "upload_max in bytes",
-        upload_max.to_bytes(),
+        in_bytes(scope, "upload_max", upload_max),
         (1, UPLOAD_MAX_BYTES),
         "an object of S3 has no more",
     )

@@ -10,7 +10,7 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._alarms import watch_memory
-from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._checks import check_range, in_bytes, reject
 from media_platform.constructs._fargate_task import SCRATCH_PATH, fargate_service, fargate_task
 from media_platform.constructs._media_cluster import AwsEndpoint, MediaCluster, Network
 from media_platform.constructs._scanning import Scanner
@@ -123,7 +123,7 @@ class ClamAvScanner(Construct):
         check_range(
             self,
             "max_scan in bytes",
-            max_scan.to_bytes(),
+            in_bytes(self, "max_scan", max_scan),
             (1, CLAMAV_MOST.to_bytes()),
             "ClamAV looks at no larger file",
         )

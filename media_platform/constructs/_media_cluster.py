@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import cast
@@ -24,6 +25,12 @@ from media_platform.constructs._log_groups import log_group
 
 DEFAULT_CIDR = "10.0.0.0/16"
 """Addresses of a network for which nothing else was chosen."""
+
+LARGEST_NETWORK, SMALLEST_NETWORK = 16, 22
+"""Bits of an address that networks have in common: AWS has no larger one, and a smaller one has no
+room for the tasks."""
+
+_LEAST_ZONES = 2
 
 _FLOW_LOG_RETENTION = logs.RetentionDays.ONE_YEAR
 """As long as access logs: who tried what is asked late."""
@@ -80,6 +87,36 @@ def check_network(scope: Construct, network: str, nat_gateways: int | None = Non
     return Network(network)
 
 
+def _check_addresses(scope: Construct, cidr: str) -> None:
+    try:
+        bits = ipaddress.IPv4Network(cidr).prefixlen
+    except ValueError:
+        bits = 0
+    if not LARGEST_NETWORK <= bits <= SMALLEST_NETWORK:
+        raise reject(
+            scope,
+            f"cidr is {cidr!r}, allowed are networks of /{LARGEST_NETWORK} to /{SMALLEST_NETWORK} "
+            f"such as {DEFAULT_CIDR}; write the first address and the length",
+        )
+
+
+def _check_zones(scope: Construct, zones: list[str]) -> None:
+    if len(set(zones)) < max(_LEAST_ZONES, len(zones)):
+        raise reject(
+            scope,
+            f"availability_zones is {zones}, allowed are {_LEAST_ZONES} and more, each once; a "
+            "load balancer is in two",
+        )
+    region = cdk.Stack.of(scope).region
+    for zone in zones:
+        if not cdk.Token.is_unresolved([region, zone]) and not zone.startswith(region):
+            raise reject(
+                scope,
+                f"availability_zones contains {zone!r}, which is not in {region!r}; name zones of "
+                "the region",
+            )
+
+
 def media_vpc(
     scope: Construct,
     construct_id: str,
@@ -103,7 +140,13 @@ def media_vpc(
         cidr: Its addresses. Default ``10.0.0.0/16``.
         nat_gateways: Number of NAT gateways, where there are any. Default 1.
         availability_zones: Its zones. Default: two of the stack's.
+
+    Raises:
+        ValueError: If there can be no such network, or a load balancer could not be in it.
     """
+    _check_addresses(scope, cidr)
+    if availability_zones is not None:
+        _check_zones(scope, list(availability_zones))
     by_nat = network is Network.NAT
     vpc = ec2.Vpc(
         scope,

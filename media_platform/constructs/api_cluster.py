@@ -27,6 +27,7 @@ from media_platform.constructs._checks import (
     check_region,
     check_stage,
     check_upload_max,
+    in_bytes,
     in_seconds,
     reject,
 )
@@ -600,7 +601,7 @@ class ApiCluster(ApiClusterBase):
     def _check_quotas(self, quota_videos: int, quota: cdk.Size, quota_uploads: int) -> None:
         for name, value in (
             ("quota_videos", quota_videos),
-            ("quota in bytes", quota.to_bytes()),
+            ("quota in bytes", in_bytes(self, "quota", quota)),
             ("quota_uploads", quota_uploads),
         ):
             check_range(

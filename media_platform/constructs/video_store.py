@@ -16,7 +16,13 @@ from constructs import Construct
 from media_platform.constructs import _replication
 from media_platform.constructs._access_logs import access_log_bucket, log_objects
 from media_platform.constructs._alarms import OperatorAlarm
-from media_platform.constructs._checks import check_range, check_region, in_days, reject
+from media_platform.constructs._checks import (
+    check_bucket_name,
+    check_range,
+    check_region,
+    in_days,
+    reject,
+)
 from media_platform.constructs._distributions import distribution_conditions
 from media_platform.constructs._log_groups import logs_use_key
 from media_platform.constructs._private_bucket import private_bucket
@@ -147,6 +153,9 @@ class VideoStore(VideoStoreBase):
                 self,
                 f"site_bucket_name is {site_bucket_name!r} but site is False; pass site=True",
             )
+        for kind, name in own_names.items():
+            if name is not None:
+                check_bucket_name(self, f"{kind}_bucket_name", name)
         self._check_table(table_name, imported_table_name, replicas, opted_in_regions)
         _replication.check_targets(
             self,

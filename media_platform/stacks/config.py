@@ -21,7 +21,12 @@ from pydantic import (
 
 from media_platform.constructs._countries import country_problem
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
-from media_platform.constructs._media_cluster import Network
+from media_platform.constructs._media_cluster import (
+    DEFAULT_CIDR,
+    LARGEST_NETWORK,
+    SMALLEST_NETWORK,
+    Network,
+)
 from media_platform.constructs._regions import region_problem
 from media_platform.constructs._task_size import task_size_problem
 from media_platform.contract.identity import TENANT_CHARACTERS
@@ -64,14 +69,13 @@ def bucket_name(stage: str, kind: str, account: str, region: str) -> str:
     return f"media-platform-{stage}-{kind}-{account}-{region}"
 
 
-_NETWORK = IPv4Network("10.0.0.0/16")
-_LARGEST_NETWORK, _SMALLEST_NETWORK = 16, 22
+_NETWORK = IPv4Network(DEFAULT_CIDR)
 
 
 def _network_of_a_region(value: IPv4Network) -> IPv4Network:
-    if not _LARGEST_NETWORK <= value.prefixlen <= _SMALLEST_NETWORK:
+    if not LARGEST_NETWORK <= value.prefixlen <= SMALLEST_NETWORK:
         raise ValueError(
-            f"it is {value}, allowed are /{_LARGEST_NETWORK} to /{_SMALLEST_NETWORK}; a smaller "
+            f"it is {value}, allowed are /{LARGEST_NETWORK} to /{SMALLEST_NETWORK}; a smaller "
             "one has no room for the tasks, and AWS has no larger one"
         )
     return value

@@ -414,6 +414,45 @@ def test_metrics(stack: cdk.Stack) -> None:
             ),
         ),
         (
+            {"cidr": "ten"},
+            (
+                "cidr is 'ten', allowed are networks of /16 to /22 such as 10.0.0.0/16; write the "
+                "first address and the length (path: Test/Api)"
+            ),
+        ),
+        (
+            {"cidr": "10.0.0.0/28"},
+            (
+                "cidr is '10.0.0.0/28', allowed are networks of /16 to /22 such as 10.0.0.0/16; "
+                "write the first address and the length (path: Test/Api)"
+            ),
+        ),
+        (
+            {"availability_zones": ["us-east-1a"]},
+            (
+                "availability_zones is ['us-east-1a'], allowed are 2 and more, each once; a load "
+                "balancer is in two (path: Test/Api)"
+            ),
+        ),
+        (
+            {"availability_zones": ["us-east-1a", "us-east-1a"]},
+            (
+                "availability_zones is ['us-east-1a', 'us-east-1a'], allowed are 2 and more, each "
+                "once; a load balancer is in two (path: Test/Api)"
+            ),
+        ),
+        (
+            {"availability_zones": ["us-east-1a", "eu-west-1a"]},
+            (
+                "availability_zones contains 'eu-west-1a', which is not in 'us-east-1'; name zones "
+                "of the region (path: Test/Api)"
+            ),
+        ),
+        (
+            {"upload_max": 5},
+            "upload_max is 5; pass a Size, as Size.gibibytes(5) (path: Test/Api)",
+        ),
+        (
             {"requests_per_minute": 0},
             (
                 "requests_per_minute is 0, allowed are 1 to 10000000; it is what one task gets "

@@ -624,6 +624,17 @@ def test_a_store_of_another_stack(synth: Synth) -> None:
             ),
         ),
         (
+            {"archive_after": 30},
+            "archive_after is 30; pass a Duration, as Duration.days(30) (path: Test/Store)",
+        ),
+        (
+            {"raw_bucket_name": "My_Uploads"},
+            (
+                "raw_bucket_name is 'My_Uploads', allowed are 3 to 63 lower-case letters, digits, "
+                "'.' and '-', the first and last a letter or digit; rename it (path: Test/Store)"
+            ),
+        ),
+        (
             {"noncurrent_expiry": cdk.Duration.hours(36)},
             ("noncurrent_expiry is 1 day 12 hours; pass a whole number of days (path: Test/Store)"),
         ),
