@@ -44,6 +44,8 @@ class Purge:
         due_at: Time from which on they may go (RFC 3339, UTC).
         raw_key: Key of the upload of a video whose items go at once, and not only when every region
             had its time: the note then says all that other regions need. Default: they stay.
+        former_regions: Other regions that were home to the video, under which objects of it may
+            lie. Default: none.
     """
 
     video_id: str
@@ -52,6 +54,7 @@ class Purge:
     region: str
     due_at: str
     raw_key: str | None = None
+    former_regions: tuple[str, ...] | None = None
 
     @classmethod
     def after(
@@ -63,6 +66,7 @@ class Purge:
         region: str,
         run_id: str | None = None,
         raw_key: str | None = None,
+        former_regions: tuple[str, ...] | None = None,
     ) -> Self:
         """Return the note of what may go after some time from now.
 
@@ -73,6 +77,7 @@ class Purge:
             region: Its home region.
             run_id: The run. Default: the whole video.
             raw_key: Key of the upload, if the items go at once.
+            former_regions: Other regions that were home to the video, if the items go at once.
         """
         due = datetime.now(UTC) + time
         return cls(
@@ -82,13 +87,17 @@ class Purge:
             region=region,
             due_at=timestamp(due),
             raw_key=raw_key,
+            former_regions=former_regions,
         )
 
     @classmethod
     def from_item(cls, item: Mapping[str, Mapping[str, Any]]) -> Self:
         """Read it from a wire item; attributes that are no fields are ignored."""
         stored = from_item(item)
-        return cls(**{f.name: stored[f.name] for f in fields(cls) if f.name in stored})
+        values = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
+        if values.get("former_regions") is not None:
+            values["former_regions"] = tuple(values["former_regions"])
+        return cls(**values)
 
     def to_item(self) -> WireItem:
         """Return the wire item, which stands in the index of due work."""

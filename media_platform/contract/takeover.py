@@ -11,7 +11,8 @@ What it writes is made harmless instead:
   above the one that was read. Whatever the lost region writes before it learns of that has a lower
   sequence than all that follows; later, conditions on version and epoch refuse its writes.
 - What it wrote before may be later than the takeover, and then stands in its place. Whoever took
-  over sees the epoch of the video fall, and writes again what it had (:func:`restored`).
+  over sees the epoch of the video fall, and writes again what it had (:func:`restored`), also if
+  the lost region wrote more, or the takeover was repeated over that.
 - What is in the works begins anew, as another run: objects of the old one may be missing here.
 """
 
@@ -138,12 +139,20 @@ def restored(table_name: str, before: Video, now: Video, *, region: str) -> Tran
     Args:
         table_name: The table.
         before: The video before it was changed in this region.
-        now: The video after it.
+        now: The video after it, or as it became since.
         region: This region.
     """
-    if now.epoch >= before.epoch or before.home_region != region:
+    if _takeover_of(now) >= _takeover_of(before) or before.home_region != region:
         return None
     return replaced(table_name, now, before, version_step=VERSION_STEP)
+
+
+def _takeover_of(video: Video) -> tuple[int, int]:
+    """Return what compares a takeover with others: of two with one epoch, the first one counts.
+
+    The other was made of what the lost region had written over it, thus from a higher version.
+    """
+    return video.epoch, -(video.taken_version or 0)
 
 
 def begin(table_name: str, takeover: Takeover) -> dict[str, Any]:

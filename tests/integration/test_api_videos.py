@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 import pytest
 from api_stage import RENDITION, UPLOAD_MAX_BYTES, Person, Stage, running_stage, send
-from emulator import REGION, STRANGE_REGION
+from emulator import OTHER_REGION, REGION, STRANGE_REGION
 from waiting import eventually
 
 from media_platform.contract.events import EventType
@@ -346,6 +346,18 @@ def test_a_delete_survives_changes_made_meanwhile(stage: Stage, ada: Person) -> 
         EventType.VIDEO_CREATED,
         EventType.VIDEO_DELETED,
     ]
+
+
+def test_for_strangers_no_other_region_is_asked_whose_silence_would_tell_of_a_video(
+    stage: Stage, ada: Person, tenant: str
+) -> None:
+    hidden = ada.new_video(visibility="PRIVATE")
+    stage.change(hidden, home_region=OTHER_REGION)
+    for stranger in (stage.person("eve", "elsewhere", "admin"), stage.person("bob", tenant)):
+        answers = [
+            stranger.call("DELETE", f"/api/videos/{video_id}") for video_id in (hidden, new_id())
+        ]
+        assert [answer.status for answer in answers] == [404, 404]
 
 
 def test_a_video_at_home_elsewhere_is_not_changed_here(stage: Stage, ada: Person) -> None:

@@ -32,7 +32,10 @@ from media_platform.contract.environment import OutboxRelayEnvironment
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
 from media_platform.contract.ids import first_of, new_id
 from media_platform.contract.items import from_item
-from media_platform.contract.takeover import Takeover
+from media_platform.contract.takeover import VERSION_STEP, Takeover, take_over
+from media_platform.contract.video import Video, VideoStatus, change
+from mediactl.local.recorded_calls import read_calls
+from outbox_relay.aws import Outbox
 
 FUNCTION = "relay"
 SWEEP = "sweep"
@@ -105,6 +108,14 @@ class Stage:
         """Return the chosen records of the stream as Lambda passes them on."""
         records = self.emulator.stream_records(TABLE)
         return {"Records": [record for record in records if chosen(record)]}
+
+    def looked_for_takeovers(self) -> int:
+        """Return how often the functions of the home region read which regions were taken over."""
+        return sum(
+            (call.action, call.region, call.resource.endswith(f"table/{TABLE}"))
+            == ("dynamodb:Query", REGION, True)
+            for call in read_calls(self.emulator.calls_file)
+        )
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Take what the event source mapping gave up."""
@@ -441,9 +452,11 @@ def test_events_of_a_region_that_was_taken_over_are_published_by_the_other(stage
     key = table.takeover_key(REGION).to_wire()
     event, later = an_old_event(age=timedelta(minutes=1)), an_event()
     dynamodb.put_item(TableName=TABLE, Item=takeover.to_item())
+    asked = stage.looked_for_takeovers()
     try:
         stage.write(event)
         eventually(lambda: stage.item(event, OTHER_REGION), "it is replicated")
+        eventually(lambda: stage.looked_for_takeovers() > asked, "the relay at home saw both")
         assert stage.emulator.invoke(SWEEP, {}) == {"published": 0}
         assert stage.emulator.invoke(SWEEP, {}, region=OTHER_REGION) == {"published": 1}
         place = f"{OTHER_REGION}/{QUEUE}"
@@ -455,6 +468,46 @@ def test_events_of_a_region_that_was_taken_over_are_published_by_the_other(stage
     eventually(lambda: stage.deliveries(later), "at home it goes on")
     assert stage.deliveries(event) == []
     assert stage.emulator.invoke(SWEEP, {}, region=OTHER_REGION) == {"published": 0}
+
+
+def test_a_video_is_put_back_over_all_that_the_lost_region_wrote(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in _credentials(stage.emulator.endpoint).items():
+        monkeypatch.setenv(name, value)
+    found = Video(
+        video_id=new_id(),
+        tenant="acme",
+        owner="ada",
+        home_region=OTHER_REGION,
+        title="A",
+        file_name="a.mp4",
+        content_type="video/mp4",
+        size_bytes=1,
+        raw_key="raw/acme/ada/x.mp4",
+        created_at="2026-01-01T00:00:00.000Z",
+        updated_at="2026-01-01T00:00:00.000Z",
+        status=VideoStatus.READY,
+        version=7,
+    )
+    taken = take_over(TAKEN, found, region=REGION).video
+    first = change(TAKEN, found, region=OTHER_REGION, title="Late").video
+    second = change(TAKEN, first, region=OTHER_REGION, title="Later", tags=("x",)).video
+    stage.emulator.table(TAKEN)
+    dynamodb = stage.emulator.client("dynamodb")
+    dynamodb.put_item(TableName=TAKEN, Item=second.to_item())
+
+    outbox = Outbox(TAKEN)
+    assert outbox.restore(taken, first, region=REGION), "the second write came before the relay"
+    key = table.video_key(found.video_id).to_wire()
+    item = dynamodb.get_item(TableName=TAKEN, Key=key, ConsistentRead=True)["Item"]
+    stands = Video.from_item(item)
+    assert stands == replace(
+        taken, version=taken.version + VERSION_STEP, updated_at=stands.updated_at
+    )
+    assert not outbox.restore(taken, first, region=REGION), "once is enough"
+    dynamodb.delete_item(TableName=TAKEN, Key=key)
+    assert not outbox.restore(taken, first, region=REGION), "what was purged stays purged"
 
 
 def test_poison_does_not_keep_the_sweep_from_the_others(stage: Stage) -> None:
@@ -484,6 +537,17 @@ for line in sys.stdin:
 """The function as a process that takes a batch a line, as Lambda does one after the other."""
 
 UNWATCHED = "unwatched-videos"
+TAKEN = "taken-videos"
+
+
+def _credentials(endpoint: str) -> dict[str, str]:
+    """Return the variables by which clients find the emulator."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
 
 
 @contextmanager
@@ -499,10 +563,7 @@ def relaying(endpoint: str) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-c", RELAY],
         env={
             **environment.to_variables(),
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            **_credentials(endpoint),
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(sys.path),
         },

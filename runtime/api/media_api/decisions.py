@@ -122,6 +122,7 @@ def purge(video: Video, *, user: str, table_name: str) -> Step:
         tenant=video.tenant,
         region=video.home_region,
         raw_key=video.raw_key,
+        former_regions=video.former_regions,
     )
     deletion = delete(video, user=user, table_name=table_name, restore_days=0)
     if deletion is None:

@@ -374,7 +374,7 @@ class Videos:
                 here, or it keeps changing.
             botocore.exceptions.ClientError: If its home region does not answer.
         """
-        at_home = await self._at_home(video_id)
+        at_home = await self._at_home(cause.caller, video_id)
         if at_home is not self:
             return await at_home.change(cause, video_id, decide, keyed)
         caller = cause.caller
@@ -406,12 +406,17 @@ class Videos:
             return Changed(await self._view(caller, change.video), replayed=False)
         raise _changed_meanwhile(video_id)
 
-    async def _at_home(self, video_id: str) -> Videos:
-        """Return what changes a video: conditions hold in its home region only."""
+    async def _at_home(self, caller: Caller, video_id: str) -> Videos:
+        """Return what changes a video: conditions hold in its home region only.
+
+        Raises:
+            Problem: If the caller may not know of it; a home region that does not answer would tell
+                of it.
+        """
         if not self._elsewhere:
             return self
-        video = await self._table.video(video_id) if is_id(video_id) else None
-        return self if video is None else self._elsewhere.get(video.home_region, self)
+        video = await self._find(caller, video_id)
+        return self._elsewhere.get(video.home_region, self)
 
     async def changeable(self, caller: Caller, video_id: str) -> Video:
         """Return a video, not deleted, that the caller may change here.

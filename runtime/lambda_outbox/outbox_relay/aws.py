@@ -119,16 +119,26 @@ class Outbox:
     def restore(self, before: Video, now: Video, *, region: str) -> bool:
         """Put back what a region wrote over that was taken over; tell whether there was anything.
 
-        What was changed once more meanwhile is left to the record of that change.
+        The lost region may have written more since: then the video is put back over that.
+
+        Args:
+            before: The video before it was changed here.
+            now: The video after it.
+            region: This region.
         """
-        write = restored(self._table_name, before, now, region=region)
-        if write is None:
-            return False
-        try:
-            self._client.update_item(**write["Update"])
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        while write := restored(self._table_name, before, now, region=region):
+            try:
+                self._client.update_item(
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD", **write["Update"]
+                )
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                item: Any = error.response.get("Item")
+                if item is None:
+                    return False
+                now = Video.from_item(item)
+            else:
+                return True
+        return False
 
     def waiting(self, region: str, shard: int, *, before: datetime) -> Iterator[Mapping[str, Any]]:
         """Yield the items of one shard that were written before a time, oldest first.

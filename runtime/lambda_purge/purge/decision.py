@@ -36,7 +36,7 @@ def prefixes_of(note: Purge, video: Video | None) -> list[str]:
             belongs to another tenant.
     """
     if not (
-        is_key_segment(note.region)
+        all(is_key_segment(region) for region in (note.region, *(note.former_regions or ())))
         and is_key_segment(note.tenant)
         and is_id(note.video_id)
         and (note.run_id is None or is_id(note.run_id))
@@ -48,11 +48,10 @@ def prefixes_of(note: Purge, video: Video | None) -> list[str]:
         )
     if note.run_id is not None:
         return [f"{video_prefix(note.region, note.tenant, note.video_id)}{note.run_id}/"]
-    homes = () if video is None else (video.home_region, *(video.former_regions or ()))
-    return [
-        video_prefix(region, note.tenant, note.video_id)
-        for region in dict.fromkeys((note.region, *homes))
-    ]
+    regions = (note.region, *(note.former_regions or ()))
+    if video is not None:
+        regions = (*regions, video.home_region, *(video.former_regions or ()))
+    return [video_prefix(region, note.tenant, note.video_id) for region in dict.fromkeys(regions)]
 
 
 def upload_of(note: Purge, video: Video | None) -> str | None:

@@ -131,6 +131,19 @@ def test_only_who_took_over_puts_it_right_and_nothing_else() -> None:
     assert restored("table", taken, replace(taken, version=9999), region=OTHER) is None
 
 
+def test_a_takeover_that_was_repeated_over_a_late_write_does_not_stand() -> None:
+    first = take_over("table", a_video(status=VideoStatus.READY), region=OTHER).video
+    deleted = change("table", first, region=OTHER, status=VideoStatus.DELETED).video
+    late = replace(first, home_region=LOST, epoch=0, version=9, taken_version=None)
+    again = take_over("table", late, region=OTHER).video
+    write = restored("table", deleted, again, region=OTHER)
+    assert write is not None
+    values = write["Update"]["ExpressionAttributeValues"]
+    assert values[":status"] == {"S": "DELETED"}
+    assert int(values[":version"]["N"]) > max(deleted.version, again.version)
+    assert restored("table", again, deleted, region=OTHER) is None, "the first one stays"
+
+
 def test_a_takeover_is_stored() -> None:
     begun = Takeover(lost=LOST, by=OTHER, begun_at="2026-01-01T00:00:00.000Z")
     item = begun.to_item()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from media_api import decisions
 from media_platform.contract.ids import new_id
 from media_platform.contract.object_keys import thumbnail_key
 from media_platform.contract.purge import Purge
@@ -63,6 +64,20 @@ def test_of_a_video_that_was_taken_over_all_goes_that_any_home_made() -> None:
     assert prefixes_of(note, taken) == [
         f"media/{region}/acme/{note.video_id}/" for region in (HOME, "us-east-1", "us-west-2")
     ]
+
+
+def test_a_note_names_every_former_home_of_a_video_whose_items_went_at_once() -> None:
+    video = a_video(
+        video_id=new_id(), status=VideoStatus.READY, home_region=HOME, former_regions=("us-east-1",)
+    )
+    step = decisions.purge(video, user="op", table_name="table")
+    (note,) = [Purge.from_item(write["Put"]["Item"]) for write in step.writes]
+    assert prefixes_of(note, None) == prefixes_of(note, video)
+    assert prefixes_of(note, None) == [
+        f"media/{region}/acme/{video.video_id}/" for region in (HOME, "us-east-1")
+    ]
+    with pytest.raises(UnsafeNoteError, match="malformed"):
+        prefixes_of(replace(note, former_regions=("a/b",)), None)
 
 
 def test_the_prefix_holds_one_run() -> None:
