@@ -81,6 +81,19 @@ def test_a_video_is_listed_edited_and_played_through_the_other_region(
     assert there.signed_frames(video_id) == 180
 
 
+def test_files_of_a_video_are_asked_for_through_the_other_region(
+    pair: TwoRegions, ada: tuple[Neighbour, Neighbour], ready: dict[str, Any]
+) -> None:
+    _, there = ada
+    path = f"/api/videos/{ready['video_id']}"
+    asked = there.request("POST", f"{path}/downloads", json={"height": 360})
+    assert (asked.status, json.loads(asked.data)["status"]) == (202, "WAITING")
+    for second in (1.0, 2.0):
+        chosen = there.json("PUT", f"{path}/thumbnail", json={"at_seconds": second})
+        assert chosen["at_seconds"] == second, "the answer shows what was asked for"
+    pair.settled()
+
+
 def test_of_edits_in_both_regions_at_once_one_wins_and_none_is_lost_unseen(
     pair: TwoRegions, ada: tuple[Neighbour, Neighbour], ready: dict[str, Any]
 ) -> None:

@@ -113,10 +113,12 @@ class Downloads:
                 caller may not change it.
         """
         name = download_part(wanted.height)
+        videos = await self._videos.at_home(cause.caller, video_id)
+        table = videos.table
 
         async def decide(video: Video) -> Step | None:
             refuse_deleted(video)
-            run = await self._complete_run(video)
+            run = await _complete_run(table, video)
             heights = [rendition.height for rendition in run.renditions]
             if wanted.height not in heights:
                 raise invalid(
@@ -124,7 +126,7 @@ class Downloads:
                     f"the video has no rendition with {wanted.height} lines; choose one of "
                     f"{', '.join(map(str, heights))}",
                 )
-            part = await self._table.part(video_id, run.run_id, name)
+            part = await table.part(video_id, run.run_id, name)
             if part is not None and not _may_be_asked_for_again(part):
                 return None
             asked = Part(
@@ -144,24 +146,25 @@ class Downloads:
                     "changed": {},
                     REQUESTED_PART: name,
                 },
-                writes=(self._table.part_put(asked, before=part),),
+                writes=(table.part_put(asked, before=part),),
                 subject=name,
             )
 
-        changed = await self._videos.change(cause, video_id, decide, keyed)
+        changed = await videos.change(cause, video_id, decide, keyed)
         video = changed.view.video
-        part = await self._table.part(video_id, video.current_run or "", name)
+        part = await table.part(video_id, video.current_run or "", name)
         if part is None:
             raise _not_ready(video)
         return RequestedDownload(state_of(part), changed.replayed)
 
-    async def _complete_run(self, video: Video) -> Run:
-        run = None
-        if video.status is VideoStatus.READY and video.current_run is not None:
-            run = await self._table.run(video.video_id, video.current_run)
-        if run is None:
-            raise _not_ready(video)
-        return run
+
+async def _complete_run(table: VideoTable, video: Video) -> Run:
+    run = None
+    if video.status is VideoStatus.READY and video.current_run is not None:
+        run = await table.run(video.video_id, video.current_run)
+    if run is None:
+        raise _not_ready(video)
+    return run
 
 
 def _may_be_asked_for_again(part: Part) -> bool:

@@ -102,11 +102,13 @@ class Thumbnails:
         Raises:
             Problem: If the caller may not, the video cannot be played yet, or has no such second.
         """
+        videos = await self._videos.at_home(cause.caller, video_id)
+        table = videos.table
 
         async def decide(video: Video) -> Step:
             refuse_deleted(video)
             run_id = video.current_run
-            if run_id is None or not is_playable(video, await self._table.run(video_id, run_id)):
+            if run_id is None or not is_playable(video, await table.run(video_id, run_id)):
                 raise Problem(
                     Kind.NOT_PLAYABLE,
                     f"video {video_id} is {video.status} and has no frames to choose from; wait "
@@ -114,7 +116,7 @@ class Thumbnails:
                     video_status=video.status.value,
                 )
             _check(new, video)
-            stored = await self._table.thumbnail(video_id)
+            stored = await table.thumbnail(video_id)
             request = _request(
                 cause,
                 video_id,
@@ -131,12 +133,12 @@ class Thumbnails:
                     "changed": {},
                     REQUESTED_PART: thumbnail_part(request.thumbnail_id),
                 },
-                writes=(self._table.thumbnail_put(request), *self._purge_unused(video, stored)),
+                writes=(table.thumbnail_put(request), *self._purge_unused(video, stored)),
                 subject=request.thumbnail_id,
             )
 
-        changed = await self._videos.change(cause, video_id, decide)
-        return await self._view(changed.view, await self._table.thumbnail(video_id))
+        changed = await videos.change(cause, video_id, decide)
+        return await self._view(changed.view, await table.thumbnail(video_id))
 
     async def upload(self, caller: Caller, video_id: str, new: NewPicture) -> PictureUpload:
         """Sign the upload of a picture, which can then be chosen.
@@ -162,10 +164,12 @@ class Thumbnails:
         Raises:
             Problem: If the caller may not change the video, or it keeps changing.
         """
+        videos = await self._videos.at_home(cause.caller, video_id)
+        table = videos.table
 
         async def decide(video: Video) -> Step | None:
             refuse_deleted(video)
-            stored = await self._table.thumbnail(video_id)
+            stored = await table.thumbnail(video_id)
             pending = stored is not None and stored.status is ThumbnailStatus.PENDING
             if video.thumbnail is None and not pending:
                 return None
@@ -176,13 +180,13 @@ class Thumbnails:
                 event_type=EventType.VIDEO_UPDATED,
                 event_data={"updated_by": cause.caller.user, "changed": {"thumbnail": None}},
                 writes=(
-                    self._table.thumbnail_put(request),
+                    table.thumbnail_put(request),
                     *self._purge_unused(video, stored),
                     *self._purge_shown(video),
                 ),
             )
 
-        await self._videos.change(cause, video_id, decide)
+        await videos.change(cause, video_id, decide)
 
     def _purge_unused(self, video: Video, stored: Thumbnail | None) -> tuple[TransactItem, ...]:
         """Return the note that what was asked for before is to be purged, if nobody ever saw it."""

@@ -133,6 +133,9 @@ class VideoPage:
 class Videos:
     """The videos of all tenants, each caller seeing its own tenant's.
 
+    Attributes:
+        table: The table.
+
     Args:
         videos: The table.
         cache: Keeps what was read of single videos, whoever may see it.
@@ -154,7 +157,7 @@ class Videos:
         elsewhere: Mapping[str, Videos] | None = None,
     ) -> None:
         self._elsewhere = elsewhere or {}
-        self._table = videos
+        self.table = videos
         self._cache = cache
         self._idempotency = idempotency
         self._region = region
@@ -197,16 +200,16 @@ class Videos:
         return await self._view(caller, await self.changeable(caller, video_id))
 
     async def _stored(self, video_id: str) -> StoredVideo | None:
-        video = await self._table.video(video_id)
+        video = await self.table.video(video_id)
         return None if video is None else await self._with_runs(video)
 
     async def _with_runs(self, video: Video) -> StoredVideo:
         """Return a video with its runs, those of them that a worker took."""
         run = next_run = None
         if video.current_run is not None:
-            run = await self._table.run(video.video_id, video.current_run)
+            run = await self.table.run(video.video_id, video.current_run)
         if video.next_run is not None:
-            next_run = await self._table.run(video.video_id, video.next_run)
+            next_run = await self.table.run(video.video_id, video.next_run)
         return StoredVideo(video, run, next_run)
 
     async def list(self, caller: Caller, query: ListQuery) -> VideoPage:
@@ -217,8 +220,8 @@ class Videos:
         """
         videos = _list_of(caller, query)
         after = cursors.start_of_page(str(videos), query.cursor)
-        page = await self._table.page(videos, limit=query.limit, after=after)
-        runs = await self._table.runs(page.videos)
+        page = await self.table.page(videos, limit=query.limit, after=after)
+        runs = await self.table.runs(page.videos)
         views = [
             VideoView(
                 video=video,
@@ -274,7 +277,7 @@ class Videos:
             return decisions.delete(
                 video,
                 user=cause.caller.user,
-                table_name=self._table.name,
+                table_name=self.table.name,
                 restore_days=self._restore_days,
             )
 
@@ -295,7 +298,7 @@ class Videos:
         """
 
         async def decide(video: Video) -> Step | None:
-            return decisions.restore(video, user=cause.caller.user, table_name=self._table.name)
+            return decisions.restore(video, user=cause.caller.user, table_name=self.table.name)
 
         return await self.change(cause, video_id, decide, keyed)
 
@@ -326,7 +329,7 @@ class Videos:
                 user=cause.caller.user,
                 profile=wanted.profile or video.profile,
                 quality=wanted.quality or video.quality,
-                table_name=self._table.name,
+                table_name=self.table.name,
             )
 
         return await self.change(cause, video_id, decide, keyed)
@@ -347,7 +350,7 @@ class Videos:
 
         async def decide(video: Video) -> Step:
             refuse_deleted(video)
-            return decisions.cancel(video, user=cause.caller.user, table_name=self._table.name)
+            return decisions.cancel(video, user=cause.caller.user, table_name=self.table.name)
 
         return await self.change(cause, video_id, decide, keyed)
 
@@ -374,7 +377,7 @@ class Videos:
                 here, or it keeps changing.
             botocore.exceptions.ClientError: If its home region does not answer.
         """
-        at_home = await self._at_home(cause.caller, video_id)
+        at_home = await self.at_home(cause.caller, video_id)
         if at_home is not self:
             return await at_home.change(cause, video_id, decide, keyed)
         caller = cause.caller
@@ -389,7 +392,7 @@ class Videos:
             # A DELETED video may be deleted again anywhere, which changes nothing.
             self._refuse_elsewhere(video)
             change = contract.change(
-                self._table.name,
+                self.table.name,
                 video,
                 region=self._region,
                 event_type=step.event_type,
@@ -400,14 +403,16 @@ class Videos:
                 step.action, video_id=video_id, subject=step.subject, changed=step.changes
             )
             try:
-                await self._table.write(change, entry, *step.writes, *record)
+                await self.table.write(change, entry, *step.writes, *record)
             except StaleVideoError:
                 continue
             return Changed(await self._view(caller, change.video), replayed=False)
         raise _changed_meanwhile(video_id)
 
-    async def _at_home(self, caller: Caller, video_id: str) -> Videos:
+    async def at_home(self, caller: Caller, video_id: str) -> Videos:
         """Return what changes a video: conditions hold in its home region only.
+
+        Whoever decides on a change by other items of the video reads them in the table of that.
 
         Raises:
             Problem: If the caller may not know of it; a home region that does not answer would tell
@@ -473,7 +478,7 @@ class Videos:
 
     async def _find(self, caller: Caller, video_id: str) -> Video:
         """Return a video of the tenant, deleted or not, if the caller may know of it."""
-        video = await self._table.video(video_id) if is_id(video_id) else None
+        video = await self.table.video(video_id) if is_id(video_id) else None
         if video is None or not is_of_tenant(caller, video) or not _may_see(caller, video):
             raise _not_found()
         return video
