@@ -12,6 +12,7 @@ import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from small_plane import SmallPlane
+from waiting import eventually
 
 from mediactl.local.aws import ROOT_ACCESS_KEY, ROOT_SECRET_KEY
 from mediactl.local.recorded_calls import read_calls
@@ -309,7 +310,11 @@ def check(small: SmallPlane, found: dict[str, str], *, version: int) -> None:
     home = small.client("dynamodb")
     home.put_item(TableName=found["Table"], Item={"pk": {"S": str(version)}})
     replica = small.client("dynamodb", other)
-    assert replica.get_item(TableName=found["Table"], Key={"pk": {"S": str(version)}})["Item"]
+    key = {"pk": {"S": str(version)}}
+    eventually(
+        lambda: replica.get_item(TableName=found["Table"], Key=key).get("Item"),
+        "the item arrives in the other region",
+    )
     ttl = home.describe_time_to_live(TableName=found["Table"])["TimeToLiveDescription"]
     assert ttl["AttributeName"] == f"ttl{version}"
     assert f":table/{found['Table']}/stream/" in found["Stream"]

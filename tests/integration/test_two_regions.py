@@ -252,5 +252,7 @@ def test_a_region_that_was_taken_over_loses_nothing_and_tells_nothing_twice(
 
     check_refusals(pair)
     pair.readmit(HOME, by=OTHER)
+    # Until it sees that it is let in, what it has to tell waits for its sweep.
+    pair.settled()
     after = here.when(here.upload(film), "READY")["video_id"]
     assert [event.event_type for event in subscriber.told_of(after, count=3)] == WHOLE
