@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from emulator import ACCOUNT, REGION, Emulator, Statement, allow, running_emulator
+from waiting import eventually
 
 from media_platform.assets import Service
 from media_platform.contract import table
@@ -233,10 +234,18 @@ class Stage:
         return int(answer["ScalableTargets"][0]["MinCapacity"])
 
     def rest(self) -> None:
-        """Let the worker service stand at zero, as an idle worker leaves it."""
-        self.register_target(minimum=0)
-        self.emulator.client("ecs").update_service(cluster=CLUSTER, service=SERVICE, desiredCount=0)
-        assert (self.min_capacity, self.desired_count) == (0, 0)
+        """Let the worker service stand at zero, as an idle worker leaves it.
+
+        An event of an upload before may still be on its way and wake it.
+        """
+        ecs = self.emulator.client("ecs")
+
+        def stands() -> bool:
+            self.register_target(minimum=0)
+            ecs.update_service(cluster=CLUSTER, service=SERVICE, desiredCount=0)
+            return (self.min_capacity, self.desired_count) == (0, 0)
+
+        eventually(stands, "the worker service stands at zero")
 
     def register_target(self, *, minimum: int) -> None:
         """Register the worker service for scaling."""
