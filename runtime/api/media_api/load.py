@@ -33,8 +33,8 @@ LONG_WAIT_SECONDS = 0.5
 MOST_LATE_SECONDS = 0.25
 """Age of requests that were not taken up yet at which more of them stand in line."""
 
-MOST_REFUSED = 16
-"""Most requests that are refused in a beat, so that refusing takes a few hundredths of the time."""
+MOST_REFUSED = 8
+"""Most requests that are refused in a beat, so that refusing takes a hundredth or two of the time."""
 
 _BEAT_SECONDS = 0.05
 _RETRY_SECONDS = (1, 3)
