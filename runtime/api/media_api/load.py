@@ -34,7 +34,7 @@ MOST_LATE_SECONDS = 0.25
 """Age of requests that were not taken up yet at which more of them stand in line."""
 
 MOST_REFUSED = 8
-"""Most requests that are refused in a beat, so that refusing takes a hundredth or two of the time."""
+"""Most requests that are refused in a beat: refusing takes a hundredth or two of the time."""
 
 _BEAT_SECONDS = 0.05
 _RETRY_SECONDS = (1, 3)
