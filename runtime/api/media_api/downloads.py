@@ -150,7 +150,7 @@ class Downloads:
                 subject=name,
             )
 
-        changed = await videos.change(cause, video_id, decide, keyed)
+        changed = await videos.change_here(cause, video_id, decide, keyed)
         video = changed.view.video
         part = await table.part(video_id, video.current_run or "", name)
         if part is None:

@@ -137,7 +137,7 @@ class Thumbnails:
                 subject=request.thumbnail_id,
             )
 
-        changed = await videos.change(cause, video_id, decide)
+        changed = await videos.change_here(cause, video_id, decide)
         return await self._view(changed.view, await table.thumbnail(video_id))
 
     async def upload(self, caller: Caller, video_id: str, new: NewPicture) -> PictureUpload:
@@ -186,7 +186,7 @@ class Thumbnails:
                 ),
             )
 
-        await videos.change(cause, video_id, decide)
+        await videos.change_here(cause, video_id, decide)
 
     def _purge_unused(self, video: Video, stored: Thumbnail | None) -> tuple[TransactItem, ...]:
         """Return the note that what was asked for before is to be purged, if nobody ever saw it."""

@@ -378,8 +378,21 @@ class Videos:
             botocore.exceptions.ClientError: If its home region does not answer.
         """
         at_home = await self.at_home(cause.caller, video_id)
-        if at_home is not self:
-            return await at_home.change(cause, video_id, decide, keyed)
+        return await at_home.change_here(cause, video_id, decide, keyed)
+
+    async def change_here(
+        self,
+        cause: Cause,
+        video_id: str,
+        decide: Callable[[Video], Awaitable[Step | None]],
+        keyed: KeyedRequest | None = None,
+    ) -> Changed:
+        """Change a video as :meth:`change` does, of which it is known that it is at home here.
+
+        Raises:
+            Problem: If the caller may not change it, another region is home to it after all, or it
+                keeps changing.
+        """
         caller = cause.caller
         record = self._idempotency.record(keyed, Done(reference=video_id, status=200))
         async for _ in _attempts():
