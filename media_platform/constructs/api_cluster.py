@@ -52,6 +52,7 @@ from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.environment import (
     API_PORT,
     NO_CACHE,
+    READY_PATH,
     AdminEnvironment,
     ApiEnvironment,
 )
@@ -64,9 +65,6 @@ API_PATHS = "/api/*"
 
 ADMIN_PATHS = "/api/admin/*"
 """Paths that belong to the admin service."""
-
-READY_PATH = "/health/ready"
-"""Where a task tells whether it can answer."""
 
 _MOST = 2**53
 """Largest number that every JSON reader takes exactly."""

@@ -15,7 +15,8 @@ from constructs import Construct
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import reject
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
-from media_platform.constructs.api_cluster import READY_PATH, ApiCluster
+from media_platform.constructs.api_cluster import ApiCluster
+from media_platform.contract.environment import READY_PATH
 
 _HTTPS = 443
 _FIRST = 1

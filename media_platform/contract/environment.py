@@ -18,6 +18,12 @@ from media_platform.contract.scanning import Unscanned
 API_PORT = 8080
 """TCP port on which API and admin service listen, on the network interface of their tasks."""
 
+LIVE_PATH = "/health/live"
+"""Where a task tells that it runs."""
+
+READY_PATH = "/health/ready"
+"""Where a task tells whether it can answer."""
+
 NO_CACHE = "none"
 """What stands for the URL of a Valkey where a stage has none."""
 

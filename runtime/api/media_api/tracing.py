@@ -15,12 +15,13 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 
 from media_platform import __version__
+from media_platform.contract.environment import LIVE_PATH, READY_PATH
 from media_platform.contract.tracing import TRACEPARENT, TraceContext, is_exported
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-QUIET_PATHS = frozenset({"/health/live", "/health/ready"})
+QUIET_PATHS = frozenset({LIVE_PATH, READY_PATH})
 """What is asked every few seconds and tells nothing: no spans and no log lines."""
 
 _HEADER = TRACEPARENT.encode()

@@ -9,13 +9,14 @@ from media_api.lifecycle import Lifecycle
 from media_api.models import HealthBody
 from media_api.openapi import problems
 from media_api.problems import Kind, unavailable
+from media_platform.contract.environment import LIVE_PATH, READY_PATH
 
 router = APIRouter(tags=["health"], route_class=RuledRoute)
 _OK = HealthBody().model_dump_json()
 _RETRY_SECONDS = 5
 
 
-@router.get("/health/live", operation_id="live", response_model=HealthBody)
+@router.get(LIVE_PATH, operation_id="live", response_model=HealthBody)
 @allow(ANYONE)
 async def live() -> Response:
     """Tell that the process runs; asks nothing of anyone else."""
@@ -23,7 +24,7 @@ async def live() -> Response:
 
 
 @router.get(
-    "/health/ready",
+    READY_PATH,
     operation_id="ready",
     response_model=HealthBody,
     responses=problems(Kind.UNAVAILABLE),
