@@ -20,14 +20,13 @@ HasTime = Callable[[], bool]
 LEFT_AFTER = timedelta(minutes=5)
 """Age from which on an event was left; the relay needs seconds."""
 
-
-class SweepError(RuntimeError):
-    """Events could not be published; the next turn tries again, and an alarm tells of it."""
-
-
 LOST_AFTER = timedelta(seconds=20)
 """The same for events of a region that was taken over: by then it is here that they were published,
 if they were."""
+
+
+class SweepError(RuntimeError):
+    """Events could not be published; the next turn tries again, and an alarm tells of it."""
 
 
 @dataclass(frozen=True)
