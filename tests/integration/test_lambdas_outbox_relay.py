@@ -36,6 +36,7 @@ from media_platform.contract.takeover import VERSION_STEP, Takeover, take_over
 from media_platform.contract.video import Video, VideoStatus, change
 from mediactl.local.recorded_calls import read_calls
 from outbox_relay.aws import Outbox
+from tests.sample_videos import sample_video
 
 FUNCTION = "relay"
 SWEEP = "sweep"
@@ -475,21 +476,7 @@ def test_a_video_is_put_back_over_all_that_the_lost_region_wrote(
 ) -> None:
     for name, value in _credentials(stage.emulator.endpoint).items():
         monkeypatch.setenv(name, value)
-    found = Video(
-        video_id=new_id(),
-        tenant="acme",
-        owner="ada",
-        home_region=OTHER_REGION,
-        title="A",
-        file_name="a.mp4",
-        content_type="video/mp4",
-        size_bytes=1,
-        raw_key="raw/acme/ada/x.mp4",
-        created_at="2026-01-01T00:00:00.000Z",
-        updated_at="2026-01-01T00:00:00.000Z",
-        status=VideoStatus.READY,
-        version=7,
-    )
+    found = sample_video(home_region=OTHER_REGION, status=VideoStatus.READY, version=7)
     taken = take_over(TAKEN, found, region=REGION).video
     first = change(TAKEN, found, region=OTHER_REGION, title="Late").video
     second = change(TAKEN, first, region=OTHER_REGION, title="Later", tags=("x",)).video

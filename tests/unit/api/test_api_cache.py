@@ -11,7 +11,7 @@ from media_api.cache import LEASE_SECONDS, CoherentTable, VideoCache, holding
 from media_platform.contract import table
 from media_platform.contract import video as contract
 from media_platform.contract.ids import new_id
-from media_platform.contract.video import Video
+from tests.sample_videos import sample_video
 
 pytestmark = pytest.mark.anyio
 
@@ -222,28 +222,11 @@ class Written:
     put_item = update_item = delete_item = transact_write_items = batch_write_item = _write
 
 
-def new_video() -> Video:
-    now = contract.timestamp()
-    return Video(
-        video_id=new_id(),
-        tenant="acme",
-        owner="user-1",
-        home_region="eu-central-1",
-        title="A film",
-        file_name="film.mp4",
-        content_type="video/mp4",
-        size_bytes=1,
-        raw_key="raw/acme/user-1/film.mp4",
-        created_at=now,
-        updated_at=now,
-    )
-
-
 async def test_every_way_to_write_a_video_is_noticed() -> None:
     cache: VideoCache[str] = VideoCache()
     written = Written(cache)
     client = CoherentTable(written, cache)
-    video = new_video()
+    video = sample_video()
     own = {video.video_id}
     key = table.video_key(video.video_id).to_wire()
     change = contract.change("videos", video, region="eu-central-1", title="Another")
@@ -265,7 +248,7 @@ async def test_only_what_may_be_kept_is_held_for() -> None:
     written = Written(cache)
     client = CoherentTable(written, cache)
     hold = holding()
-    video = new_video()
+    video = sample_video()
     await client.transact_write_items(TransactItems=contract.create("videos", video).writes)
     await client.put_item(Item={**table.upload_key(video.video_id).to_wire()})
     await client.put_item(Item={**table.quota_key("acme").to_wire()})

@@ -21,7 +21,8 @@ from media_platform.contract.environment import NO_CACHE
 from media_platform.contract.ids import new_id
 from media_platform.contract.run import Rendition, Run, RunStatus
 from media_platform.contract.video import Failure, PlaybackRules, VideoStatus
-from tests.unit.api.test_api_cache import Clock, Source, new_video
+from tests.sample_videos import sample_video
+from tests.unit.api.test_api_cache import Clock, Source
 
 pytestmark = pytest.mark.anyio
 
@@ -410,7 +411,7 @@ async def test_no_reader_of_any_process_sees_what_was_before_a_write_that_was_an
 
 def test_a_video_comes_back_as_it_was_kept() -> None:
     video = replace(
-        new_video(),
+        sample_video(),
         status=VideoStatus.READY,
         tags=("a", "ö"),
         rules=PlaybackRules(referrers=("a.example",), ipv4_ranges=("10.0.0.0/8",)),
@@ -442,5 +443,5 @@ def test_a_video_comes_back_as_it_was_kept() -> None:
     ],
 )
 def test_videos_in_work_change_soon(status: VideoStatus, next_run: str | None, soon: bool) -> None:
-    video = replace(new_video(), status=status, next_run=next_run)
+    video = replace(sample_video(), status=status, next_run=next_run)
     assert StoredVideo(video, None, None).changes_soon is soon

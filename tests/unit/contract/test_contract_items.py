@@ -32,6 +32,7 @@ from media_platform.contract.run import (
     video_part,
 )
 from media_platform.contract.video import Failure, Video, VideoStatus, Visibility
+from tests.sample_videos import sample_video
 
 # Whole fractions come back as integers, which are equal up to the precision of a float.
 numbers = st.integers(-(10**37), 10**37) | st.floats(-(2.0**53), 2.0**53).filter(
@@ -222,25 +223,8 @@ def test_an_event_comes_back_as_it_was(event: DomainEvent) -> None:
     assert DomainEvent.from_json(event.to_json()) == event
 
 
-def a_video() -> Video:
-    return Video(
-        video_id=new_id(),
-        tenant="acme",
-        owner="ada",
-        home_region="eu-central-1",
-        title="Title",
-        file_name="a.mp4",
-        content_type="video/mp4",
-        size_bytes=1,
-        raw_key="raw/acme/ada/x.mp4",
-        created_at="2026-01-01T00:00:00.000Z",
-        updated_at="2026-01-01T00:00:00.000Z",
-        failure=Failure(code="not_a_video", message="No."),
-    )
-
-
 def test_attributes_of_newer_code_are_ignored_at_every_depth() -> None:
-    video = a_video()
+    video = sample_video(failure=Failure(code="not_a_video", message="No."))
     item = video.to_item()
     item["from_the_future"] = {"S": "x"}
     item["failure"]["M"]["from_the_future"] = {"S": "x"}

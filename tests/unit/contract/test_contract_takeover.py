@@ -21,27 +21,14 @@ from media_platform.contract.takeover import (
     take_over,
 )
 from media_platform.contract.video import Change, Video, VideoStatus, change
+from tests.sample_videos import sample_video
 
 LOST, OTHER = "us-east-1", "eu-west-1"
 
 
 def a_video(**changes: Any) -> Video:
-    values = {
-        "video_id": new_id(),
-        "tenant": "acme",
-        "owner": "ada",
-        "home_region": LOST,
-        "title": "A",
-        "file_name": "a.mp4",
-        "content_type": "video/mp4",
-        "size_bytes": 1,
-        "raw_key": "raw/acme/ada/x.mp4",
-        "created_at": "2026-01-01T00:00:00.000Z",
-        "updated_at": "2026-01-01T00:00:00.000Z",
-        "version": 7,
-        "current_run": new_id(),
-    }
-    return Video(**{**values, **changes})
+    values = {"home_region": LOST, "title": "A", "version": 7, "current_run": new_id()}
+    return sample_video(**{**values, **changes})
 
 
 def notes(taken: Change) -> list[Purge]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from media_platform.contract import table
 from media_platform.contract.events import OUTBOX_BODY, DomainEvent, EventType
-from media_platform.contract.ids import new_id
 from media_platform.contract.items import from_item
 from media_platform.contract.scanning import Scan
 from media_platform.contract.times import timestamp
@@ -26,6 +24,7 @@ from media_platform.contract.video import (
     change,
     create,
 )
+from tests.sample_videos import sample_video
 
 HOME = "eu-central-1"
 PAIRS = [(before, after) for before in VideoStatus for after in VideoStatus]
@@ -33,22 +32,7 @@ INDEX_KEYS = {i.partition_key for i in table.INDEXES}
 
 
 def a_video(**changes: Any) -> Video:
-    video = Video(
-        video_id=new_id(),
-        tenant="acme",
-        owner="ada",
-        home_region=HOME,
-        title="Title",
-        file_name="a.mp4",
-        content_type="video/mp4",
-        size_bytes=1,
-        raw_key="raw/acme/ada/x.mp4",
-        created_at="2026-01-01T00:00:00.000Z",
-        updated_at="2026-01-01T00:00:00.000Z",
-        version=7,
-        epoch=3,
-    )
-    return replace(video, **changes)
+    return sample_video(**{"home_region": HOME, "version": 7, "epoch": 3, **changes})
 
 
 def apply(item: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:

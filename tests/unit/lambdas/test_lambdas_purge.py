@@ -14,7 +14,7 @@ from media_api import decisions
 from media_platform.contract.ids import new_id
 from media_platform.contract.object_keys import thumbnail_key
 from media_platform.contract.purge import Purge
-from media_platform.contract.video import Video, VideoStatus
+from media_platform.contract.video import VideoStatus
 from purge.decision import (
     SETTLE,
     UnsafeNoteError,
@@ -25,6 +25,7 @@ from purge.decision import (
     prefixes_of,
     upload_of,
 )
+from tests.sample_videos import sample_video
 
 HOME = "eu-central-1"
 DUE = datetime(2026, 11, 21, 9, 0, 0, 123_000, tzinfo=UTC)
@@ -41,33 +42,16 @@ def a_note(**changes: Any) -> Purge:
     return replace(note, **changes)
 
 
-def a_video(**changes: Any) -> Video:
-    values: dict[str, Any] = {
-        "video_id": new_id(),
-        "tenant": "acme",
-        "owner": "ada",
-        "home_region": HOME,
-        "title": "Title",
-        "file_name": "a.mp4",
-        "content_type": "video/mp4",
-        "size_bytes": 1,
-        "raw_key": "raw/acme/ada/x.mp4",
-        "created_at": "2026-01-01T00:00:00.000Z",
-        "updated_at": "2026-01-01T00:00:00.000Z",
-    }
-    return Video(**{**values, **changes})
-
-
 def test_of_a_video_that_was_taken_over_all_goes_that_any_home_made() -> None:
     note = a_note(run_id=None)
-    taken = a_video(home_region="us-east-1", former_regions=(HOME, "us-west-2"))
+    taken = sample_video(home_region="us-east-1", former_regions=(HOME, "us-west-2"))
     assert prefixes_of(note, taken) == [
         f"media/{region}/acme/{note.video_id}/" for region in (HOME, "us-east-1", "us-west-2")
     ]
 
 
 def test_a_note_names_every_former_home_of_a_video_whose_items_went_at_once() -> None:
-    video = a_video(
+    video = sample_video(
         video_id=new_id(), status=VideoStatus.READY, home_region=HOME, former_regions=("us-east-1",)
     )
     step = decisions.purge(video, user="op", table_name="table")
@@ -83,7 +67,7 @@ def test_a_note_names_every_former_home_of_a_video_whose_items_went_at_once() ->
 def test_the_prefix_holds_one_run() -> None:
     note = a_note()
     prefix = f"media/{HOME}/acme/{note.video_id}/{note.run_id}/"
-    assert prefixes_of(note, a_video()) == prefixes_of(note, None) == [prefix]
+    assert prefixes_of(note, sample_video()) == prefixes_of(note, None) == [prefix]
 
 
 @pytest.mark.parametrize("field", ["video_id", "run_id", "tenant", "region"])
@@ -101,7 +85,7 @@ def test_ids_are_ids_and_nothing_else(video_id: str, run_id: str) -> None:
 
 def test_a_note_does_not_reach_another_tenant() -> None:
     with pytest.raises(UnsafeNoteError, match="'acme', but the video of 'umbrella'"):
-        prefixes_of(a_note(), a_video(tenant="umbrella"))
+        prefixes_of(a_note(), sample_video(tenant="umbrella"))
 
 
 def test_without_a_run_all_of_the_video_is_meant() -> None:
@@ -113,7 +97,7 @@ def test_the_upload_is_that_of_the_video() -> None:
     video_id = new_id()
     mine = f"raw/acme/ada/{video_id}.mp4"
     note = a_note(video_id=video_id, run_id=None)
-    assert upload_of(note, a_video(video_id=video_id, raw_key=mine)) == mine
+    assert upload_of(note, sample_video(video_id=video_id, raw_key=mine)) == mine
     assert upload_of(note, None) is None
     assert upload_of(replace(note, raw_key=mine), None) == mine
     for other in (
@@ -123,7 +107,7 @@ def test_the_upload_is_that_of_the_video() -> None:
         "",
     ):
         with pytest.raises(UnsafeNoteError):
-            upload_of(note, a_video(video_id=video_id, raw_key=other))
+            upload_of(note, sample_video(video_id=video_id, raw_key=other))
         with pytest.raises(UnsafeNoteError):
             upload_of(replace(note, raw_key=other), None)
 
@@ -131,26 +115,26 @@ def test_the_upload_is_that_of_the_video() -> None:
 @pytest.mark.parametrize("status", VideoStatus)
 def test_a_video_that_was_restored_is_in_use(status: VideoStatus) -> None:
     note = a_note(run_id=None)
-    assert is_in_use(note, a_video(status=status)) is (status is not VideoStatus.DELETED)
+    assert is_in_use(note, sample_video(status=status)) is (status is not VideoStatus.DELETED)
     assert not is_in_use(note, None)
 
 
 def test_what_viewers_see_or_will_see_is_in_use() -> None:
     note = a_note()
-    assert is_in_use(note, a_video(current_run=note.run_id))
-    assert is_in_use(note, a_video(current_run=new_id(), next_run=note.run_id))
-    assert not is_in_use(note, a_video(current_run=new_id(), next_run=new_id()))
-    assert not is_in_use(note, a_video())
+    assert is_in_use(note, sample_video(current_run=note.run_id))
+    assert is_in_use(note, sample_video(current_run=new_id(), next_run=note.run_id))
+    assert not is_in_use(note, sample_video(current_run=new_id(), next_run=new_id()))
+    assert not is_in_use(note, sample_video())
     assert not is_in_use(note, None)
     key = thumbnail_key(HOME, "acme", note.video_id, str(note.run_id))
     (prefix,) = prefixes_of(note, None)
     assert key.startswith(prefix)
-    assert is_in_use(note, a_video(thumbnail=key))
-    assert not is_in_use(a_note(), a_video(thumbnail=key))
+    assert is_in_use(note, sample_video(thumbnail=key))
+    assert not is_in_use(a_note(), sample_video(thumbnail=key))
 
 
 def test_a_region_that_took_the_video_over_is_its_home() -> None:
-    assert home_of(a_note(), a_video(home_region="us-east-1")) == "us-east-1"
+    assert home_of(a_note(), sample_video(home_region="us-east-1")) == "us-east-1"
     assert home_of(a_note(), None) == HOME
 
 

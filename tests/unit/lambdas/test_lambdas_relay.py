@@ -31,6 +31,7 @@ from outbox_relay.stream import (
     read,
     taken_video,
 )
+from tests.sample_videos import sample_video
 
 HOME = "eu-central-1"
 ENVIRONMENT = OutboxRelayEnvironment(
@@ -118,28 +119,11 @@ def test_a_region_that_was_taken_over_publishes_nothing(lost: str, published: in
 
 
 def test_a_video_whose_epoch_fell_is_picked() -> None:
-    before = a_video(epoch=1)
+    before = sample_video(epoch=1)
     after = replace(before, epoch=0, version=9)
     assert taken_video(changed(before, after)) == (before, after)
     assert taken_video(changed(before, replace(before, version=9))) is None
     assert taken_video(record(1)) is None
-
-
-def a_video(**changes: Any) -> Video:
-    values = {
-        "video_id": new_id(),
-        "tenant": "acme",
-        "owner": "ada",
-        "home_region": HOME,
-        "title": "A",
-        "file_name": "a.mp4",
-        "content_type": "video/mp4",
-        "size_bytes": 1,
-        "raw_key": "raw/acme/ada/x.mp4",
-        "created_at": "2026-01-01T00:00:00.000Z",
-        "updated_at": "2026-01-01T00:00:00.000Z",
-    }
-    return Video(**{**values, **changes})
 
 
 def changed(before: Video, after: Video) -> dict[str, Any]:
