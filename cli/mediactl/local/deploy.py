@@ -18,22 +18,18 @@ import importlib.metadata
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from mediactl.assembly import AssemblyStack, assembly_regions, assembly_stacks
+from mediactl.cdk import cdk_command, run_cdk
 from mediactl.errors import CommandError
 from mediactl.local.aws import ACCOUNT, DEFAULT_REGION, Emulator, root_environment
-from mediactl.local.processes import launching
 from mediactl.local.state import StateFolder, read_state, write_json
 from mediactl.local.venvs import ensure_venv
-
-CDK_VERSION = "2.1148.1"
-"""The CDK CLI that is used where the app's folder has none installed."""
 
 STAGE = "local"
 CONTEXT_FILE = "cdk.context.json"
@@ -145,7 +141,7 @@ class Deployment:
             inputs = inputs_digest(self._app)
             if inputs_digest(self._app, with_context=False) != sources:
                 inputs = "changed during synth"
-            regions = assembly_regions(self._state.assembly)
+            regions = assembly_regions(self.stacks())
             if here and deployed.assembly == digest:
                 self._remember(inputs, digest, regions)
                 return False
@@ -161,15 +157,19 @@ class Deployment:
         self._remember(inputs, digest, regions)
         return True
 
+    def stacks(self) -> list[AssemblyStack]:
+        """Return the stacks that were synthesized last."""
+        return assembly_stacks(self._state.assembly, default_region=DEFAULT_REGION)
+
     def outputs(self) -> dict[str, dict[str, str]]:
         """Return the outputs of all stacks, by stack and name, as the emulator has them."""
         found: dict[str, dict[str, str]] = {}
-        for stack in assembly_stacks(self._state.assembly):
-            client = self._emulator.client("cloudformation", stack["region"])
-            described = client.describe_stacks(StackName=stack["name"])["Stacks"][0]
-            key = stack["name"]
+        for stack in self.stacks():
+            client = self._emulator.client("cloudformation", stack.region)
+            described = client.describe_stacks(StackName=stack.name)["Stacks"][0]
+            key = stack.name
             if key in found:
-                key = f"{stack['name']}@{stack['region']}"
+                key = f"{stack.name}@{stack.region}"
             found[key] = {
                 output["OutputKey"]: output["OutputValue"]
                 for output in described.get("Outputs", [])
@@ -247,61 +247,24 @@ class Deployment:
 
     def _cdk(self, arguments: list[str], folder: Path) -> None:
         environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("AWS_") and name not in {"PYTHONDONTWRITEBYTECODE", "CDK_OUTDIR"}
-        }
-        interpreters = str(Path(sys.executable).parent)
-        environment |= {
+            name: value for name, value in os.environ.items() if not name.startswith("AWS_")
+        } | {
             **root_environment(self._emulator.url),
-            "PATH": f"{interpreters}{os.pathsep}{environment.get('PATH', os.defpath)}",
             # Nothing is built: services run from their staged sources.
             "CDK_DOCKER": "true",
             "CDK_VALIDATION": "false",
-            "NO_COLOR": "1",
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
-            "NODE_NO_WARNINGS": "1",
         }
-        options = ["--no-notices", "--no-version-reporting", "--no-color"]
-        if arguments[0] == "bootstrap":
-            options.remove("--no-version-reporting")
-        command = [*cdk_command(self._app), *arguments, *options]
-        start = self._log.stat().st_size if self._log.exists() else 0
-        with self._log.open("ab") as output:
-            done = subprocess.run(
-                launching(command, end_with_parent=True),
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-        if done.returncode:
-            text = self._log.read_bytes()[start:].decode(errors="replace")
-            raise CommandError(
-                f"cdk {arguments[0]} failed with status {done.returncode}:\n{telling_lines(text)}",
-                hint=f"the whole output is in {self._log}",
-            )
-
-
-def cdk_command(app: Path) -> list[str]:
-    """Return the command of the CDK CLI: the one installed with the app, or the pinned one.
-
-    Raises:
-        CommandError: If there is no Node.
-    """
-    for folder in (app, *app.parents):
-        installed = folder / "node_modules" / ".bin" / "cdk"
-        if installed.exists():
-            return [str(installed)]
-    npx = shutil.which("npx")
-    if npx is None:
-        raise CommandError(
-            "neither the CDK CLI nor npx is installed", hint="install Node 20 or newer"
+        # `bootstrap` knows the option under another name.
+        options = [] if arguments[0] == "bootstrap" else ["--no-version-reporting"]
+        run_cdk(
+            self._app,
+            [*arguments, *options],
+            folder=folder,
+            log=self._log,
+            environment=environment,
         )
-    return [npx, "--yes", f"aws-cdk@{CDK_VERSION}"]
 
 
 def inputs_digest(app: Path, *, with_context: bool = True) -> str:
@@ -350,49 +313,6 @@ def assembly_digest(assembly: Path) -> str:
         digest.update(f"{file.relative_to(assembly)}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def assembly_stacks(assembly: Path) -> list[dict[str, str]]:
-    """Return name and region of every stack of a cloud assembly and of those nested in it."""
-    manifest: dict[str, Any] = json.loads((assembly / "manifest.json").read_text())
-    stacks = []
-    for name, artifact in manifest.get("artifacts", {}).items():
-        properties = artifact.get("properties", {})
-        if artifact["type"] == "cdk:cloud-assembly":
-            stacks += assembly_stacks(assembly / properties["directoryName"])
-        if artifact["type"] == "aws:cloudformation:stack":
-            region = str(artifact["environment"]).rpartition("/")[2]
-            stacks.append(
-                {
-                    "name": properties.get("stackName", name),
-                    "region": DEFAULT_REGION if region == "unknown-region" else region,
-                }
-            )
-    return stacks
-
-
-def assembly_regions(assembly: Path) -> list[str]:
-    """Return the regions that a cloud assembly deploys to.
-
-    Raises:
-        CommandError: If it holds no stack.
-    """
-    regions = sorted({stack["region"] for stack in assembly_stacks(assembly)})
-    if not regions:
-        raise CommandError("the app has no stack")
-    return regions
-
-
-def telling_lines(text: str) -> str:
-    """Return the lines of the CDK CLI's output that say what went wrong."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    marks = ("FAILED", "❌", "Error", "error")
-    telling = [
-        line
-        for line in lines
-        if any(mark in line for mark in marks) and "Resource creation cancelled" not in line
-    ]
-    return "\n".join((telling or lines)[-12:])
 
 
 def _wait(futures: list[Future[None]]) -> None:

@@ -9,8 +9,21 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
+
+
+def launching(command: Sequence[str], *, end_with_parent: bool) -> list[str]:
+    """Return a command that becomes ``command``.
+
+    Args:
+        command: Program and arguments.
+        end_with_parent: Whether the system kills it when the calling thread ends in any way (Linux
+            only).
+    """
+    parent = str(os.getpid()) if end_with_parent else "-"
+    return [sys.executable, "-I", "-S", __file__, parent, *command]
 
 
 def main() -> None:

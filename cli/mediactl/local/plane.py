@@ -24,10 +24,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mediactl.assembly import assembly_regions
+from mediactl.cdk import require_app
 from mediactl.errors import NOT_UP, CommandError
 from mediactl.local import processes
 from mediactl.local.aws import Emulator
-from mediactl.local.deploy import Deployment, assembly_regions
+from mediactl.local.deploy import Deployment
 from mediactl.local.emulator_process import running_emulator, start_emulator
 from mediactl.local.gateway import FILE as GATEWAYS_FILE
 from mediactl.local.gateway import PREFIX as GATEWAY_PREFIX
@@ -135,11 +137,7 @@ class Plane:
             CommandError: If a part does not come up; what runs by then is left for a look at it.
             KeyboardInterrupt: On Ctrl-C, after everything that this call started was stopped.
         """
-        if not (self._app / "cdk.json").exists():
-            raise CommandError(
-                f"{self._app} holds no cdk.json",
-                hint="run this in the folder of a CDK app",
-            )
+        require_app(self._app)
         with self.state.locked():
             ran_before = running_emulator(self.state) is not None
             try:
@@ -275,7 +273,7 @@ class Plane:
         changed = False
         if redeploy or not deployment.is_current():
             changed = deployment.run()
-        regions = assembly_regions(self.state.assembly)
+        regions = assembly_regions(deployment.stacks())
         self._open_gateways(emulator, regions)
         if not self._runner_runs(emulator):
             self._say("starting the process runner")

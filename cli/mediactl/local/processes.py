@@ -26,9 +26,8 @@ from pathlib import Path
 
 import psutil
 
+from mediactl.local.launch_process import launching
 from mediactl.local.state import read_state, write_json
-
-LAUNCHER = Path(__file__).with_name("launch_process.py")
 
 _LINUX = sys.platform.startswith("linux")
 _children: list[subprocess.Popen[bytes]] = []
@@ -109,18 +108,6 @@ def start(
     record = ProcessRecord(name, process.pid, identity_of(process.pid) or "ended")
     write_json(folder / f"{name}.json", asdict(record))
     return record
-
-
-def launching(command: Sequence[str], *, end_with_parent: bool) -> list[str]:
-    """Return a command that becomes ``command``.
-
-    Args:
-        command: Program and arguments.
-        end_with_parent: Whether the system kills it when the calling thread ends in any way (Linux
-            only).
-    """
-    parent = str(os.getpid()) if end_with_parent else "-"
-    return [sys.executable, "-I", "-S", str(LAUNCHER), parent, *command]
 
 
 def records(folder: Path) -> list[ProcessRecord]:

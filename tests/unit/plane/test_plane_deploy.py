@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mediactl.assembly import assembly_regions, assembly_stacks
+from mediactl.cdk import telling_lines
 from mediactl.errors import CommandError
-from mediactl.local.deploy import (
-    assembly_digest,
-    assembly_regions,
-    assembly_stacks,
-    inputs_digest,
-    telling_lines,
-)
+from mediactl.local.deploy import assembly_digest, inputs_digest
 
 
 @pytest.fixture
@@ -97,12 +93,24 @@ def test_templates_and_assets_make_the_digest(tmp_path: Path) -> None:
 
 
 def test_regions_come_from_the_stacks(tmp_path: Path) -> None:
-    folder = assembly(tmp_path / "cdk.out")
-    assert assembly_regions(folder) == ["eu-west-1", "us-east-1"]
-    assert {stack["name"] for stack in assembly_stacks(folder)} == {"a"}
-    (folder / "manifest.json").write_text('{"artifacts": {}}')
+    stacks = assembly_stacks(assembly(tmp_path / "cdk.out"), default_region="us-east-1")
+    assert assembly_regions(stacks) == ["eu-west-1", "us-east-1"]
+    assert {stack.name for stack in stacks} == {"a"}
     with pytest.raises(CommandError, match="no stack"):
-        assembly_regions(folder)
+        assembly_regions([])
+
+
+def test_stacks_come_in_the_order_of_their_deployment(tmp_path: Path) -> None:
+    folder = assembly(tmp_path / "cdk.out")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["artifacts"]["A"]["dependencies"] = ["B", "A.assets"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    stacks = assembly_stacks(folder, default_region="us-east-1")
+    assert [stack.artifact for stack in stacks] == ["B", "A"]
+    manifest["artifacts"]["B"]["dependencies"] = ["A"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CommandError, match="wait for each other"):
+        assembly_stacks(folder, default_region="us-east-1")
 
 
 def test_the_cause_is_shown_and_not_what_follows_from_it() -> None:
