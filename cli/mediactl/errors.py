@@ -5,11 +5,31 @@ from __future__ import annotations
 FAILED = 1
 """Exit code of a command that failed."""
 
-DEGRADED = 5
-"""Exit code of ``local status`` when the plane runs but is not healthy."""
+USAGE = 2
+"""Exit code of a command that was called wrongly."""
 
-NOT_UP = 3
-"""Exit code of commands that need a running plane when there is none."""
+NOT_FOUND = 3
+"""Exit code when what was named does not exist: a video, a stage, a plane that is not up."""
+
+REFUSED = 4
+"""Exit code when a guard refused: no consent, another account, a limit that was set."""
+
+DEGRADED = 5
+"""Exit code when all was found, and something of it is not as it should be."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+EXIT_CODES = {
+    0: "it is done",
+    FAILED: "it failed",
+    USAGE: "the command was called wrongly",
+    NOT_FOUND: "what was named does not exist, or is not up",
+    REFUSED: "a guard refused: no consent, another account, no right, a limit that was set",
+    DEGRADED: "all was found, and something of it is not as it should be",
+    INTERRUPTED: "it was interrupted by Ctrl-C",
+}
+"""What exit codes mean, for every command."""
 
 
 class CommandError(Exception):

@@ -1,47 +1,54 @@
 """Entry point of ``mediactl``.
 
-Groups are imported when they are used, so that ``mediactl --help`` answers at once.
+Commands are imported when they are used, so that ``mediactl --help`` answers at once.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import traceback
 
 import click
 
-from mediactl.errors import CommandError
+from mediactl.errors import FAILED, INTERRUPTED
 
-GROUPS = {
-    "local": ("mediactl.commands.local", "Run the whole platform on this machine"),
-    "region": ("mediactl.commands.region", "Take a lost region over, and let it in again"),
+COMMANDS = {
+    "local": ("mediactl.commands.local", "group", "Run the whole platform on this machine"),
+    "region": (
+        "mediactl.commands.region",
+        "group",
+        "Take a lost region over, and let it in again",
+    ),
 }
-"""Module and one-line help of every group."""
+"""Module, attribute and one-line help of every command and group."""
 
 
 class LazyGroup(click.Group):
-    """A group whose subgroups are imported when they are called."""
+    """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the groups."""
+        """Return the names of the commands."""
         del ctx
-        return sorted(GROUPS)
+        return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a group."""
+        """Import and return a command."""
         del ctx
-        if cmd_name not in GROUPS:
+        if cmd_name not in COMMANDS:
             return None
-        group = importlib.import_module(GROUPS[cmd_name][0]).group
-        if not isinstance(group, click.Command):
-            raise TypeError(f"{GROUPS[cmd_name][0]}.group is not a click command")
-        return group
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module}.{attribute} is not a click command")
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the groups without importing them."""
+        """List the commands without importing them."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl([(name, GROUPS[name][1]) for name in sorted(GROUPS)])
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in sorted(COMMANDS)])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,21 +59,46 @@ def cli() -> None:
 
 def main() -> None:
     """Run ``mediactl`` and exit with the code of the command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command and tell what went wrong, in one line and with a remedy.
+
+    Args:
+        arguments: What follows ``mediactl`` on the command line.
+
+    Returns:
+        The exit code.
+    """
     try:
         # Without its standalone mode, click returns the code of a command that asked to exit.
-        code = cli.main(standalone_mode=False)
-    except CommandError as error:
-        click.echo(f"error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(error.exit_code)
+        code = cli.main(arguments, prog_name="mediactl", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read has read enough. Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - whatever it is, no traceback reaches a person
+        return _tell(error)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: Exception) -> int:
+    from mediactl.failures import explain, wants_traceback  # noqa: PLC0415 - only when needed
+
+    if wants_traceback():
+        traceback.print_exception(error)
+    explained = explain(error)
+    click.echo(f"error: {explained}", err=True)
+    if explained.hint:
+        click.echo(f"hint: {explained.hint}", err=True)
+    return explained.exit_code
 
 
 if __name__ == "__main__":

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Shown = TypeVar("Shown")
 
 
 def say(text: str) -> None:
@@ -15,4 +22,45 @@ def say(text: str) -> None:
 
 def data(value: Any) -> None:
     """Print a result as JSON on stdout."""
-    click.echo(json.dumps(value, indent=2, default=str))
+    click.echo(json.dumps(_plain(value), indent=2, default=str))
+
+
+def line(value: Any) -> None:
+    """Print one object of a stream as JSON on a line of its own."""
+    click.echo(json.dumps(_plain(value), default=str))
+
+
+def show(value: Shown, as_json: bool, render: Callable[[Shown], None]) -> None:
+    """Print a result: as JSON, or as people read it.
+
+    Args:
+        value: The result.
+        as_json: Whether a program reads it.
+        render: Prints it for people.
+    """
+    if as_json:
+        data(value)
+    else:
+        render(value)
+
+
+def console() -> Console:
+    """Return where tables for people go: stdout."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+
+    return Console(highlight=False)
+
+
+def talk() -> Console:
+    """Return where progress goes: stderr."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+
+    return Console(stderr=True, highlight=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value

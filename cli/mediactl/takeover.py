@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from botocore.exceptions import ClientError
 
 from media_platform.contract import table, takeover
 from media_platform.contract.object_keys import RunKeys
-from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
+from media_platform.contract.outputs import StoreOutput
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import IN_FLIGHT_STATUSES, Video, VideoStatus
+from mediactl.environment import Environment
 from mediactl.errors import CommandError
 
 _ATTEMPTS = 5
@@ -35,32 +35,20 @@ class RegionStore:
     """The store of a region, as far as a takeover needs it.
 
     Args:
-        session: A botocore session, with the operator's credentials.
-        stage: The stage.
+        environment: The stage.
         region: The region.
 
     Raises:
         CommandError: If the stage is not deployed there.
     """
 
-    def __init__(self, session: Any, *, stage: str, region: str) -> None:
-        name = stack_name(stage, StackPart.STORE)
-        try:
-            stacks = session.create_client("cloudformation", region_name=region).describe_stacks(
-                StackName=name
-            )["Stacks"]
-        except ClientError as error:
-            raise CommandError(
-                f"stack {name} cannot be read in {region}: {error}",
-                hint="name a stage and a region in which it is deployed",
-            ) from error
-        outputs = {one["OutputKey"]: one["OutputValue"] for one in stacks[0].get("Outputs", [])}
+    def __init__(self, environment: Environment, region: str) -> None:
         self.region = region
-        self.table_name = outputs[StoreOutput.TABLE_NAME]
-        self._raw_bucket = outputs[StoreOutput.RAW_BUCKET]
-        self._media_bucket = outputs[StoreOutput.MEDIA_BUCKET]
-        self._dynamodb = session.create_client("dynamodb", region_name=region)
-        self._s3 = session.create_client("s3", region_name=region)
+        self.table_name = environment.output(StoreOutput.TABLE_NAME, region)
+        self._raw_bucket = environment.output(StoreOutput.RAW_BUCKET, region)
+        self._media_bucket = environment.output(StoreOutput.MEDIA_BUCKET, region)
+        self._dynamodb = environment.client("dynamodb", region)
+        self._s3 = environment.client("s3", region)
 
     def begin(self, lost: str) -> None:
         """Write down that this region takes another over; it may be repeated.

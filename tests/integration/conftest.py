@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Mediactl
 from emulator import running_emulator
 from small_plane import SmallPlane
 from worker_stage import Stage, make_stage
@@ -88,6 +89,13 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlane]:
         assert denied <= running.refused
     finally:
         made.down()
+
+
+@pytest.fixture(scope="session")
+def mediactl(plane: RunningPlane, tmp_path_factory: pytest.TempPathFactory) -> Mediactl:
+    """The command line of a person whose environment ``local`` is the plane of the session."""
+    home = tmp_path_factory.mktemp("person")
+    return Mediactl.of_plane(home, state_dir=plane.plane.state.root, app=REPOSITORY)
 
 
 @pytest.fixture(scope="session")

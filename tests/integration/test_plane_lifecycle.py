@@ -15,7 +15,7 @@ import pytest
 from small_plane import SmallPlane
 from waiting import eventually
 
-from mediactl.errors import DEGRADED, NOT_UP, CommandError
+from mediactl.errors import DEGRADED, NOT_FOUND, CommandError
 from mediactl.local.plane import RUNNER
 
 
@@ -110,7 +110,7 @@ def test_a_killed_emulator_is_deployed_anew_at_the_same_place(small: SmallPlane)
     before = small.pids()
     urls = (small.endpoints.edge_url, small.endpoints.emulator_url)
     os.kill(before["emulator"], signal.SIGKILL)
-    eventually(lambda: exit_code(small, "status") == NOT_UP, "it is noticed")
+    eventually(lambda: exit_code(small, "status") == NOT_FOUND, "it is noticed")
     small.up()
     assert (small.endpoints.edge_url, small.endpoints.emulator_url) == urls
     assert small.pids()["emulator"] != before["emulator"]
@@ -200,7 +200,7 @@ def test_down_leaves_no_process_no_port_and_is_repeatable(small: SmallPlane) -> 
     assert processes_in(root) == []
     assert not listens(small.endpoints.edge_url)
     assert not listens(small.endpoints.emulator_url)
-    assert exit_code(small, "status") == NOT_UP
+    assert exit_code(small, "status") == NOT_FOUND
     assert exit_code(small, "down") == 0
     assert (root / "venvs").exists()
     assert {path.name for path in root.iterdir()} == {
@@ -218,7 +218,7 @@ def test_down_stops_an_emulator_whose_record_was_damaged(small: SmallPlane, text
     small.up()
     root = small.plane.state.root
     (small.plane.state.processes / "emulator.json").write_text(text)
-    assert exit_code(small, "status") == NOT_UP
+    assert exit_code(small, "status") == NOT_FOUND
     assert small.plane.down()
     assert processes_in(root) == []
 

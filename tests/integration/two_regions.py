@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import urllib3
@@ -30,6 +31,7 @@ from mediactl.local.gateway import gateway_ports
 from mediactl.local.plane import Endpoints, Plane
 from mediactl.local.recorded_calls import RecordedCall, read_calls
 
+REPOSITORY = Path(__file__).parents[2]
 STAGE = "pair"
 HOME, OTHER = "us-east-1", "eu-west-1"
 
@@ -205,7 +207,8 @@ class TwoRegions:
         """Run a command of ``mediactl region``."""
         environment = {**os.environ, **root_environment(self.endpoints.emulator_url)}
         return subprocess.run(
-            [sys.executable, "-m", "mediactl.main", "region", *arguments, "--stage", STAGE],
+            [sys.executable, "-m", "mediactl.main", "region", *arguments, "-e", STAGE],
+            cwd=REPOSITORY,
             env=environment,
             capture_output=True,
             text=True,

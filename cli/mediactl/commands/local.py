@@ -3,132 +3,247 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mediactl import output
-from mediactl.errors import DEGRADED, NOT_UP, CommandError
+from mediactl.environment import LOCAL, LocalEnvironment, load_environment
+from mediactl.errors import DEGRADED, NOT_FOUND, USAGE, CommandError
 from mediactl.local.state import DEFAULT_FOLDER, StateFolder
+from mediactl.options import HELP, Command, json_option
 
 if TYPE_CHECKING:
     from mediactl.commands.demo import Platform
-    from mediactl.local.plane import Endpoints, Plane, Status
+    from mediactl.local.plane import Endpoints, Status
 
 FOLLOW_SECONDS = 0.3
 
-state_dir_option = click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_FOLDER,
-    show_default=True,
-    help="Folder that holds everything the plane writes.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
-
-@click.group(name="local", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(name="local", context_settings=HELP)
 def group() -> None:
-    """Run the whole platform on this machine, from the templates that `cdk deploy` ships."""
+    """Run the whole platform on this machine, from the templates that `cdk deploy` ships.
+
+    Several planes run side by side, each in a state folder of its own: `local` in `.local`,
+    `local-blue` in `.local-blue`.
+    """
 
 
-def _plane(state_dir: Path, stage: str | None = None) -> Plane:
-    try:
-        from mediactl.local.plane import Plane  # noqa: PLC0415 - slow to import
-    except ImportError as error:
-        raise CommandError(
-            f"the dependencies of the local plane are not installed: {error.name}",
-            hint="pip install 'media-platform[local]'",
-        ) from None
-    return Plane(state_dir, stage=stage, say=output.say)
+def plane_option(command: Command) -> Command:
+    """Add ``--env`` and ``--state-dir``, passed together as ``environment``, which is local."""
+
+    @click.option(
+        "-e",
+        "--env",
+        "name",
+        metavar="NAME",
+        default=LOCAL,
+        show_default=True,
+        help="The plane: `local`, or `local-…` for others beside it.",
+    )
+    @click.option(
+        "--state-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder that holds everything the plane writes. Default: that of the environment.",
+    )
+    @functools.wraps(command)
+    def with_plane(*args: Any, name: str, state_dir: Path | None, **kwargs: Any) -> Any:
+        environment = load_environment(name)
+        if not isinstance(environment, LocalEnvironment):
+            raise CommandError(
+                f"environment {name!r} is in AWS, and this is for planes on this machine",
+                hint=f"name `{LOCAL}`, or `{LOCAL}-…`",
+                exit_code=USAGE,
+            )
+        if state_dir is not None:
+            environment = LocalEnvironment(name, state_dir=state_dir, app=environment.app)
+        return command(*args, environment=environment, **kwargs)
+
+    return with_plane  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a command did to a plane.
+
+    Attributes:
+        changed: Whether anything was to be done.
+        region: Region that it was done to, if not to the plane as a whole.
+    """
+
+    changed: bool
+    region: str | None = None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a log of a plane.
+
+    Attributes:
+        log: Name of the log: a service, or a part of the plane.
+        line: The line.
+    """
+
+    log: str
+    line: str
+
+
+@dataclass(frozen=True)
+class CallMade:
+    """A call that a role made.
+
+    Attributes:
+        role: Name of the role.
+        action: The action, as policies write it.
+        resource: ARN of what it was made on.
+        allowed: Whether its policies allow it.
+    """
+
+    role: str
+    action: str
+    resource: str
+    allowed: bool
 
 
 @group.command()
-@state_dir_option
-@json_option
+@plane_option
+@json_option("mediactl.local.plane:Endpoints")
 @click.option("--redeploy", is_flag=True, help="Synthesize even if nothing seems to have changed.")
 @click.option(
     "--stage",
     help="Stage of the app, e.g. `pair` for two regions. Default: that of the plane that is up, "
     "else `local`.",
 )
-def up(state_dir: Path, as_json: bool, redeploy: bool, stage: str | None) -> None:
+def up(environment: LocalEnvironment, as_json: bool, redeploy: bool, stage: str | None) -> None:
     """Deploy the app of this folder to a local emulator and start its services.
 
     Does what is missing: nothing on a healthy plane, everything after a crash. The same templates
     are deployed as to AWS, with the stock CDK CLI.
+
+    \b
+    Examples:
+      mediactl local up
+      mediactl local up -e local-blue --stage pair
     """
+    _bring_up(environment, as_json, redeploy=redeploy, stage=stage)
+
+
+def _bring_up(
+    environment: LocalEnvironment,
+    as_json: bool,
+    *,
+    redeploy: bool = False,
+    stage: str | None = None,
+) -> None:
     started = time.monotonic()
-    endpoints = _plane(state_dir, stage).up(redeploy=redeploy)
-    if as_json:
-        output.data(asdict(endpoints))
-        return
+    endpoints = environment.plane(stage).up(redeploy=redeploy)
     output.say(f"the plane is up ({time.monotonic() - started:.1f} s)")
+    output.show(endpoints, as_json, _show_endpoints)
+
+
+def _show_endpoints(endpoints: Endpoints) -> None:
     click.echo(f"edge      {endpoints.edge_url}")
     click.echo(f"emulator  {endpoints.emulator_url}")
 
 
 @group.command()
-@state_dir_option
-def down(state_dir: Path) -> None:
-    """Stop everything and remove what is volatile; virtual environments and logs are kept."""
-    stopped = _plane(state_dir).down()
+@plane_option
+@json_option(Change)
+def down(environment: LocalEnvironment, as_json: bool) -> None:
+    """Stop everything and remove what is volatile; virtual environments and logs are kept.
+
+    \b
+    Examples:
+      mediactl local down
+    """
+    stopped = environment.plane().down()
     output.say("the plane is down" if stopped else "nothing was running")
+    output.show(Change(stopped), as_json, lambda _: None)
 
 
 @group.command()
-@state_dir_option
+@plane_option
+@json_option("mediactl.local.plane:Endpoints")
+def reset(environment: LocalEnvironment, as_json: bool) -> None:
+    """Take the plane down and bring the same stage up again, without any data.
+
+    \b
+    Examples:
+      mediactl local reset
+    """
+    stage = environment.stage
+    environment.plane().down()
+    _bring_up(environment, as_json, stage=stage)
+
+
+@group.command()
+@plane_option
+@json_option(Change)
 @click.argument("region")
-def cut(state_dir: Path, region: str) -> None:
-    """Cut a region off: nothing of it stops, and nobody reaches it, nor it anybody."""
-    _plane(state_dir).cut(region)
+def cut(environment: LocalEnvironment, as_json: bool, region: str) -> None:
+    """Cut a region off: nothing of it stops, and nobody reaches it, nor it anybody.
+
+    \b
+    Examples:
+      mediactl local cut us-east-1
+    """
+    environment.plane().cut(region)
     output.say(f"{region} is cut off until `mediactl local rejoin {region}`")
+    output.show(Change(True, region), as_json, lambda _: None)
 
 
 @group.command()
-@state_dir_option
+@plane_option
+@json_option(Change)
 @click.argument("region")
-def rejoin(state_dir: Path, region: str) -> None:
-    """Make a region reachable again that was cut off."""
-    _plane(state_dir).rejoin(region)
+def rejoin(environment: LocalEnvironment, as_json: bool, region: str) -> None:
+    """Make a region reachable again that was cut off.
+
+    \b
+    Examples:
+      mediactl local rejoin us-east-1
+    """
+    environment.plane().rejoin(region)
     output.say(f"{region} is reachable")
+    output.show(Change(True, region), as_json, lambda _: None)
 
 
 @group.command()
-@state_dir_option
-@json_option
+@plane_option
+@json_option("mediactl.local.plane:Status")
 @click.pass_context
-def status(ctx: click.Context, state_dir: Path, as_json: bool) -> None:
-    """Show services, queues and endpoints.
+def status(ctx: click.Context, environment: LocalEnvironment, as_json: bool) -> None:
+    """Show the processes of the plane: services, queues and endpoints.
 
     Exit code 0: healthy; 5: up, but not healthy; 3: not up.
+
+    \b
+    Examples:
+      mediactl local status --json
     """
-    found = _plane(state_dir).status()
-    if as_json:
-        output.data(asdict(found))
-    else:
-        _show(found)
+    found = environment.plane().status()
+    output.show(found, as_json, _show_status)
     if not found.up:
-        ctx.exit(NOT_UP)
+        ctx.exit(NOT_FOUND)
     if not found.healthy:
         ctx.exit(DEGRADED)
 
 
-def _show(found: Status) -> None:
+def _show_status(found: Status) -> None:
     if not found.up:
         click.echo("the plane is not up")
         return
-    from rich.console import Console  # noqa: PLC0415 - slow to import
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - slow to import
 
-    console = Console()
+    console = output.console()
     if found.endpoints:
-        console.print(f"edge      {found.endpoints.edge_url}", highlight=False)
-        console.print(f"emulator  {found.endpoints.emulator_url}", highlight=False)
+        console.print(f"edge      {found.endpoints.edge_url}")
+        console.print(f"emulator  {found.endpoints.emulator_url}")
     services = Table(title="Services")
     services.add_column("service", overflow="fold")
     for heading in ("region", "desired", "running", "healthy"):
@@ -145,18 +260,26 @@ def _show(found: Status) -> None:
         queues.add_row(name, queue["region"], str(queue["visible"]), str(queue["in_flight"]))
     console.print(services, queues)
     for problem in found.problems:
-        console.print(f"problem: {problem}", highlight=False, markup=False)
-    console.print("healthy" if found.healthy else "not healthy", highlight=False)
+        console.print(f"problem: {problem}", markup=False)
+    console.print("healthy" if found.healthy else "not healthy")
 
 
 @group.command()
-@state_dir_option
+@plane_option
+@json_option(LogLine, stream=True)
 @click.option("--service", help="Only logs whose name contains this, e.g. api, worker, emulator.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until interrupted.")
 @click.option("--lines", "-n", default=50, show_default=True, help="Lines of the past, per log.")
-def logs(state_dir: Path, service: str | None, follow: bool, lines: int) -> None:
-    """Show what the services and the plane itself log."""
-    folder = StateFolder(state_dir).logs
+def logs(
+    environment: LocalEnvironment, as_json: bool, service: str | None, follow: bool, lines: int
+) -> None:
+    """Show what the services and the plane itself log, log by log.
+
+    \b
+    Examples:
+      mediactl local logs --service worker --lines 10
+    """
+    folder = StateFolder(environment.state_dir).logs
     chosen = _chosen_logs(folder, service)
     if not chosen and not follow:
         known = ", ".join(sorted(file.stem for file in folder.glob("*.log"))) or "none yet"
@@ -165,18 +288,26 @@ def logs(state_dir: Path, service: str | None, follow: bool, lines: int) -> None
             if service
             else f"there are no logs in {folder}",
             hint=f"logs: {known}",
+            exit_code=NOT_FOUND,
         )
+
+    def tell(file: Path, line: str) -> None:
+        if as_json:
+            output.line(LogLine(file.stem, line))
+        else:
+            click.echo(f"{file.stem} | {line}")
+
     positions: dict[Path, int] = {}
     for file in chosen:
         content = file.read_bytes()
         positions[file] = len(content)
         past = content.decode(errors="replace").splitlines()[-lines:] if lines > 0 else []
         for line in past:
-            click.echo(f"{file.stem} | {line}")
+            tell(file, line)
     while follow:
         for file in _chosen_logs(folder, service):
             for line in _new_lines(file, positions):
-                click.echo(f"{file.stem} | {line}")
+                tell(file, line)
         time.sleep(FOLLOW_SECONDS)
 
 
@@ -199,56 +330,67 @@ def _new_lines(file: Path, positions: dict[Path, int]) -> Iterator[str]:
 
 
 @group.command()
-@state_dir_option
+@plane_option
 @click.option("--role", help="Only roles whose name contains this.")
 @click.option("--denied", is_flag=True, help="Only calls that were refused.")
-@json_option
-def calls(state_dir: Path, role: str | None, denied: bool, as_json: bool) -> None:
+@json_option(list[CallMade])
+def calls(environment: LocalEnvironment, role: str | None, denied: bool, as_json: bool) -> None:
     """Show which calls roles made, and whether their policies allow them.
 
     Objects are shown by the start of their key; JSON names each.
+
+    \b
+    Examples:
+      mediactl local calls --denied
     """
     from mediactl.local.recorded_calls import grouped, read_calls  # noqa: PLC0415
 
     found = sorted(
         {
             (call.role, call.action, call.resource if as_json else grouped(call), call.allowed)
-            for call in read_calls(StateFolder(state_dir).calls_file)
+            for call in read_calls(StateFolder(environment.state_dir).calls_file)
             if (role or "").lower() in call.role.lower() and not (denied and call.allowed)
         }
     )
-    if as_json:
-        names = ("role", "action", "resource", "allowed")
-        output.data([dict(zip(names, call, strict=True)) for call in found])
-        return
+    output.show([CallMade(*call) for call in found], as_json, _show_calls)
+
+
+def _show_calls(found: list[CallMade]) -> None:
     if not found:
         output.say("no calls")
-    for name, action, resource, allowed in found:
-        click.echo(f"{'allowed' if allowed else 'DENIED ':7} {name} {action} {resource}")
+    for call in found:
+        verdict = "allowed" if call.allowed else "DENIED "
+        click.echo(f"{verdict} {call.role} {call.action} {call.resource}")
 
 
 @group.command()
-@state_dir_option
+@plane_option
+@json_option("mediactl.commands.demo:Report")
 @click.option(
     "--video",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File to upload. Default: a 20 s clip with motion, a clock and sound, made here.",
 )
-def demo(state_dir: Path, video: Path | None) -> None:
-    """Run the main job once: sign in, upload, transcode, play. The plane stays up."""
-    from rich.console import Console  # noqa: PLC0415 - slow to import
+def demo(environment: LocalEnvironment, as_json: bool, video: Path | None) -> None:
+    """Run the main job once: sign in, upload, transcode, play. The plane stays up.
 
+    \b
+    Examples:
+      mediactl local demo --video FILE
+    """
     from mediactl.commands import demo as main_job  # noqa: PLC0415
 
     if video is not None:
         main_job.content_type_of(video)
-    file = state_dir / "demo.json"
+    file = environment.state_dir / "demo.json"
     file.unlink(missing_ok=True)
-    platform = platform_of(_plane(state_dir).up())
-    chosen = video or main_job.sample_video(state_dir)
-    report = main_job.run(platform, chosen, Console(stderr=True))
+    platform = platform_of(environment.plane().up())
+    chosen = video or main_job.sample_video(environment.state_dir)
+    report = main_job.run(platform, chosen, output.talk())
     main_job.write(report, file)
-    Console().print(main_job.summary(report, chosen))
+    output.show(
+        report, as_json, lambda found: output.console().print(main_job.summary(found, chosen))
+    )
     output.say(
         f"the report is {file}; the plane stays up until `mediactl local down`"
         " (in a checkout: `make down`)"
@@ -273,7 +415,7 @@ def platform_of(endpoints: Endpoints) -> Platform:
 @contextlib.contextmanager
 def running_platform(state_dir: Path = DEFAULT_FOLDER) -> Iterator[tuple[Any, Path]]:
     """Bring the plane up for a program, and take it down afterwards if it was not up before."""
-    plane = _plane(state_dir)
+    plane = LocalEnvironment(LOCAL, state_dir=state_dir, app=Path()).plane()
     was_up = plane.status().up
     try:
         yield platform_of(plane.up()), state_dir

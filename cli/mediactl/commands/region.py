@@ -2,63 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from mediactl import output
+from mediactl.environment import Environment
+from mediactl.options import HELP, environment_option, json_option
 
 if TYPE_CHECKING:
-    from mediactl.takeover import RegionStore
+    from mediactl.takeover import Report
 
-stage_option = click.option("--stage", default="prod", show_default=True, help="The stage.")
-by_option = click.option("--by", required=True, help="Region that takes over, which works.")
+by_option = click.option(
+    "--by", required=True, metavar="REGION", help="Region that takes over, which works."
+)
 
 
-@click.group(name="region", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(name="region", context_settings=HELP)
 def group() -> None:
-    """Take a lost region over, and let it in again; with the AWS credentials of the environment."""
+    """Take a lost region over, and let it in again."""
 
 
-def _store(stage: str, region: str) -> RegionStore:
-    import botocore.session  # noqa: PLC0415 - slow to import
+@dataclass(frozen=True)
+class Readmitted:
+    """A region that publishes its events itself again.
 
-    from mediactl.takeover import RegionStore  # noqa: PLC0415 - imports botocore
+    Attributes:
+        region: The region.
+    """
 
-    return RegionStore(botocore.session.get_session(), stage=stage, region=region)
+    region: str
 
 
 @group.command()
 @click.argument("lost")
 @by_option
-@stage_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
-def takeover(lost: str, by: str, stage: str, as_json: bool) -> None:
+@environment_option
+@json_option("mediactl.takeover:Report")
+def takeover(lost: str, by: str, environment: Environment, as_json: bool) -> None:
     """Make another region home to the videos of LOST, and the publisher of its events.
 
     Videos whose file or media were not copied yet, and uploads that are under way, are left to LOST
     and listed. It may be repeated. What LOST still does is refused or put right when it returns.
+
+    \b
+    Examples:
+      mediactl region takeover us-east-1 --by eu-west-1 -e prod
     """
-    store = _store(stage, by)
+    from mediactl.takeover import RegionStore  # noqa: PLC0415 - imports botocore
+
+    store = RegionStore(environment, by)
     store.begin(lost)
     report = store.take_over(lost)
-    if as_json:
-        output.data(asdict(report))
-        return
+    output.show(report, as_json, _show_report)
+    output.say(f"{len(report.taken)} videos are at home in {by}, {len(report.left)} were left")
+
+
+def _show_report(report: Report) -> None:
     for video_id, reason in report.left.items():
         click.echo(f"left {video_id}: {reason}")
-    output.say(f"{len(report.taken)} videos are at home in {by}, {len(report.left)} were left")
 
 
 @group.command()
 @click.argument("lost")
 @by_option
-@stage_option
-def readmit(lost: str, by: str, stage: str) -> None:
+@environment_option
+@json_option(Readmitted)
+def readmit(lost: str, by: str, environment: Environment, as_json: bool) -> None:
     """Let LOST publish its own events again, once it is back and up to date.
 
     Videos that were taken over stay where they are.
+
+    \b
+    Examples:
+      mediactl region readmit us-east-1 --by eu-west-1 -e prod
     """
-    _store(stage, by).end(lost)
+    from mediactl.takeover import RegionStore  # noqa: PLC0415 - imports botocore
+
+    RegionStore(environment, by).end(lost)
     output.say(f"{lost} publishes its events again")
+    output.show(Readmitted(lost), as_json, lambda _: None)

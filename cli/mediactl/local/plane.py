@@ -26,7 +26,7 @@ from typing import Any
 
 from mediactl.assembly import assembly_regions
 from mediactl.cdk import require_app
-from mediactl.errors import NOT_UP, CommandError
+from mediactl.errors import NOT_FOUND, CommandError
 from mediactl.local import processes
 from mediactl.local.aws import Emulator
 from mediactl.local.deploy import Deployment
@@ -199,7 +199,7 @@ class Plane:
         status = self.status()
         if not status.up or status.endpoints is None:
             raise CommandError(
-                "the local plane is not up", hint="run `mediactl local up`", exit_code=NOT_UP
+                "the local plane is not up", hint="run `mediactl local up`", exit_code=NOT_FOUND
             )
         return status.endpoints
 
@@ -213,7 +213,7 @@ class Plane:
             raise CommandError(
                 "the process runner does not answer",
                 hint="run `mediactl local up`",
-                exit_code=NOT_UP,
+                exit_code=NOT_FOUND,
             )
 
     def cut(self, region: str) -> None:
@@ -255,7 +255,7 @@ class Plane:
         emulator = running_emulator(self.state)
         if emulator is None:
             raise CommandError(
-                "the local plane is not up", hint="run `mediactl local up`", exit_code=NOT_UP
+                "the local plane is not up", hint="run `mediactl local up`", exit_code=NOT_FOUND
             )
         return emulator
 

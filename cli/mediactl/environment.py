@@ -1,0 +1,504 @@
+"""Environments: what ``--env NAME`` names, and how it is reached.
+
+``local`` and ``local-…`` are planes on this machine, in the state folders ``.local`` and
+``.local-…``. Every other name is a stage in AWS. What is known of it comes from, the first that
+says it:
+
+1. ``mediactl.toml`` of this folder or the nearest above, or the file ``MEDIACTL_CONFIG`` names;
+2. ``mediactl/config.toml`` in ``$XDG_CONFIG_HOME`` (``~/.config``);
+3. the stage of that name in ``cdk.json`` of the app.
+
+```toml
+env = "dev"                            # environment of commands that name none
+
+[environments.prod]
+stage = "prod"                         # default: the name of the environment
+regions = ["us-east-1", "eu-west-1"]   # the first has the users; default: those of cdk.json
+profile = "media-prod"                 # AWS profile; default: the usual AWS variables
+account = "111122223333"               # others are refused; default: that of cdk.json, else any
+protected = true                       # default: unless cdk.json says "retain_data": false
+app = "."                              # folder of the CDK app, from here; default: this folder
+
+[environments.local]
+state_dir = ".local"                   # a plane on this machine
+```
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from media_platform.contract.outputs import (
+    EdgeOutput,
+    MediaOutput,
+    StackPart,
+    StoreOutput,
+    stack_name,
+)
+from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
+
+if TYPE_CHECKING:
+    from mediactl.local.plane import Plane
+
+PROJECT_FILE = "mediactl.toml"
+LOCAL = "local"
+CLOUDFRONT_REGION = "us-east-1"
+"""Region of what CloudFront takes from no other: certificates and web ACLs."""
+
+_KEYS: dict[str, type] = {
+    "stage": str,
+    "regions": list,
+    "profile": str,
+    "account": str,
+    "protected": bool,
+    "app": str,
+    "state_dir": str,
+}
+
+
+class Environment(ABC):
+    """A deployed stage, on this machine or in AWS.
+
+    Attributes:
+        name: As the person calls it.
+        protected: Whether what destroys must be confirmed by the name.
+        app: Folder of the CDK app.
+    """
+
+    def __init__(self, name: str, *, protected: bool, app: Path) -> None:
+        self.name = name
+        self.protected = protected
+        self.app = app
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._outputs: dict[tuple[StackPart, str], dict[str, str]] = {}
+
+    @property
+    @abstractmethod
+    def stage(self) -> str:
+        """Stage of the CDK app."""
+
+    @property
+    @abstractmethod
+    def regions(self) -> tuple[str, ...]:
+        """Regions of the stage, the first of which is :attr:`home_region`."""
+
+    @property
+    @abstractmethod
+    def base_url(self) -> str:
+        """The one origin that clients know, without a final slash."""
+
+    @property
+    def home_region(self) -> str:
+        """Region of the users and of the admin service."""
+        return self.regions[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine."""
+        return isinstance(self, LocalEnvironment)
+
+    @abstractmethod
+    def _make_client(self, service: str, region: str) -> Any:
+        """Return a new botocore client."""
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return a botocore client, made once for each service and region.
+
+        Args:
+            service: Name of the service as botocore knows it.
+            region: Region. Default: the home region.
+
+        Raises:
+            CommandError: If the credentials are those of another account, or the plane is not up.
+        """
+        key = (service, region or self.home_region)
+        if key not in self._clients:
+            self._clients[key] = self._make_client(*key)
+        return self._clients[key]
+
+    def outputs(self, part: StackPart, region: str | None = None) -> dict[str, str]:
+        """Return the outputs of a stack by name; they are read once.
+
+        Args:
+            part: Which stack.
+            region: Region. Default: the home region, and for the Edge stack where that is.
+
+        Raises:
+            CommandError: If the stack is not deployed there.
+        """
+        if region is not None:
+            places = [region]
+        elif part is StackPart.EDGE:
+            places = list(dict.fromkeys([CLOUDFRONT_REGION, *self.regions]))
+        else:
+            places = [self.home_region]
+        for place in places:
+            found = self._outputs.get((part, place)) or self._read_outputs(part, place)
+            if found is not None:
+                self._outputs[part, place] = found
+                return found
+        raise CommandError(
+            f"{self.name} is not deployed: there is no stack {stack_name(self.stage, part)}"
+            f" in {', '.join(places)}",
+            hint=f"run `mediactl deploy -e {self.name}`, or check stage and regions of the"
+            " environment",
+            exit_code=NOT_FOUND,
+        )
+
+    def output(
+        self, name: StoreOutput | MediaOutput | EdgeOutput, region: str | None = None
+    ) -> str:
+        """Return an output of the stack that has outputs of this kind.
+
+        Args:
+            name: Name of the output.
+            region: Region of the stack. Default: as for :meth:`outputs`.
+
+        Raises:
+            CommandError: If the stack is not deployed, or has no such output.
+        """
+        part = _PART_OF[type(name)]
+        outputs = self.outputs(part, region)
+        if name.value not in outputs:
+            raise CommandError(
+                f"stack {stack_name(self.stage, part)} has no output {name.value}",
+                hint="the stage does not have it, or an older version deployed it",
+                exit_code=NOT_FOUND,
+            )
+        return outputs[name.value]
+
+    def plane(self, stage: str | None = None) -> Plane:
+        """Return the plane of a local environment.
+
+        Args:
+            stage: Stage to bring it up with. Default: that which is deployed, else ``local``.
+
+        Raises:
+            CommandError: If it is in AWS.
+        """
+        del stage
+        raise CommandError(
+            f"{self.name} is in AWS, and this can be done on this machine only",
+            hint="name a local environment, e.g. `-e local`",
+            exit_code=USAGE,
+        )
+
+    def _read_outputs(self, part: StackPart, region: str) -> dict[str, str] | None:
+        from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to import
+
+        cloudformation = self.client("cloudformation", region)
+        name = stack_name(self.stage, part)
+        try:
+            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ValidationError":
+                return None
+            raise
+        return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
+
+
+_PART_OF: dict[type, StackPart] = {
+    StoreOutput: StackPart.STORE,
+    MediaOutput: StackPart.MEDIA,
+    EdgeOutput: StackPart.EDGE,
+}
+
+
+class LocalEnvironment(Environment):
+    """A plane on this machine; its stage and regions are those that were deployed to it.
+
+    Attributes:
+        state_dir: State folder of the plane.
+    """
+
+    def __init__(self, name: str, *, state_dir: Path, app: Path, protected: bool = False) -> None:
+        super().__init__(name, protected=protected, app=app)
+        self.state_dir = state_dir
+
+    @cached_property
+    def stage(self) -> str:
+        """Stage that is deployed, ``local`` before anything is."""
+        from mediactl.local.deploy import Deployed  # noqa: PLC0415 - slow to import
+        from mediactl.local.state import StateFolder, read_state  # noqa: PLC0415
+
+        deployed = read_state(StateFolder(self.state_dir).deployed_file, Deployed)
+        return deployed.stage if deployed else LOCAL
+
+    @cached_property
+    def regions(self) -> tuple[str, ...]:
+        """Regions that are deployed.
+
+        Raises:
+            CommandError: If the plane is not up.
+        """
+        return tuple(self.plane().endpoints().regions)
+
+    @cached_property
+    def base_url(self) -> str:
+        """URL of the edge.
+
+        Raises:
+            CommandError: If the plane is not up.
+        """
+        return self.plane().endpoints().edge_url
+
+    def plane(self, stage: str | None = None) -> Plane:
+        """Return the plane.
+
+        Args:
+            stage: Stage to bring it up with. Default: that which is deployed, else ``local``.
+        """
+        try:
+            from mediactl.local.plane import Plane  # noqa: PLC0415 - slow to import
+        except ImportError as error:
+            raise CommandError(
+                f"the dependencies of the local plane are not installed: {error.name}",
+                hint="pip install 'media-platform[local]'",
+            ) from None
+        from mediactl import output  # noqa: PLC0415
+
+        return Plane(self.state_dir, app=self.app, stage=stage, say=output.say)
+
+    def _make_client(self, service: str, region: str) -> Any:
+        return self.plane().emulator().client(service, region)
+
+
+class AwsEnvironment(Environment):
+    """A stage in AWS.
+
+    Attributes:
+        account: The only account that is accepted, or ``None``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        stage: str,
+        regions: tuple[str, ...],
+        app: Path,
+        protected: bool = True,
+        profile: str | None = None,
+        account: str | None = None,
+    ) -> None:
+        super().__init__(name, protected=protected, app=app)
+        self._stage = stage
+        self._regions = regions
+        self.profile = profile
+        self.account = account
+
+    @property
+    def stage(self) -> str:
+        """Stage of the CDK app."""
+        return self._stage
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions, as configured."""
+        return self._regions
+
+    @cached_property
+    def base_url(self) -> str:
+        """URL that the Edge stack tells."""
+        return self.output(EdgeOutput.BASE_URL)
+
+    @cached_property
+    def _session(self) -> Any:
+        """The botocore session, of the right account."""
+        import botocore.session  # noqa: PLC0415 - slow to import
+
+        session = botocore.session.Session(profile=self.profile)
+        if self.account is not None:
+            sts: Any = session.create_client("sts", region_name=self.home_region)
+            actual = sts.get_caller_identity()["Account"]
+            if actual != self.account:
+                raise CommandError(
+                    f"the credentials are of account {actual}, {self.name} is in {self.account}",
+                    hint="use a profile of that account: AWS_PROFILE, or `profile` in"
+                    f" {PROJECT_FILE}",
+                    exit_code=REFUSED,
+                )
+        return session
+
+    def _make_client(self, service: str, region: str) -> Any:
+        from botocore.config import Config  # noqa: PLC0415 - slow to import
+
+        config = Config(
+            retries={"total_max_attempts": 4, "mode": "standard"},
+            connect_timeout=5,
+            read_timeout=60,
+            user_agent_extra="mediactl",
+        )
+        return self._session.create_client(service, region_name=region, config=config)
+
+
+def load_environment(name: str | None = None) -> Environment:
+    """Return the environment of that name; nothing is asked over the network.
+
+    Args:
+        name: Its name. Default: ``env`` of the configuration, else ``local``.
+
+    Raises:
+        CommandError: If there is none, or the configuration cannot be read.
+    """
+    files = _configuration_files()
+    tables = {file: _read_configuration(file) for file in files}
+    if name is None:
+        name = next((table["env"] for table in tables.values() if "env" in table), LOCAL)
+    settings: dict[str, Any] = {}
+    for file, table in reversed(tables.items()):
+        for key, value in table.get("environments", {}).get(name, {}).items():
+            # What a file names lies beside the file, wherever the command is run.
+            is_path = key in {"app", "state_dir"}
+            settings[key] = str(file.parent / Path(value).expanduser()) if is_path else value
+    app = Path(settings.pop("app", "."))
+    if "state_dir" in settings or is_local_name(name):
+        state_dir = Path(settings.get("state_dir", f".{name}"))
+        return LocalEnvironment(
+            name, state_dir=state_dir, app=app, protected=settings.get("protected", False)
+        )
+    return _aws_environment(name, settings, app, known=_names(tables, app))
+
+
+def is_local_name(name: str) -> bool:
+    """Return whether a name is one of a plane on this machine."""
+    return name == LOCAL or name.startswith(f"{LOCAL}-")
+
+
+def _aws_environment(
+    name: str, settings: dict[str, Any], app: Path, known: list[str]
+) -> AwsEnvironment:
+    stage_name_ = settings.get("stage", name)
+    stage = _stages(app).get(stage_name_)
+    if stage is None and not settings:
+        raise CommandError(
+            f"there is no environment {name!r}, known are {', '.join(known)}",
+            hint=f"write [environments.{name}] to {PROJECT_FILE}, or add a stage to cdk.json",
+            exit_code=USAGE,
+        )
+    stage = stage or {}
+    regions = settings.get("regions") or [one["name"] for one in stage.get("regions", [])]
+    if not regions:
+        raise CommandError(
+            f"the regions of environment {name!r} are not known",
+            hint=f"write `regions = […]` below [environments.{name}] in {PROJECT_FILE}",
+            exit_code=USAGE,
+        )
+    return AwsEnvironment(
+        name,
+        stage=stage_name_,
+        regions=tuple(regions),
+        app=app,
+        protected=settings.get("protected", stage.get("retain_data", True)),
+        profile=settings.get("profile"),
+        account=settings.get("account", stage.get("account")),
+    )
+
+
+def _names(tables: Mapping[Path, dict[str, Any]], app: Path) -> list[str]:
+    names = {LOCAL, *_stages(app)}
+    for table in tables.values():
+        names |= set(table.get("environments", {}))
+    return sorted(names)
+
+
+def _configuration_files() -> list[Path]:
+    """Return the files that there are, the one that counts most first."""
+    named = os.environ.get("MEDIACTL_CONFIG")
+    if named:
+        if not Path(named).is_file():
+            raise CommandError(
+                f"MEDIACTL_CONFIG names {named}, which is no file",
+                hint="name a file, or unset the variable",
+                exit_code=USAGE,
+            )
+        project: Path | None = Path(named)
+    else:
+        here = Path.cwd()
+        found = (folder / PROJECT_FILE for folder in (here, *here.parents))
+        project = next((file for file in found if file.is_file()), None)
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    user = home / "mediactl" / "config.toml"
+    return [file for file in (project, user) if file is not None and file.is_file()]
+
+
+def _read_configuration(file: Path) -> dict[str, Any]:
+    """Return what a file says.
+
+    Raises:
+        CommandError: If it says what is not understood.
+    """
+    try:
+        table = tomllib.loads(file.read_text())
+        problem = _problem_of(table)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem = f"it is no TOML: {error}"
+    if problem is not None:
+        raise CommandError(
+            f"{file}: {problem}",
+            hint="docs/mediactl.md says what may stand there",
+            exit_code=USAGE,
+        )
+    return table
+
+
+def _problem_of(table: dict[str, Any]) -> str | None:
+    """Return what is wrong with a configuration."""
+    unknown = table.keys() - {"env", "environments"}
+    if unknown:
+        return f"unknown key {min(unknown)!r}, allowed are env, environments"
+    if not isinstance(table.get("env", ""), str):
+        return f"env is {table['env']!r}, and must be the name of an environment"
+    environments = table.get("environments", {})
+    if not isinstance(environments, dict):
+        return "environments is no table; write [environments.NAME]"
+    problems = (_problem_of_one(name, settings) for name, settings in environments.items())
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def _problem_of_one(name: str, settings: Any) -> str | None:
+    """Return what is wrong with the settings of an environment."""
+    where = f"environments.{name}"
+    if not isinstance(settings, dict):
+        return f"{where} is no table; write [{where}]"
+    for key, value in settings.items():
+        if key not in _KEYS:
+            return f"unknown key {key!r} below {where}, allowed are {', '.join(sorted(_KEYS))}"
+        kind = _KEYS[key]
+        right = isinstance(value, kind)
+        if kind is list:
+            right = right and bool(value) and all(isinstance(one, str) for one in value)
+        if not right:
+            return f"{where}.{key} is {value!r}, and must be {_EXPECTED[kind]}"
+    return None
+
+
+_EXPECTED = {
+    str: "a text in quotes",
+    bool: "true or false",
+    list: "a list of texts, with one at least",
+}
+
+
+def _stages(app: Path) -> dict[str, Any]:
+    """Return the stages of the app of a folder, by name; none where it is no such app.
+
+    Raises:
+        CommandError: If its ``cdk.json`` is no JSON.
+    """
+    file = app / "cdk.json"
+    try:
+        content = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise CommandError(f"{file} is no JSON: {error}", exit_code=USAGE) from None
+    stages = content.get("context", {}).get("stages", {})
+    return stages if isinstance(stages, dict) else {}

@@ -1,0 +1,145 @@
+"""Turns whatever a command raised into one line that people understand, with a remedy.
+
+Libraries are looked at only if the command has loaded them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from mediactl.errors import NOT_FOUND, REFUSED, CommandError
+
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_INVALID = {
+    "AuthFailure",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
+_DENIED = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthorizationError",
+    "NotAuthorized",
+    "UnauthorizedOperation",
+}
+_THROTTLED = {
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+_NEW_CREDENTIALS = "sign in again (`aws sso login`), or set AWS_PROFILE"
+_HTTP_UNAUTHORIZED = 401
+_HTTP_NOT_FOUND = 404
+_REFUSALS = {403, 409, 412, 429}
+
+
+def explain(error: Exception) -> CommandError:
+    """Return the error as it is shown.
+
+    Args:
+        error: What a command raised.
+    """
+    if isinstance(error, CommandError):
+        return error
+    explained = _of_aws(error) or _of_api(error) or _of_system(error)
+    return explained or CommandError(
+        f"{type(error).__name__}: {_one_line(error) or 'no text'}",
+        hint="this was not foreseen; MEDIACTL_DEBUG=1 shows where it happened",
+    )
+
+
+def wants_traceback() -> bool:
+    """Return whether the person asked for tracebacks."""
+    return os.environ.get("MEDIACTL_DEBUG", "") not in {"", "0"}
+
+
+def _of_aws(error: Exception) -> CommandError | None:
+    errors: Any = sys.modules.get("botocore.exceptions")
+    if errors is None:
+        return None
+    if isinstance(error, errors.ClientError):
+        return _of_aws_answer(error)
+    text = _one_line(error)
+    for kinds, explained, hint in (
+        (
+            (errors.NoCredentialsError, errors.PartialCredentialsError),
+            "there are no AWS credentials",
+            _NEW_CREDENTIALS,
+        ),
+        (errors.ProfileNotFound, text, "`aws configure list-profiles` shows those there are"),
+        (
+            (errors.SSOError, errors.TokenRetrievalError, errors.CredentialRetrievalError),
+            f"the AWS credentials cannot be had: {text}",
+            _NEW_CREDENTIALS,
+        ),
+        (
+            (errors.HTTPClientError, errors.ConnectionError),
+            f"AWS does not answer: {text}",
+            "check the network, the name of the region and proxies",
+        ),
+        (errors.BotoCoreError, f"AWS cannot be called: {text}", None),
+    ):
+        if isinstance(error, kinds):
+            return CommandError(explained, hint=hint)
+    return None
+
+
+def _of_aws_answer(error: Any) -> CommandError:
+    code = str(error.response.get("Error", {}).get("Code", "unknown"))
+    text = _one_line(error.response.get("Error", {}).get("Message") or error)
+    call = error.operation_name
+    if code in _EXPIRED:
+        return CommandError("the AWS credentials have expired", hint=_NEW_CREDENTIALS)
+    if code in _INVALID:
+        return CommandError(f"AWS does not accept the credentials: {text}", hint=_NEW_CREDENTIALS)
+    if code in _DENIED:
+        return CommandError(
+            f"the AWS credentials may not call {call}: {text}",
+            hint="use credentials that may",
+            exit_code=REFUSED,
+        )
+    if code in _THROTTLED:
+        return CommandError(f"AWS throttles {call}: {text}", hint="try again in a minute")
+    return CommandError(f"AWS refused {call}: {text} ({code})")
+
+
+def _of_api(error: Exception) -> CommandError | None:
+    module: Any = sys.modules.get("mediactl.client")
+    if module is not None and isinstance(error, module.ApiError):
+        if error.status == _HTTP_UNAUTHORIZED:
+            return CommandError(
+                f"the API does not accept the token: {_one_line(error)}",
+                hint="sign in again: `mediactl token login`",
+                exit_code=REFUSED,
+            )
+        code = NOT_FOUND if error.status == _HTTP_NOT_FOUND else 1
+        return CommandError(
+            f"the API refused: {_one_line(error)}",
+            exit_code=REFUSED if error.status in _REFUSALS else code,
+        )
+    http: Any = sys.modules.get("urllib3.exceptions")
+    if http is not None and isinstance(error, http.HTTPError):
+        return CommandError(
+            f"the platform does not answer: {_one_line(error)}",
+            hint="check the network and `mediactl status`",
+        )
+    return None
+
+
+def _of_system(error: Exception) -> CommandError | None:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return CommandError(f"{where}{error.strerror}")
+    return None
+
+
+def _one_line(value: object) -> str:
+    return " ".join(str(value).split())

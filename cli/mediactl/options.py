@@ -1,0 +1,145 @@
+"""Options that many commands have.
+
+>>> @click.command()
+... @environment_option
+... @consent_option
+... @json_option(Removed)
+... def remove(environment: Environment, consent: Consent, as_json: bool) -> None:
+...     consent.require(environment, "remove everything")        # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mediactl.errors import REFUSED, CommandError
+
+if TYPE_CHECKING:
+    from mediactl.environment import Environment
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+HELP = {"help_option_names": ["-h", "--help"]}
+"""Context settings of every group."""
+
+
+def _environment_of(ctx: click.Context, param: click.Parameter, value: str | None) -> Environment:
+    del ctx, param
+    from mediactl.environment import load_environment  # noqa: PLC0415 - not needed for help
+
+    return load_environment(value)
+
+
+environment_option = click.option(
+    "-e",
+    "--env",
+    "environment",
+    metavar="NAME",
+    envvar="MEDIACTL_ENV",
+    callback=_environment_of,
+    help="Environment: `local`, or a stage in AWS. Default: `env` of mediactl.toml, else `local`.",
+)
+"""Passes ``environment``; nothing is asked over the network for it."""
+
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, and change nothing."
+)
+"""Passes ``dry_run``."""
+
+
+@dataclass(frozen=True)
+class JsonKind:
+    """What a command prints with ``--json``.
+
+    Attributes:
+        kind: Data class of the object.
+        stream: Whether one object a line is printed, instead of one.
+    """
+
+    kind: Any
+    stream: bool = False
+
+
+def json_option(kind: Any, *, stream: bool = False) -> Callable[[Command], Command]:
+    """Return a decorator that adds ``--json``, passed as ``as_json``.
+
+    The kind stands at the command, so that a test holds the schemas of all.
+
+    Args:
+        kind: Data class of what is printed.
+        stream: Whether one object a line is printed, for commands that go on.
+    """
+
+    def decorate(command: Command) -> Command:
+        each = ", an object a line" if stream else ""
+        option = click.option(
+            "--json", "as_json", is_flag=True, help=f"Print JSON on stdout{each}."
+        )
+        decorated = option(command)
+        decorated.json_kind = JsonKind(kind, stream)  # type: ignore[attr-defined]
+        return decorated
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What a person said about a change that cannot be undone.
+
+    Attributes:
+        yes: Whether ``--yes`` was given.
+        confirm: The environment that ``--confirm`` named.
+    """
+
+    yes: bool
+    confirm: str | None
+
+    def require(self, environment: Environment, what: str) -> None:
+        """Check that the person agreed.
+
+        A protected environment has to be named, so that nobody destroys another than he means.
+
+        Args:
+            environment: Where it is to happen.
+            what: What is to happen, e.g. ``delete video 01J… for good``.
+
+        Raises:
+            CommandError: If not; nothing happened then.
+        """
+        if self.confirm is not None and self.confirm != environment.name:
+            raise CommandError(
+                f"--confirm names {self.confirm!r}, and this would {what} in {environment.name!r}",
+                hint="name the same environment with --env and --confirm",
+                exit_code=REFUSED,
+            )
+        if self.confirm is None and environment.protected:
+            raise CommandError(
+                f"this would {what} in {environment.name!r}, which is protected",
+                hint=f"if that is what you want, add --confirm {environment.name}",
+                exit_code=REFUSED,
+            )
+        if self.confirm is None and not self.yes:
+            raise CommandError(
+                f"this would {what} in {environment.name!r}",
+                hint="if that is what you want, add --yes",
+                exit_code=REFUSED,
+            )
+
+
+def consent_option(command: Command) -> Command:
+    """Add ``--yes`` and ``--confirm NAME``, passed together as ``consent``."""
+
+    @click.option("--yes", is_flag=True, help="Do it without asking.")
+    @click.option(
+        "--confirm", metavar="NAME", help="Do it in this environment, also if it is protected."
+    )
+    @functools.wraps(command)
+    def with_consent(*args: Any, yes: bool, confirm: str | None, **kwargs: Any) -> Any:
+        return command(*args, consent=Consent(yes, confirm), **kwargs)
+
+    return with_consent  # type: ignore[return-value]

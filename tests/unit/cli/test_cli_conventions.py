@@ -1,0 +1,104 @@
+"""What holds for every command: help, examples, JSON whose schema is held, one line in the list."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from typing import Any
+
+import click
+import pytest
+from command_tree import commands, examples, groups, json_kind
+from pydantic import TypeAdapter
+from syrupy.assertion import SnapshotAssertion
+
+from mediactl.main import COMMANDS, cli
+
+ALL = commands()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_command_says_what_it_does_and_shows_how(name: str) -> None:
+    command = ALL[name]
+    first, _, _ = (command.help or "").partition("\n")
+    assert first.endswith(".")
+    assert len(first) <= 100
+    shown = examples(command)
+    assert shown, f"the help of `mediactl {name}` has no example"
+    for words in shown:
+        assert words[: len(name.split())] == name.split()
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{parameter.opts[-1]} of `mediactl {name}` has no help"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_example_is_accepted_as_it_is_written(name: str) -> None:
+    for words in examples(ALL[name]):
+        command: Any = ALL[name]
+        known = {one for parameter in command.params for one in parameter.opts}
+        used = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert used <= known
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_command_prints_json_of_a_schema_that_does_not_change(
+    name: str, snapshot: SnapshotAssertion
+) -> None:
+    kind = json_kind(ALL[name])
+    assert kind is not None, f"`mediactl {name}` has no --json"
+    schema = TypeAdapter(_resolved(kind.kind)).json_schema(mode="serialization")
+    assert {"stream": kind.stream, "schema": _told(schema)} == snapshot
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_tells_of_each_in_a_line(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.name == name
+    assert COMMANDS[name][2]
+
+
+@pytest.mark.parametrize("name", groups())
+def test_a_group_says_what_it_is_for(name: str) -> None:
+    assert (groups()[name].help or "").strip()
+
+
+def test_help_names_every_command_and_imports_none() -> None:
+    program = (
+        "import sys; from mediactl.main import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'boto3', 'botocore', 'aiohttp', 'rich', 'pydantic', 'urllib3', 'asyncio'}\n"
+        "own = {one for one in sys.modules if one.startswith('mediactl.')}\n"
+        "print('imported:', sorted(heavy & set(sys.modules)), sorted(own))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    for name in COMMANDS:
+        assert f"  {name} " in done.stdout
+    assert "imported: [] ['mediactl.errors', 'mediactl.main']" in done.stdout
+
+
+def _resolved(kind: Any) -> Any:
+    if not isinstance(kind, str):
+        return kind
+    module, _, name = kind.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _told(schema: Any) -> Any:
+    """Leave out of a schema what is told to people: it may be said better."""
+    if isinstance(schema, dict):
+        kept = {key: one for key, one in schema.items() if key not in {"description", "title"}}
+        return {key: _told(one) for key, one in kept.items()}
+    if isinstance(schema, list):
+        return [_told(one) for one in schema]
+    return schema

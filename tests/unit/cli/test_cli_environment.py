@@ -1,0 +1,216 @@
+"""What ``--env NAME`` means, and how configurations, guards and failures are told."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import botocore.exceptions
+import pytest
+import urllib3.exceptions
+
+from media_platform.contract.outputs import StackPart
+from mediactl import main
+from mediactl.client import ApiError
+from mediactl.environment import AwsEnvironment, LocalEnvironment, load_environment
+from mediactl.errors import FAILED, NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.failures import explain
+from mediactl.options import Consent
+
+
+def write_app(**stages: Any) -> None:
+    Path("cdk.json").write_text(json.dumps({"context": {"stages": stages}}))
+
+
+def aws(name: str | None = None) -> AwsEnvironment:
+    environment = load_environment(name)
+    assert isinstance(environment, AwsEnvironment)
+    return environment
+
+
+@pytest.mark.parametrize("name", [None, "local", "local-blue"])
+def test_planes_have_state_folders_of_their_names(name: str | None) -> None:
+    environment = load_environment(name)
+    assert isinstance(environment, LocalEnvironment)
+    assert environment.state_dir == Path(f".{name or 'local'}")
+    assert not environment.protected
+    assert environment.is_local
+
+
+def test_a_stage_of_the_app_is_an_environment() -> None:
+    write_app(
+        prod={"regions": [{"name": "us-east-1"}, {"name": "eu-west-1"}], "account": "111122223333"},
+        dev={"regions": [{"name": "eu-west-1"}], "retain_data": False},
+    )
+    prod, dev = aws("prod"), aws("dev")
+    assert (prod.stage, prod.regions, prod.account) == (
+        "prod",
+        ("us-east-1", "eu-west-1"),
+        "111122223333",
+    )
+    assert prod.home_region == "us-east-1"
+    assert prod.protected
+    assert (dev.protected, dev.account, dev.is_local) == (False, None, False)
+
+
+def test_the_file_of_the_project_goes_before_that_of_the_user_and_both_before_the_app() -> None:
+    write_app(prod={"regions": [{"name": "us-east-1"}], "account": "1"})
+    user = Path("../settings/mediactl/config.toml")
+    user.parent.mkdir(parents=True)
+    user.write_text('env = "dev"\n[environments.prod]\nprofile = "mine"\nstage = "prod"\n')
+    Path("mediactl.toml").write_text(
+        'env = "prod"\n[environments.prod]\nprofile = "ours"\nprotected = false\n'
+    )
+    Path("below").mkdir()
+    prod = aws()
+    assert (prod.name, prod.profile, prod.protected, prod.account) == ("prod", "ours", False, "1")
+
+
+def test_a_file_of_the_project_is_found_from_below_and_names_folders_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = Path.cwd()
+    Path("mediactl.toml").write_text('[environments.blue]\nstate_dir = "planes/blue"\napp = "."\n')
+    Path("a/b").mkdir(parents=True)
+    monkeypatch.chdir("a/b")
+    blue = load_environment("blue")
+    assert isinstance(blue, LocalEnvironment)
+    assert blue.state_dir.resolve() == here / "planes/blue"
+    assert blue.app.resolve() == here
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("env = ", "it is no TOML"),
+        ("env = 1", "env is 1, and must be the name of an environment"),
+        ("environments = 1", "environments is no table; write [environments.NAME]"),
+        ("stage = 1", "unknown key 'stage', allowed are env, environments"),
+        ("environments.prod = 1", "environments.prod is no table"),
+        ("[environments.prod]\nregion = 1", "unknown key 'region' below environments.prod"),
+        ("[environments.prod]\nregions = []", "must be a list of texts, with one at least"),
+        ("[environments.prod]\nregions = [1]", "must be a list of texts, with one at least"),
+        ("[environments.prod]\nprotected = 1", "protected is 1, and must be true or false"),
+        ("[environments.prod]\naccount = 1111", "account is 1111, and must be a text in quotes"),
+    ],
+)
+def test_a_wrong_configuration_is_told_in_a_line(
+    text: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mediactl.toml").write_text(text)
+    with pytest.raises(CommandError) as raised:
+        load_environment("prod")
+    assert told in str(raised.value)
+    assert "mediactl.toml: " in str(raised.value)
+    assert raised.value.exit_code == USAGE
+
+
+def test_an_unknown_environment_is_told_with_those_that_are_known() -> None:
+    write_app(prod={"regions": [{"name": "us-east-1"}]})
+    with pytest.raises(
+        CommandError, match=r"no environment 'prd', known are local, prod"
+    ) as raised:
+        load_environment("prd")
+    assert raised.value.exit_code == USAGE
+
+
+def test_an_environment_without_regions_is_told() -> None:
+    Path("mediactl.toml").write_text('[environments.prod]\nprofile = "x"\n')
+    with pytest.raises(CommandError, match="regions of environment 'prod' are not known"):
+        load_environment("prod")
+
+
+def test_a_configuration_that_is_named_and_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MEDIACTL_CONFIG", "nowhere.toml")
+    with pytest.raises(CommandError, match=r"MEDIACTL_CONFIG names nowhere.toml"):
+        load_environment("prod")
+
+
+def test_what_needs_a_plane_says_so_when_none_is_up() -> None:
+    with pytest.raises(CommandError, match="the local plane is not up") as raised:
+        load_environment("local").outputs(StackPart.STORE)
+    assert raised.value.exit_code == NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("protected", "yes", "confirm", "refused"),
+    [
+        (False, False, None, "add --yes"),
+        (False, True, None, None),
+        (True, True, None, "add --confirm prod"),
+        (True, False, "prod", None),
+        (False, True, "dev", "the same environment"),
+        (True, True, "dev", "the same environment"),
+    ],
+)
+def test_a_guard_wants_consent_and_the_name_of_what_is_protected(
+    protected: bool, yes: bool, confirm: str | None, refused: str | None
+) -> None:
+    environment = AwsEnvironment(
+        "prod", stage="prod", regions=("us-east-1",), app=Path(), protected=protected
+    )
+    consent = Consent(yes, confirm)
+    if refused is None:
+        consent.require(environment, "destroy it")
+        return
+    with pytest.raises(CommandError, match="would destroy it in 'prod'") as told:
+        consent.require(environment, "destroy it")
+    assert refused in (told.value.hint or "")
+    assert told.value.exit_code == REFUSED
+
+
+def aws_answer(code: str) -> botocore.exceptions.ClientError:
+    return botocore.exceptions.ClientError(
+        {"Error": {"Code": code, "Message": "It is\nso"}}, "DescribeStacks"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "code"),
+    [
+        (botocore.exceptions.NoCredentialsError(), "there are no AWS credentials", FAILED),
+        (botocore.exceptions.ProfileNotFound(profile="x"), "profile (x) could not be", FAILED),
+        (
+            botocore.exceptions.EndpointConnectionError(endpoint_url="https://x"),
+            "AWS does not answer: ",
+            FAILED,
+        ),
+        (aws_answer("ExpiredToken"), "the AWS credentials have expired", FAILED),
+        (aws_answer("InvalidClientTokenId"), "does not accept the credentials: It is so", FAILED),
+        (aws_answer("AccessDenied"), "may not call DescribeStacks: It is so", REFUSED),
+        (aws_answer("Throttling"), "AWS throttles DescribeStacks", FAILED),
+        (aws_answer("Other"), "AWS refused DescribeStacks: It is so (Other)", FAILED),
+        (ApiError(404, {"detail": "no such video"}), "the API refused: no such video", NOT_FOUND),
+        (ApiError(409, {"detail": "busy"}), "the API refused: busy", REFUSED),
+        (ApiError(500, {}), "the API refused: HTTP status 500", FAILED),
+        (ApiError(401, {"detail": "bad"}), "the API does not accept the token: bad", REFUSED),
+        (urllib3.exceptions.LocationParseError("x"), "the platform does not answer", FAILED),
+        (PermissionError(errno.EACCES, "Permission denied", "f"), "f: Permission denied", FAILED),
+        (KeyError("x"), "KeyError: 'x'", FAILED),
+    ],
+)
+def test_a_failure_is_told_in_a_line_with_a_remedy(error: Exception, told: str, code: int) -> None:
+    explained = explain(error)
+    assert told in str(explained)
+    assert "\n" not in str(explained)
+    assert explained.exit_code == code
+
+
+def test_no_traceback_reaches_a_person_who_did_not_ask_for_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("of some kind")
+
+    monkeypatch.setattr(main.cli, "main", fail)
+    assert main.run(["local", "status"]) == FAILED
+    told = capsys.readouterr().err
+    assert told.startswith("error: ValueError: of some kind\nhint: ")
+    assert "Traceback" not in told
+    monkeypatch.setenv("MEDIACTL_DEBUG", "1")
+    assert main.run(["local", "status"]) == FAILED
+    assert "Traceback" in capsys.readouterr().err
