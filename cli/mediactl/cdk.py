@@ -44,6 +44,44 @@ def cdk_command(app: Path) -> list[str]:
     return [npx, "--yes", f"aws-cdk@{CDK_VERSION}"]
 
 
+def synthesizing(assembly: Path, context: Mapping[str, str]) -> list[str]:
+    """Return the arguments that write a cloud assembly.
+
+    Args:
+        assembly: Folder that is written.
+        context: Context that the app gets beside that of ``cdk.json``.
+    """
+    given = [part for name, value in context.items() for part in ("--context", f"{name}={value}")]
+    return ["synth", "--quiet", "--output", str(assembly), *given]
+
+
+def deploying(assembly: Path, stacks: Sequence[str] = ()) -> list[str]:
+    """Return the arguments that deploy a cloud assembly, those who need others after these.
+
+    Args:
+        assembly: Its folder.
+        stacks: Ids of stacks that are deployed, with those they need. Default: all.
+    """
+    return [
+        "deploy",
+        *(stacks or ["--all"]),
+        *("--app", str(assembly)),
+        *("--require-approval", "never"),
+        *("--concurrency", "4"),
+        *("--progress", "events"),
+    ]
+
+
+def destroying(assembly: Path, stacks: Sequence[str] = ()) -> list[str]:
+    """Return the arguments that destroy the stacks of a cloud assembly, those of others first.
+
+    Args:
+        assembly: Its folder.
+        stacks: Ids of stacks that are destroyed, with those that need them. Default: all.
+    """
+    return ["destroy", *(stacks or ["--all"]), "--force", "--app", str(assembly)]
+
+
 def require_app(app: Path) -> None:
     """Check that a folder holds a CDK app.
 

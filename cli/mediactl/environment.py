@@ -190,18 +190,34 @@ class Environment(ABC):
             exit_code=USAGE,
         )
 
-    def _read_outputs(self, part: StackPart, region: str) -> dict[str, str] | None:
+    def stack(self, name: str, region: str) -> dict[str, Any] | None:
+        """Return what CloudFormation says of a stack now, ``None`` if it is not deployed.
+
+        Args:
+            name: Name of the stack.
+            region: Its region.
+        """
         from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to import
 
-        cloudformation = self.client("cloudformation", region)
-        name = stack_name(self.stage, part)
         try:
-            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+            (stack,) = self.client("cloudformation", region).describe_stacks(StackName=name)[
+                "Stacks"
+            ]
         except ClientError as error:
             if error.response["Error"]["Code"] == "ValidationError":
                 return None
             raise
-        return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
+        described: dict[str, Any] = stack
+        return described
+
+    def _read_outputs(self, part: StackPart, region: str) -> dict[str, str] | None:
+        stack = self.stack(stack_name(self.stage, part), region)
+        return None if stack is None else outputs_of(stack)
+
+
+def outputs_of(stack: Mapping[str, Any]) -> dict[str, str]:
+    """Return the outputs of a stack that CloudFormation described, by name."""
+    return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
 
 
 _PART_OF: dict[type, StackPart] = {

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mediactl.assembly import AssemblyStack, assembly_regions, assembly_stacks
-from mediactl.cdk import cdk_command, run_cdk
+from mediactl.cdk import cdk_command, deploying, run_cdk, synthesizing
 from mediactl.errors import CommandError
 from mediactl.local.aws import ACCOUNT, DEFAULT_REGION, Emulator, root_environment
 from mediactl.local.state import StateFolder, read_state, write_json
@@ -186,10 +186,7 @@ class Deployment:
     def _synthesize(self) -> str:
         fresh = self._state.root / "cdk.out.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        self._cdk(
-            ["synth", "--quiet", "--output", str(fresh), "--context", f"stage={self._stage}"],
-            self._app,
-        )
+        self._cdk(synthesizing(fresh, {"stage": self._stage}), self._app)
         digest = assembly_digest(fresh)
         shutil.rmtree(self._state.assembly, ignore_errors=True)
         fresh.rename(self._state.assembly)
@@ -213,20 +210,9 @@ class Deployment:
     def _deploy(self) -> None:
         self._cdk(
             [
-                "deploy",
-                "--all",
-                "--app",
-                str(self._state.assembly),
-                "--require-approval",
-                "never",
-                "--method",
-                "direct",
-                "--concurrency",
-                "4",
-                "--progress",
-                "events",
-                "--outputs-file",
-                str(self._state.outputs_file),
+                *deploying(self._state.assembly),
+                *("--method", "direct"),
+                *("--outputs-file", str(self._state.outputs_file)),
             ],
             self._state.scratch,
         )
@@ -246,16 +232,6 @@ class Deployment:
         ensure_venv(self._state.venvs, lock, self._state.log_file("install"))
 
     def _cdk(self, arguments: list[str], folder: Path) -> None:
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("AWS_")
-        } | {
-            **root_environment(self._emulator.url),
-            # Nothing is built: services run from their staged sources.
-            "CDK_DOCKER": "true",
-            "CDK_VALIDATION": "false",
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
-        }
         # `bootstrap` knows the option under another name.
         options = [] if arguments[0] == "bootstrap" else ["--no-version-reporting"]
         run_cdk(
@@ -263,8 +239,21 @@ class Deployment:
             [*arguments, *options],
             folder=folder,
             log=self._log,
-            environment=environment,
+            environment=plane_variables(self._emulator.url),
         )
+
+
+def plane_variables(emulator_url: str) -> dict[str, str]:
+    """Return the variables of a CDK CLI that deploys to an emulator, and reaches nothing else."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        **root_environment(emulator_url),
+        # Nothing is built: services run from their staged sources.
+        "CDK_DOCKER": "true",
+        "CDK_VALIDATION": "false",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
 
 
 def inputs_digest(app: Path, *, with_context: bool = True) -> str:

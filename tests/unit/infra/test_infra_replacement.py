@@ -26,7 +26,11 @@ from infra_templates import (
     synthesize_stage,
 )
 
+import mediactl
+from mediactl.changes import value_at
+
 RECORD = Path(__file__).with_name("stateful_resources.json")
+TYPES = Path(mediactl.__file__).with_name("stateful_types.json")
 
 KNOWN_BY_ID = {
     "AWS::CloudFront::Distribution",  # its domain is in every URL
@@ -57,14 +61,6 @@ def replacing_properties(resource_type: str) -> list[str]:
     kinds = ("createOnlyProperties", "conditionalCreateOnlyProperties")
     paths = [path for kind in kinds for path in schema.get(kind) or ()]
     return sorted({path.removeprefix("/properties/") for path in paths})
-
-
-def value_at(properties: Any, path: str) -> Any:
-    name, _, rest = path.partition("/")
-    if isinstance(properties, list):
-        return [value_at(one, rest if name == "*" else path) for one in properties]
-    value = properties.get(name) if isinstance(properties, dict) else None
-    return value_at(value, rest) if rest and value is not None else value
 
 
 def stateful_resources(template: Template) -> Stack:
@@ -111,6 +107,14 @@ def replacements(recorded: Record, found: Record) -> Iterator[str]:
                             f"{where}, would be replaced: {name} was {was.get(name)!r} and is "
                             f"{now.get(name)!r}"
                         )
+
+
+def test_mediactl_knows_what_is_replaced(pytestconfig: pytest.Config) -> None:
+    """``--snapshot-update`` writes its list anew, from the schemas."""
+    found = {one: replacing_properties(one) for one in sorted(stateful_types())}
+    if pytestconfig.getoption("update_snapshots"):
+        TYPES.write_text(json.dumps(found, indent=1) + "\n")
+    assert json.loads(TYPES.read_text()) == found, f"run pytest --snapshot-update for {TYPES.name}"
 
 
 def test_whatever_is_retained_is_watched(stages: Stages) -> None:
