@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
 
 import urllib3
 
+from media_platform.contract.ids import new_id
+
 TIMEOUT = urllib3.Timeout(connect=5, read=60)
+
+TRANSIENT = frozenset({429, 500, 502, 503, 504})
+"""Statuses after which the same request may succeed a moment later."""
+
+CONNECTIONS = 64
+"""Most connections to one host that are kept open."""
+
+_UNAUTHENTICATED = 401
+_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 10.0
 
 
 class ApiError(Exception):
-    """The API refused a request.
+    """The API, or S3 behind a URL that it signed, refused a request.
 
     Attributes:
         status: HTTP status.
@@ -29,10 +42,42 @@ class ApiError(Exception):
         self.status = status
         self.problem = problem
 
+    @property
+    def kind(self) -> str:
+        """What the type of the problem ends in, e.g. ``quota-exceeded``."""
+        return str(self.problem.get("type", "")).rpartition(":")[2]
+
+
+class Tokens:
+    """Access tokens of one user, which threads share.
+
+    Args:
+        renew: Returns a new token; called when there is none yet, and when one is refused.
+    """
+
+    def __init__(self, renew: Callable[[], str]) -> None:
+        self._renew = renew
+        self._token: str | None = None
+        self._lock = threading.Lock()
+
+    def current(self) -> str:
+        """Return the token to send."""
+        with self._lock:
+            if self._token is None:
+                self._token = self._renew()
+            return self._token
+
+    def after(self, refused: str) -> str:
+        """Return the token to send after one was refused; it is made once, whoever asks."""
+        with self._lock:
+            if self._token is None or self._token == refused:
+                self._token = self._renew()
+            return self._token
+
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """Where and how the file of a new video is sent.
+    """Where and how a file is sent with one PUT.
 
     Attributes:
         url: Presigned URL, good for one PUT.
@@ -45,39 +90,52 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadInParts:
-    """How the file of a new video is sent that is too large for one PUT.
+    """How a file is sent that is too large for one PUT.
 
     Attributes:
-        video_id: The video.
         part_bytes: Size of every part but the last.
         parts: Number of parts.
+        arrived: SHA-256 in base64 of the parts that S3 has, by number.
     """
 
-    video_id: str
     part_bytes: int
     parts: int
+    arrived: dict[int, str] = field(default_factory=dict)
 
 
 class MediaClient:
-    """Calls the API of one platform for one signed-in user.
+    """Calls the API of one platform for one signed-in user; threads may share it.
 
     Args:
         base_url: The one origin that clients know, without a final slash.
-        access_token: Cognito access token.
+        access_token: Cognito access token, or what makes new ones when one has expired.
+        headers: Sent with every request to the API. Default: none.
+        attempts: How often a request is sent, in all, while the API does not answer or says that
+            it cannot just now. Default: once.
     """
 
-    def __init__(self, base_url: str, access_token: str) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        access_token: str | Tokens,
+        *,
+        headers: Mapping[str, str] | None = None,
+        attempts: int = 1,
+    ) -> None:
         self.base_url = base_url
-        self._authorization = {"Authorization": f"Bearer {access_token}"}
-        self._http = urllib3.PoolManager(timeout=TIMEOUT, retries=False)
+        tokens = access_token
+        self._tokens = tokens if isinstance(tokens, Tokens) else Tokens(lambda: tokens)
+        self._headers = dict(headers or {})
+        self._attempts = attempts
+        self._http = urllib3.PoolManager(timeout=TIMEOUT, retries=False, maxsize=CONNECTIONS)
 
     def create_video(
         self, *, title: str, file_name: str, content_type: str, size_bytes: int
-    ) -> tuple[dict[str, Any], Upload | UploadInParts]:
+    ) -> tuple[dict[str, Any], Upload | UploadInParts | None]:
         """Create a video.
 
         Returns:
-            The video, and how to send its file.
+            The video, and how to send its file; ``None`` if no file is needed.
 
         Raises:
             ApiError: If the API refuses it.
@@ -88,48 +146,80 @@ class MediaClient:
             "content_type": content_type,
             "size_bytes": size_bytes,
         }
-        answer = self._call("POST", "/api/videos", body)
-        video, upload = answer["video"], answer["upload"]
-        if upload["kind"] == "multipart":
-            return video, UploadInParts(
-                video_id=video["video_id"], part_bytes=upload["part_bytes"], parts=upload["parts"]
-            )
-        return video, Upload(url=upload["url"], headers=upload["headers"])
+        return self.create(body)
 
-    def upload(
-        self, upload: Upload | UploadInParts, path: Path, progress: Callable[[int], None]
-    ) -> None:
-        """Send a file to its presigned URLs, straight to S3.
+    def create(
+        self, body: Mapping[str, Any], *, key: str | None = None
+    ) -> tuple[dict[str, Any], Upload | UploadInParts | None]:
+        """Create a video as :meth:`create_video` does, with all that may be said of one.
 
         Args:
-            upload: What :meth:`create_video` returned.
-            path: The file.
-            progress: Called with the number of bytes after every block that was sent.
+            body: The fields, as ``docs/api.md`` lists them.
+            key: Idempotency key: with the same, the same body is done once. Default: one that holds
+                for the attempts of this call.
+
+        Raises:
+            ApiError: If the API refuses it.
+        """
+        headers = {"Idempotency-Key": key} if key else None
+        answer = self.call("POST", "/api/videos", body, headers=headers)
+        upload = answer["upload"]
+        return answer["video"], None if upload is None else _upload_of(upload)
+
+    def upload_of(self, video_id: str) -> Upload | UploadInParts:
+        """Return how the file of a video is sent, and what of it arrived.
+
+        Raises:
+            ApiError: If the API refuses it, with status 409 if the video waits for no file.
+        """
+        return _upload_of(self.call("GET", f"/api/videos/{video_id}/upload"))
+
+    def sign_parts(self, video_id: str, digests: Mapping[int, str]) -> dict[int, Upload]:
+        """Return where parts of a file are sent, by number.
+
+        Args:
+            video_id: The video.
+            digests: SHA-256 of the parts in base64, by number; at most 100.
+
+        Raises:
+            ApiError: If the API refuses it.
+        """
+        wanted = [{"number": number, "sha256": sha256} for number, sha256 in digests.items()]
+        path = f"/api/videos/{video_id}/upload/parts"
+        answer = self.call("POST", path, {"parts": wanted}, repeatable=True)
+        return {
+            part["number"]: Upload(url=part["url"], headers=part["headers"])
+            for part in answer["parts"]
+        }
+
+    def complete_upload(self, video_id: str) -> dict[str, Any]:
+        """Make the file of its parts, and return the video; it may be repeated.
+
+        Raises:
+            ApiError: If the API refuses it, with status 409 if parts are missing.
+        """
+        path = f"/api/videos/{video_id}/upload/complete"
+        return self.call("POST", path, {}, repeatable=True)
+
+    def abort_upload(self, video_id: str) -> dict[str, Any]:
+        """Give the upload of a video up, and return the video; it may be repeated.
+
+        Raises:
+            ApiError: If the API refuses it, with status 409 once the file is there.
+        """
+        return self.call("POST", f"/api/videos/{video_id}/upload/abort", {}, repeatable=True)
+
+    def put(self, upload: Upload, body: Iterator[bytes]) -> None:
+        """Send a file, or a part of one, straight to S3, once.
+
+        Args:
+            upload: Where to.
+            body: Its bytes.
 
         Raises:
             ApiError: If S3 refuses it; the problem holds the start of its answer.
         """
-        if isinstance(upload, UploadInParts):
-            self._upload_parts(upload, path, progress)
-            return
-        with path.open("rb") as file:
-            self._put(upload.url, upload.headers, _blocks(file, progress))
-
-    def _upload_parts(
-        self, upload: UploadInParts, path: Path, progress: Callable[[int], None]
-    ) -> None:
-        """Send one part after the other, then let them become the file."""
-        resource = f"/api/videos/{upload.video_id}/upload"
-        with path.open("rb") as file:
-            for number in range(1, upload.parts + 1):
-                content = file.read(upload.part_bytes)
-                wanted = {"number": number, "sha256": hashlib.sha256(content).hexdigest()}
-                (part,) = self._call("POST", f"{resource}/parts", {"parts": [wanted]})["parts"]
-                self._put(part["url"], part["headers"], _blocks(io.BytesIO(content), progress))
-        self._call("POST", f"{resource}/complete", {})
-
-    def _put(self, url: str, headers: dict[str, str], body: Iterator[bytes]) -> None:
-        answer = self._http.request("PUT", url, body=body, headers=headers)
+        answer = self._http.request("PUT", upload.url, body=body, headers=upload.headers)
         if answer.status != 200:  # noqa: PLR2004
             raise ApiError(answer.status, {"detail": answer.data[:500].decode(errors="replace")})
 
@@ -139,7 +229,7 @@ class MediaClient:
         Raises:
             ApiError: If the API refuses it.
         """
-        return self._call("GET", f"/api/videos/{video_id}")
+        return self.call("GET", f"/api/videos/{video_id}")
 
     def playback(self, video_id: str) -> dict[str, Any]:
         """Return a grant to play a video.
@@ -147,24 +237,112 @@ class MediaClient:
         Raises:
             ApiError: If the API refuses it, with status 409 while the video is not playable.
         """
-        return self._call("GET", f"/api/videos/{video_id}/playback")
+        return self.call("GET", f"/api/videos/{video_id}/playback")
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer = self._http.request(
-            method, self.base_url + path, json=body, headers=self._authorization
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = False,
+    ) -> dict[str, Any]:
+        """Call the API, and return what it answers: an empty object if that is nothing.
+
+        A token that has expired meanwhile is replaced. A POST that is sent again carries a key, so
+        that what was done by the first is not done twice.
+
+        Args:
+            method: HTTP method.
+            path: Path, from ``/api``.
+            body: What is sent, as JSON. Default: nothing.
+            query: Parameters; those that are ``None`` are left out. Default: none.
+            headers: More headers. Default: none.
+            repeatable: Whether a POST may be repeated by itself, and needs no key.
+
+        Raises:
+            ApiError: If the API refuses it.
+            urllib3.exceptions.HTTPError: If it does not answer.
+        """
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        url = f"{self.base_url}{path}{f'?{urlencode(given)}' if given else ''}"
+        sent = {**self._headers, **(headers or {})}
+        if method == "POST" and not repeatable and self._attempts > 1:
+            sent.setdefault("Idempotency-Key", new_id())
+        pauses = backoff(self._attempts)
+        while True:
+            pause = next(pauses, None)
+            try:
+                answer = self._authorized(method, url, body, sent)
+            except urllib3.exceptions.HTTPError:
+                if pause is None:
+                    raise
+            else:
+                if answer.status not in TRANSIENT or pause is None:
+                    return _content(answer)
+                pause = max(pause, _retry_after(answer))
+            time.sleep(pause)
+
+    def _authorized(
+        self, method: str, url: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> urllib3.BaseHTTPResponse:
+        token = self._tokens.current()
+        answer = self._send(method, url, body, headers, token)
+        if answer.status == _UNAUTHENTICATED:
+            renewed = self._tokens.after(token)
+            if renewed != token:
+                return self._send(method, url, body, headers, renewed)
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str],
+        token: str,
+    ) -> urllib3.BaseHTTPResponse:
+        authorized = {"Authorization": f"Bearer {token}", **headers}
+        return self._http.request(method, url, json=body, headers=authorized)
+
+
+def backoff(attempts: int) -> Iterator[float]:
+    """Return the seconds to wait between attempts, of which there is one more.
+
+    They double, and are drawn, so that many who failed together do not come back together.
+
+    Args:
+        attempts: Number of attempts.
+    """
+    for attempt in range(attempts - 1):
+        longest = min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS * 2**attempt)
+        yield longest * random.uniform(0.5, 1)  # noqa: S311
+
+
+def _retry_after(answer: urllib3.BaseHTTPResponse) -> float:
+    text = answer.headers.get("Retry-After", "")
+    return min(float(text), _LONGEST_PAUSE_SECONDS) if text.isdecimal() else 0.0
+
+
+def _content(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    try:
+        content = json.loads(answer.data or b"{}")
+    except ValueError:
+        content = {"detail": answer.data[:500].decode(errors="replace")}
+    if answer.status >= 400:  # noqa: PLR2004
+        raise ApiError(answer.status, content if isinstance(content, dict) else {})
+    if not isinstance(content, dict):
+        raise ApiError(answer.status, {"detail": "the answer is not a JSON object"})
+    return content
+
+
+def _upload_of(body: Mapping[str, Any]) -> Upload | UploadInParts:
+    if body["kind"] == "multipart":
+        return UploadInParts(
+            part_bytes=body["part_bytes"],
+            parts=body["parts"],
+            arrived={part["number"]: part["sha256"] or "" for part in body["arrived"]},
         )
-        try:
-            content = json.loads(answer.data or b"null")
-        except ValueError:
-            content = {"detail": answer.data[:500].decode(errors="replace")}
-        if answer.status >= 400:  # noqa: PLR2004
-            raise ApiError(answer.status, content if isinstance(content, dict) else {})
-        if not isinstance(content, dict):
-            raise ApiError(answer.status, {"detail": "the answer is not a JSON object"})
-        return content
-
-
-def _blocks(file: IO[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
-    while block := file.read(1 << 20):
-        yield block
-        progress(len(block))
+    return Upload(url=body["url"], headers=body["headers"])

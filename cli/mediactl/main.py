@@ -21,6 +21,7 @@ COMMANDS = {
         "group",
         "Take a lost region over, and let it in again",
     ),
+    "token": ("mediactl.commands.token", "group", "Sign in, and get access tokens"),
 }
 """Module, attribute and one-line help of every command and group."""
 

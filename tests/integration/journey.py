@@ -72,7 +72,7 @@ def sign_in(
     platform: demo.Platform, name: str, *, tenant: str, group: str = EDITOR_GROUP
 ) -> Person:
     """Create a user of ``tenant`` and sign in."""
-    token = demo.sign_in(platform, name=name, tenant=tenant, group=group)
+    token = platform.users.sign_in_as(name, tenant=tenant, groups=[group])
     return Person(MediaClient(platform.edge_url, token), token, platform.edge_url)
 
 

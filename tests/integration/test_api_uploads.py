@@ -28,6 +28,7 @@ from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES, UploadSession, 
 from media_platform.contract.usage import Quota
 from media_platform.contract.video import Failure, Video, VideoStatus
 from mediactl.client import MediaClient
+from mediactl.uploads import Source, send_file
 from upload_intake import sweeper
 
 CONTENT = b"not really a film"
@@ -292,7 +293,9 @@ def test_mediactl_sends_a_long_file_in_parts(stage: Stage, ada: Person, tmp_path
         title="A film", file_name=file.name, content_type="video/mp4", size_bytes=LONG
     )
     sent: list[int] = []
-    client.upload(upload, file, sent.append)
+    assert upload is not None
+    with Source(file) as source:
+        send_file(client, video["video_id"], upload, source, progress=sent.append)
     (stored,) = objects(stage, video["video_id"])
     assert stored["Size"] == sum(sent) == LONG
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import struct
-import time
-from base64 import b32decode
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from journey import Person, send, sign_in
+from second_factor import totp
 
 from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import new_id
@@ -21,7 +17,6 @@ OTHER_PASSWORD = "Different-Horse-8-Staple"
 RESET_CODE = "654321"
 """The code that the emulator, which sends no mail, issues for every password to be reset."""
 
-STEP_SECONDS = 30
 NO_SESSION = "session-of-nobody" * 3
 
 
@@ -89,15 +84,6 @@ class Visitor:
 def tokens(answer: dict[str, Any]) -> dict[str, str]:
     """Return the tokens of an answer that must have them."""
     return dict(answer["AuthenticationResult"])
-
-
-def totp(secret: str, *, steps: int = 0) -> str:
-    """Return the code of an authenticator (RFC 6238) for now, or some steps from now."""
-    counter = struct.pack(">Q", int(time.time()) // STEP_SECONDS + steps)
-    digest = hmac.new(b32decode(secret), counter, hashlib.sha1).digest()
-    start = digest[-1] & 15
-    number = struct.unpack(">I", digest[start : start + 4])[0] & 0x7FFFFFFF
-    return f"{number % 10**6:06d}"
 
 
 @pytest.fixture(scope="module")

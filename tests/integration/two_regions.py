@@ -19,10 +19,10 @@ from waiting import eventually
 
 from media_platform.contract import table
 from media_platform.contract.events import DomainEvent
+from media_platform.contract.identity import EDITOR_GROUP
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
 from media_platform.contract.video import Video
 from mediactl.client import ApiError, MediaClient
-from mediactl.commands import demo
 from mediactl.commands.local import platform_of
 from mediactl.local import player
 from mediactl.local.aws import root_environment
@@ -40,9 +40,8 @@ class NearClient(MediaClient):
     """A client near a region, whose calls end there if it answers."""
 
     def __init__(self, base_url: str, token: str, region: str) -> None:
-        super().__init__(base_url, token)
+        super().__init__(base_url, token, headers={VIEWER_REGION: region})
         self._http = urllib3.PoolManager(timeout=60, retries=False)
-        self._authorization[VIEWER_REGION] = region
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class TwoRegions:
 
     def person(self, name: str, *, tenant: str) -> tuple[Neighbour, Neighbour]:
         """Create a user of ``tenant`` and sign in; return him near the one region and the other."""
-        token = demo.sign_in(self.platform, name=name, tenant=tenant)
+        token = self.platform.users.sign_in_as(name, tenant=tenant, groups=[EDITOR_GROUP])
         base_url, ports = self.platform.edge_url, gateway_ports(self.plane.state)
         here, there = (
             Neighbour(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mimetypes
-import secrets
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +19,8 @@ from mediactl.client import ApiError, MediaClient
 from mediactl.errors import CommandError
 from mediactl.local import player, sample
 from mediactl.local.aws import new_client
+from mediactl.sessions import UserPool
+from mediactl.uploads import Source, send_file
 
 POLL_SECONDS = 0.25
 FINAL = {VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED}
@@ -43,6 +43,12 @@ class Platform:
     region: str
     user_pool_id: str
     client_id: str
+
+    @property
+    def users(self) -> UserPool:
+        """The user pool, with every right on it."""
+        cognito = new_client(self.endpoint_url, "cognito-idp", self.region)
+        return UserPool(cognito, self.user_pool_id, self.client_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,40 +74,6 @@ class Report:
     renditions: list[dict[str, int]]
     unsigned_status: int
     seconds: dict[str, float]
-
-
-def sign_in(
-    platform: Platform,
-    *,
-    name: str = "demo",
-    tenant: str = "demo",
-    group: str = identity.EDITOR_GROUP,
-) -> str:
-    """Create or refresh a user with a random password and return an access token."""
-    cognito = new_client(platform.endpoint_url, "cognito-idp", platform.region)
-    pool = platform.user_pool_id
-    with contextlib.suppress(cognito.exceptions.UsernameExistsException):
-        cognito.admin_create_user(
-            UserPoolId=pool,
-            Username=name,
-            MessageAction="SUPPRESS",
-            UserAttributes=[
-                {"Name": "email", "Value": f"{name}@example.com"},
-                {"Name": "email_verified", "Value": "true"},
-                {"Name": f"custom:{identity.TENANT_ATTRIBUTE}", "Value": tenant},
-            ],
-        )
-    cognito.admin_add_user_to_group(UserPoolId=pool, Username=name, GroupName=group)
-    password = f"{secrets.token_urlsafe(18)}aA1!"
-    cognito.admin_set_user_password(
-        UserPoolId=pool, Username=name, Password=password, Permanent=True
-    )
-    answer = cognito.initiate_auth(
-        ClientId=platform.client_id,
-        AuthFlow="USER_PASSWORD_AUTH",
-        AuthParameters={"USERNAME": name, "PASSWORD": password},
-    )
-    return str(answer["AuthenticationResult"]["AccessToken"])
 
 
 def content_type_of(path: Path) -> str:
@@ -132,7 +104,8 @@ def run(platform: Platform, video: Path, talk: Console) -> Report:
         CommandError: If the video fails, with the reason that the platform gives.
     """
     content_type = content_type_of(video)
-    client = MediaClient(platform.edge_url, sign_in(platform))
+    token = platform.users.sign_in_as("demo", tenant="demo", groups=[identity.EDITOR_GROUP])
+    client = MediaClient(platform.edge_url, token)
 
     def tell(text: str) -> None:
         """Say where a progress bar cannot be seen how far the job is."""
@@ -176,7 +149,15 @@ def _upload(
         size_bytes=size,
     )
     started = time.monotonic()
-    client.upload(upload, video, lambda sent: progress.advance(bar, sent))
+    if upload is not None:
+        with Source(video) as source:
+            send_file(
+                client,
+                created["video_id"],
+                upload,
+                source,
+                progress=lambda sent: progress.advance(bar, sent),
+            )
     return created, round(time.monotonic() - started, 3)
 
 
