@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AWS_PROFILE AWS_ENDPOINT_URL PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down check browser checkov unit infra logic versions integration workers services commands plane test synth bench lock
+.PHONY: help setup demo down check browser checkov unit infra logic versions integration workers services commands plane test synth bench docs lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -122,6 +122,9 @@ bench: $(READY)  ## Run all benchmarks; each ends with one JSON line (RUNS=5 for
 	  echo "== $$script"; \
 	  $(BIN)/python $$script --json --runs $(RUNS) $(if $(QUICK),--quick) || exit 1; \
 	done
+
+docs: $(READY)  ## Write docs/mediactl.md anew from the commands
+	@$(BIN)/python tools/mediactl_docs.py
 
 lock: $(READY)  ## Write the lock files anew from their ranges
 	@$(BIN)/python tools/lock.py

@@ -223,6 +223,14 @@ def test_down_stops_an_emulator_whose_record_was_damaged(small: SmallPlane, text
     assert processes_in(root) == []
 
 
+def test_reset_brings_the_same_up_again_without_its_data(small: SmallPlane) -> None:
+    small.up()
+    before = small.pids()
+    assert exit_code(small, "reset") == 0
+    assert small.pids()["emulator"] != before["emulator"]
+    assert exit_code(small, "status") == 0
+
+
 def test_state_of_another_version_is_no_obstacle(small: SmallPlane) -> None:
     small.up()
     before = small.pids()

@@ -150,11 +150,16 @@ class TwoRegions:
     @contextmanager
     def cut(self, region: str) -> Iterator[None]:
         """Cut a region off while the block runs."""
-        self.plane.cut(region)
+        self.on_plane("cut", region)
         try:
             yield
         finally:
-            self.plane.rejoin(region)
+            self.on_plane("rejoin", region)
+
+    def on_plane(self, *arguments: str) -> None:
+        """Run a command of ``mediactl local``."""
+        done = run_mediactl("local", *arguments, "--state-dir", str(self.plane.state.root))
+        assert done.returncode == 0, done.stderr
 
     def settled(self) -> None:
         """Wait until nothing is under way between the regions."""
@@ -204,15 +209,8 @@ class TwoRegions:
 
     def operate(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of ``mediactl region``."""
-        environment = {**os.environ, **root_environment(self.endpoints.emulator_url)}
-        return subprocess.run(
-            [sys.executable, "-m", "mediactl.main", "region", *arguments, "-e", STAGE],
-            cwd=REPOSITORY,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        root = root_environment(self.endpoints.emulator_url)
+        return run_mediactl("region", *arguments, "-e", STAGE, **root)
 
     def inside_api(
         self, region: str, person: Neighbour, video_id: str, change: dict[str, Any]
@@ -331,3 +329,15 @@ class Subscriber:
         raw = {"RawMessageDelivery": "true"}
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=raw)
         return url
+
+
+def run_mediactl(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the folder of the app."""
+    return subprocess.run(
+        [sys.executable, "-m", "mediactl.main", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

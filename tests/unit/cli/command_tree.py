@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from mediactl.main import COMMANDS, cli
-
-
-def commands() -> dict[str, click.Command]:
-    """Return every command that does something, by its words."""
-    return dict(sorted(_below("", cli)))
 
 
 def groups() -> dict[str, click.Group]:
@@ -34,14 +28,3 @@ def examples(command: click.Command) -> list[list[str]]:
 def json_kind(command: click.Command) -> Any:
     """Return what a command says that it prints with ``--json``, ``None`` if it has none."""
     return getattr(command.callback, "json_kind", None)
-
-
-def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    if not isinstance(command, click.Group):
-        yield name, command
-        return
-    context = click.Context(command)
-    for child in command.list_commands(context):
-        found = command.get_command(context, child)
-        assert found is not None
-        yield from _below(f"{name} {child}".strip(), found)

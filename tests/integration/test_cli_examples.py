@@ -1,0 +1,83 @@
+"""Every example of every command's help does what it says, on the plane of the session."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import Mediactl
+from command_tree import examples
+from conftest import RunningPlane
+from mediactl_docs import commands
+
+from mediactl.commands import demo
+
+ELSEWHERE = {
+    "local cut": "test_two_regions.py",
+    "local down": "test_plane_lifecycle.py",
+    "local rejoin": "test_two_regions.py",
+    "local reset": "test_plane_lifecycle.py",
+    "local up": "test_plane_lifecycle.py",
+    "region readmit": "test_two_regions.py",
+    "region takeover": "test_two_regions.py",
+}
+"""Commands that this plane cannot show, and the test that runs them: it has one region, must stay
+up, and is not in AWS."""
+
+ALL = commands()
+EXAMPLES = [
+    pytest.param(words, id=" ".join(words))
+    for name, command in ALL.items()
+    if name not in ELSEWHERE
+    for words in examples(command)
+]
+WORD = re.compile(r"[A-Z][A-Z_]+")
+"""A word of an example that stands for something of the reader's own."""
+
+
+@pytest.fixture(scope="module")
+def stands_for(
+    plane: RunningPlane,
+    platform: demo.Platform,
+    film: bytes,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], str]:
+    """What the words of examples stand for, made when an example needs it."""
+    folder = tmp_path_factory.mktemp("examples")
+
+    def file() -> str:
+        path = folder / "film.mp4"
+        path.write_bytes(film)
+        return str(path)
+
+    makers: dict[str, Callable[[], str]] = {
+        "FILE": file,
+        "REGION": lambda: plane.region,
+    }
+    made: dict[str, str] = {}
+
+    def value(word: str) -> str:
+        if word not in made:
+            made[word] = makers[word]()
+        return made[word]
+
+    return value
+
+
+@pytest.mark.parametrize("words", EXAMPLES)
+def test_an_example_works(
+    words: list[str], mediactl: Mediactl, stands_for: Callable[[str], str]
+) -> None:
+    real = [stands_for(word) if WORD.fullmatch(word) else word for word in words]
+    answer = mediactl(*real)
+    assert answer.exit_code == 0, f"mediactl {shlex.join(real)}\n{answer.stderr}{answer.stdout}"
+
+
+def test_what_is_shown_elsewhere_is_a_command_that_another_test_runs() -> None:
+    for name, file in ELSEWHERE.items():
+        assert name in ALL
+        text = Path(__file__).with_name(file).read_text()
+        assert re.search(rf"\b{name.split()[-1]}\b", text), f"{file} does not run `{name}`"
