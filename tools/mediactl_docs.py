@@ -86,9 +86,9 @@ def _row(parameter: click.Parameter) -> str:
     if not isinstance(parameter, click.Option) or parameter.hidden:
         return ""
     record: Any = parameter.get_help_record(click.Context(click.Command("x")))
-    names, told = record
-    escaped = told.replace("|", "\\|")
-    return f"| `{names}` | {escaped} |\n"
+    # A choice has bars in its name, and cells end at bars.
+    names, told = (text.replace("|", "\\|") for text in record)
+    return f"| `{names}` | {told} |\n"
 
 
 def _told(command: click.Command) -> str:

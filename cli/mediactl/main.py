@@ -15,6 +15,11 @@ import click
 from mediactl.errors import FAILED, INTERRUPTED
 
 COMMANDS = {
+    "estimate": (
+        "mediactl.commands.estimate",
+        "estimate",
+        "Tell what a stage will cost in a month",
+    ),
     "local": ("mediactl.commands.local", "group", "Run the whole platform on this machine"),
     "region": (
         "mediactl.commands.region",

@@ -57,7 +57,7 @@ class Terminal:
         self._shown = b""
 
     def press(self, keys: bytes) -> None:
-        """Type something; ``b"\\x03"`` is Ctrl-C."""
+        r"""Type something; ``b"\x03"`` is Ctrl-C."""
         os.write(self._master, keys)
 
     def wait_for(self, text: str) -> None:
