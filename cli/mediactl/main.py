@@ -26,7 +26,9 @@ COMMANDS = {
         "group",
         "Take a lost region over, and let it in again",
     ),
+    "tenants": ("mediactl.commands.tenants", "group", "List tenants, and say what they may use"),
     "token": ("mediactl.commands.token", "group", "Sign in, and get access tokens"),
+    "users": ("mediactl.commands.users", "group", "List and change the users of a tenant"),
 }
 """Module, attribute and one-line help of every command and group."""
 

@@ -13,6 +13,7 @@ from command_tree import examples
 from conftest import RunningPlane
 from mediactl_docs import commands
 
+from media_platform.contract.ids import new_id
 from mediactl.commands import demo
 
 ELSEWHERE = {
@@ -42,6 +43,7 @@ WORD = re.compile(r"[A-Z][A-Z_]+")
 def stands_for(
     plane: RunningPlane,
     platform: demo.Platform,
+    mediactl: Mediactl,
     film: bytes,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], str]:
@@ -53,9 +55,22 @@ def stands_for(
         path.write_bytes(film)
         return str(path)
 
+    def user() -> str:
+        email = f"{new_id()}@example.com"
+        assert mediactl("users", "create", email, "--no-invite").exit_code == 0
+        return email
+
+    def tenant() -> str:
+        name = f"tenant-{new_id()}"
+        quota = ("--videos", "9", "--stored-bytes", "9GB", "--uploads", "9")
+        assert mediactl("tenants", "quota", name, *quota).exit_code == 0
+        return name
+
     makers: dict[str, Callable[[], str]] = {
         "FILE": file,
         "REGION": lambda: plane.region,
+        "TENANT": tenant,
+        "USER": user,
     }
     made: dict[str, str] = {}
 
