@@ -27,6 +27,7 @@ COMMANDS = {
         "Take a lost region over, and let it in again",
     ),
     "tenants": ("mediactl.commands.tenants", "group", "List tenants, and say what they may use"),
+    "status": ("mediactl.commands.status", "command", "Show how an environment does"),
     "token": ("mediactl.commands.token", "group", "Sign in, and get access tokens"),
     "users": ("mediactl.commands.users", "group", "List and change the users of a tenant"),
 }

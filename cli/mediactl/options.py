@@ -41,6 +41,7 @@ environment_option = click.option(
     "environment",
     metavar="NAME",
     envvar="MEDIACTL_ENV",
+    is_eager=True,  # other options are checked against it
     callback=_environment_of,
     help="Environment: `local`, or a stage in AWS. Default: `env` of mediactl.toml, else `local`.",
 )
@@ -143,3 +144,29 @@ def consent_option(command: Command) -> Command:
         return command(*args, consent=Consent(yes, confirm), **kwargs)
 
     return with_consent  # type: ignore[return-value]
+
+
+def _known_regions(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    environment: Environment = ctx.params["environment"]
+    unknown = sorted({*value} - {*environment.regions})
+    if unknown:
+        raise click.BadParameter(
+            f"{environment.name} has no region {unknown[0]!r}, allowed are"
+            f" {', '.join(environment.regions)}",
+            ctx,
+            param,
+        )
+    return value or environment.regions
+
+
+regions_option = click.option(
+    "--region",
+    "regions",
+    metavar="REGION",
+    multiple=True,
+    callback=_known_regions,
+    help="Only this region; may be repeated. Default: all of the environment.",
+)
+"""Passes ``regions``, all of them by default; it stands below :data:`environment_option`."""

@@ -31,7 +31,8 @@ class StoreOutput(StrEnum):
 class MediaOutput(StrEnum):
     """Outputs of the Media stack; those of user pool and admin service are in its region only.
 
-    The health check is there where the region has one.
+    The health check is there where the region has one. Queues and queues of dead letters are JSON
+    objects, URLs by the names that the admin service uses, too.
     """
 
     USER_POOL_ID = "UserPoolId"
@@ -41,6 +42,8 @@ class MediaOutput(StrEnum):
     EXPRESS_QUEUE_URL = "ExpressQueueUrl"
     JOB_QUEUE_URL = "JobQueueUrl"
     DEAD_LETTER_QUEUE_URL = "DeadLetterQueueUrl"
+    QUEUE_URLS = "QueueUrls"
+    DEAD_LETTER_QUEUE_URLS = "DeadLetterQueueUrls"
     TOPIC_ARN = "TopicArn"
     CLUSTER_NAME = "ClusterName"
     API_SERVICE_NAME = "ApiServiceName"

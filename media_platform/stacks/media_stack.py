@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import aws_cdk as cdk
@@ -9,6 +11,7 @@ from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_route53 as route53
 from aws_cdk import aws_route53_targets as route53_targets
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.constructs import (
@@ -210,6 +213,8 @@ class MediaStack(cdk.Stack):
             MediaOutput.EXPRESS_QUEUE_URL: self.pipeline.express_queue.queue_url,
             MediaOutput.JOB_QUEUE_URL: self.pipeline.job_queue.queue_url,
             MediaOutput.DEAD_LETTER_QUEUE_URL: self.pipeline.dead_letter_queue.queue_url,
+            MediaOutput.QUEUE_URLS: _urls(self.pipeline.queues),
+            MediaOutput.DEAD_LETTER_QUEUE_URLS: _urls(self.pipeline.dead_letter_queues),
             MediaOutput.TOPIC_ARN: self.pipeline.topic.topic_arn,
             MediaOutput.CLUSTER_NAME: self.api.cluster.cluster_name,
             MediaOutput.API_SERVICE_NAME: self.api.api.service.service_name,
@@ -227,6 +232,10 @@ class MediaStack(cdk.Stack):
             values[MediaOutput.HEALTH_CHECK_ID] = self.health.health_check.health_check_id
         for name, value in values.items():
             cdk.CfnOutput(self, name.value, value=value)
+
+
+def _urls(queues: Mapping[str, sqs.IQueue]) -> str:
+    return json.dumps({name: queue.queue_url for name, queue in queues.items()}, sort_keys=True)
 
 
 def _add_clamav(pipeline: TranscodePipeline, config: ClamAvConfig) -> None:

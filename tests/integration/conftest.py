@@ -16,7 +16,7 @@ from worker_stage import Stage, make_stage
 from mediactl.commands.demo import Platform
 from mediactl.commands.local import platform_of
 from mediactl.local import processes
-from mediactl.local.aws import Emulator
+from mediactl.local.aws import Emulator, root_environment
 from mediactl.local.plane import RUNNER, Endpoints, Plane
 from mediactl.local.recorded_calls import RecordedCall, read_calls
 from mediactl.local.sample import make_sample
@@ -96,6 +96,29 @@ def mediactl(plane: RunningPlane, tmp_path_factory: pytest.TempPathFactory) -> M
     """The command line of a person whose environment ``local`` is the plane of the session."""
     home = tmp_path_factory.mktemp("person")
     return Mediactl.of_plane(home, state_dir=plane.plane.state.root, app=REPOSITORY)
+
+
+@pytest.fixture(scope="session")
+def as_in_aws(plane: RunningPlane, tmp_path_factory: pytest.TempPathFactory) -> Mediactl:
+    """The command line of a person who has the usual AWS variables, which lead to the plane.
+
+    Environments: ``one-region`` is there, of ``two-regions`` one is, and ``nowhere`` is not.
+    """
+    home = tmp_path_factory.mktemp("aws-person")
+    settings = home / "mediactl.toml"
+    other = "eu-west-1"
+    settings.write_text(
+        "".join(
+            f"[environments.{name}]\nstage = {stage!r}\nregions = {regions!r}\nprotected = true\n"
+            for name, stage, regions in (
+                ("one-region", "local", [plane.region]),
+                ("two-regions", "local", [plane.region, other]),
+                ("nowhere", "nowhere", [plane.region]),
+            )
+        )
+    )
+    variables = root_environment(plane.emulator.url)
+    return Mediactl(home, {"MEDIACTL_CONFIG": str(settings), **variables})
 
 
 @pytest.fixture(scope="session")

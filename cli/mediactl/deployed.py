@@ -1,0 +1,142 @@
+"""What is deployed where: stacks of an environment, and what they consist of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from media_platform.contract.outputs import MediaOutput, StackPart, stack_name
+from mediactl.environment import CLOUDFRONT_REGION
+
+if TYPE_CHECKING:
+    from mediactl.environment import Environment
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+
+SIDE_BY_SIDE = 8
+"""Calls to one region that are made at a time."""
+
+_HASH = re.compile(r"[0-9A-F]{8}$")
+_NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_OUTER = ("Transcode", "Api")
+"""Ids of the constructs around most others, which tell people nothing."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource of a stack.
+
+    Attributes:
+        name: What people call it, made from its logical id, e.g. ``workers``.
+        physical_id: Its name or ARN in AWS.
+    """
+
+    name: str
+    physical_id: str
+
+
+def regions_of(environment: Environment) -> tuple[str, ...]:
+    """Return all regions in which stacks of a stage may stand, that of the Edge stack last."""
+    return tuple(dict.fromkeys([*environment.regions, CLOUDFRONT_REGION]))
+
+
+def resources(
+    environment: Environment, part: StackPart, region: str, kind: str, *endings: str
+) -> list[Resource]:
+    """Return the resources of a kind in a stack; none if it does not stand there.
+
+    Args:
+        environment: The environment.
+        part: The stack.
+        region: Its region.
+        kind: Their type in CloudFormation.
+        *endings: Last words of their logical ids that tell people nothing.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to import
+
+    pages = environment.client("cloudformation", region).get_paginator("list_stack_resources")
+    found = []
+    try:
+        for page in pages.paginate(StackName=stack_name(environment.stage, part)):
+            found += [
+                Resource(
+                    friendly_name(one["LogicalResourceId"], *endings), one["PhysicalResourceId"]
+                )
+                for one in page["StackResourceSummaries"]
+                # One that failed to be made has no physical id.
+                if one["ResourceType"] == kind and one.get("PhysicalResourceId")
+            ]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationError":
+            return []
+        raise
+    return found
+
+
+def friendly_name(logical_id: str, *endings: str) -> str:
+    """Return what people call a resource, made from its logical id.
+
+    >>> friendly_name("TranscodeWorkersTaskLogsC6F0EC41", "Logs", "Task")
+    'workers'
+    """
+    words = _HASH.sub("", logical_id)
+    for ending in endings:
+        words = words.removesuffix(ending)
+    for outer in _OUTER:
+        inner = words.removeprefix(outer)
+        if inner and inner != words:
+            words = inner
+            break
+    return _NEW_WORD.sub("-", words).lower()
+
+
+def queue_urls(environment: Environment, name: MediaOutput, region: str) -> dict[str, str]:
+    """Return the URLs of queues of a region by their names.
+
+    Args:
+        environment: The environment.
+        name: ``QUEUE_URLS`` or ``DEAD_LETTER_QUEUE_URLS``.
+        region: The region.
+    """
+    import json  # noqa: PLC0415
+
+    urls: dict[str, str] = json.loads(environment.output(name, region))
+    return urls
+
+
+def side_by_side(call: Callable[[Asked], Answer], asked: Iterable[Asked]) -> list[Answer]:
+    """Return the answers to calls that are made a few at a time, in the order of the questions."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        return list(pool.map(call, asked))
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Tell whether a region does not answer at all, as one does that is lost."""
+    from botocore.exceptions import ConnectionError as NoConnection  # noqa: PLC0415
+    from botocore.exceptions import HTTPClientError  # noqa: PLC0415
+
+    return isinstance(error, NoConnection | HTTPClientError)
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its word: ``1 job``, ``2 jobs``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def items_by_key(
+    client: Any, table_name: str, keys: Iterable[dict[str, dict[str, str]]]
+) -> list[dict[str, Any]]:
+    """Return those items of a table that exist, read a hundred at a time."""
+    left = list(keys)
+    found: list[dict[str, Any]] = []
+    while left:
+        asked, left = left[:100], left[100:]
+        answer = client.batch_get_item(RequestItems={table_name: {"Keys": asked}})
+        found += answer["Responses"].get(table_name, [])
+        left += answer.get("UnprocessedKeys", {}).get(table_name, {}).get("Keys", [])
+    return found
