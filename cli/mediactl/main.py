@@ -30,6 +30,7 @@ COMMANDS = {
     "status": ("mediactl.commands.status", "command", "Show how an environment does"),
     "token": ("mediactl.commands.token", "group", "Sign in, and get access tokens"),
     "users": ("mediactl.commands.users", "group", "List and change the users of a tenant"),
+    "videos": ("mediactl.commands.videos", "group", "Upload, look at, play and change videos"),
 }
 """Module, attribute and one-line help of every command and group."""
 

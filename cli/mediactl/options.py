@@ -47,6 +47,14 @@ environment_option = click.option(
 )
 """Passes ``environment``; nothing is asked over the network for it."""
 
+tenant_option = click.option(
+    "--tenant",
+    envvar="MEDIACTL_TENANT",
+    help="Tenant of the user. Default: that of who is signed in; on a plane on this machine, where"
+    " a user of any tenant is made on the spot, `demo`.",
+)
+"""Passes ``tenant``, as functions of :mod:`mediactl.sessions` take it."""
+
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would be done, and change nothing."
 )

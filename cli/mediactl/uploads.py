@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import mimetypes
 import os
 import threading
 import time
@@ -27,14 +28,12 @@ from typing import Any, Self
 
 import urllib3
 
+from media_platform.contract import media_types
 from media_platform.contract.ids import new_id
 from media_platform.contract.upload import MULTIPART_TIME
 from mediactl.client import TRANSIENT, ApiError, MediaClient, Upload, UploadInParts, backoff
 from mediactl.errors import REFUSED, CommandError
 from mediactl.local.state import read_state, write_json
-
-PARALLEL = 8
-"""Parts that are sent at a time, unless somebody says otherwise."""
 
 ATTEMPTS = 10
 """How often a part is sent, in all, before the upload stops: more than half a minute."""
@@ -128,13 +127,29 @@ class Source:
         return now.st_size, now.st_mtime_ns
 
 
+def content_type_of(path: Path) -> str:
+    """Return the content type of a video file by its name.
+
+    Raises:
+        CommandError: If files of this kind are not accepted.
+    """
+    extension = path.suffix.lower().lstrip(".")
+    kind = media_types.CONTENT_TYPES.get(extension) or mimetypes.guess_type(path.name)[0]
+    if kind not in media_types.EXTENSIONS:
+        raise CommandError(
+            f"{path} ends in {path.suffix!r}, which is not a video type that is accepted",
+            hint=f"accepted are {', '.join(sorted(media_types.CONTENT_TYPES))}",
+        )
+    return kind
+
+
 def send_file(
     client: MediaClient,
     video_id: str,
     upload: Upload | UploadInParts,
     source: Source,
     *,
-    parallel: int = PARALLEL,
+    parallel: int = 8,
     progress: Progress = lambda _: None,
 ) -> int:
     """Send the file of a video, or what of it S3 does not have yet.
@@ -500,7 +515,12 @@ class UploadRecords:
                 path=self._path, body=self._body, key=new_id(), begun_at=time.time()
             )
             write_json(self._file, asdict(record))
-        video, upload = self._client.create(self._body, key=record.key)
+        try:
+            video, upload = self._client.create(self._body, key=record.key)
+        except ApiError as error:
+            if error.status not in TRANSIENT:
+                self.forget()
+            raise
         video_id = str(video["video_id"])
         if upload is None:
             self.forget()

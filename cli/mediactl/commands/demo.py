@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from media_platform.contract import identity, media_types
+from media_platform.contract import identity
 from media_platform.contract.video import VideoStatus
 from mediactl.client import ApiError, MediaClient
 from mediactl.errors import CommandError
 from mediactl.local import player, sample
 from mediactl.local.aws import new_client
 from mediactl.sessions import UserPool
-from mediactl.uploads import Source, send_file
+from mediactl.uploads import Source, content_type_of, send_file
 
 POLL_SECONDS = 0.25
 FINAL = {VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED}
@@ -74,22 +73,6 @@ class Report:
     renditions: list[dict[str, int]]
     unsigned_status: int
     seconds: dict[str, float]
-
-
-def content_type_of(path: Path) -> str:
-    """Return the content type of a video file by its name.
-
-    Raises:
-        CommandError: If files of this kind are not accepted.
-    """
-    extension = path.suffix.lower().lstrip(".")
-    kind = media_types.CONTENT_TYPES.get(extension) or mimetypes.guess_type(path.name)[0]
-    if kind not in media_types.EXTENSIONS:
-        raise CommandError(
-            f"{path} ends in {path.suffix!r}, which is not a video type that is accepted",
-            hint=f"accepted are {', '.join(sorted(media_types.CONTENT_TYPES))}",
-        )
-    return kind
 
 
 def run(platform: Platform, video: Path, talk: Console) -> Report:

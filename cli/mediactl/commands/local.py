@@ -379,9 +379,10 @@ def demo(environment: LocalEnvironment, as_json: bool, video: Path | None) -> No
       mediactl local demo --video FILE
     """
     from mediactl.commands import demo as main_job  # noqa: PLC0415
+    from mediactl.uploads import content_type_of  # noqa: PLC0415
 
     if video is not None:
-        main_job.content_type_of(video)
+        content_type_of(video)
     file = environment.state_dir / "demo.json"
     file.unlink(missing_ok=True)
     platform = platform_of(environment.plane().up())

@@ -14,7 +14,7 @@ import click
 
 from mediactl import output, sessions
 from mediactl.errors import REFUSED, USAGE, CommandError
-from mediactl.options import HELP, environment_option, json_option
+from mediactl.options import HELP, environment_option, json_option, tenant_option
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
@@ -175,11 +175,7 @@ def _ask(what: str, *, secret: bool = False, new: bool = False) -> str:
 
 @group.command()
 @environment_option
-@click.option(
-    "--tenant",
-    envvar=sessions.TENANT_VARIABLE,
-    help="Tenant of the user: on a plane on this machine any, whose user is then made.",
-)
+@tenant_option
 @json_option(ShownToken)
 def show(environment: Environment, tenant: str | None, as_json: bool) -> None:
     """Print an access token for other programs, such as curl.

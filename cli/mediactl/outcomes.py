@@ -1,0 +1,70 @@
+"""Waits for what becomes of a video."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from media_platform.contract.video import VideoStatus
+from mediactl import output
+from mediactl.errors import CommandError
+from mediactl.progress import working
+from mediactl.timelines import FailureShown
+
+if TYPE_CHECKING:
+    from mediactl.client import MediaClient
+
+POLL_SECONDS = 1.0
+
+_ENDS = frozenset({VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED})
+
+
+def wait_until_done(
+    client: MediaClient, video_id: str, name: str, deadline: float | None
+) -> dict[str, Any]:
+    """Return a video once nothing is being done for it any more.
+
+    Args:
+        client: A client of the API.
+        video_id: The video.
+        name: What it is called where its progress is shown.
+        deadline: Time until which it is waited for, of the monotonic clock. Default: none.
+
+    Raises:
+        CommandError: If that takes too long.
+    """
+    try:
+        with working(name) as show_progress:
+            while True:
+                video = client.video(video_id)
+                following = video.get("next_run")
+                if video["status"] in _ENDS and not following:
+                    show_progress(video["progress"], video["status"])
+                    return video
+                percent = following["progress"] if following else video["progress"]
+                show_progress(percent, "again" if following else video["status"])
+                if deadline is not None and time.monotonic() > deadline:
+                    raise CommandError(
+                        f"video {video_id} is still {video['status']}, at {percent} %",
+                        hint=f"it goes on by itself: mediactl videos show {video_id}",
+                    )
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        output.say(
+            f"video {video_id} goes on without this command: mediactl videos show {video_id}"
+        )
+        raise
+
+
+def failure_of(video: dict[str, Any]) -> CommandError | None:
+    """Return why a video is not READY, if it is not."""
+    if video["status"] == VideoStatus.READY:
+        return None
+    failure = FailureShown.of(video.get("failure"), video["video_id"])
+    why = f": {failure.message} ({failure.code})" if failure else ""
+    if video.get("duplicate_of"):
+        why += f"; the other is {video['duplicate_of']}"
+    return CommandError(
+        f"video {video['video_id']} is {video['status']}{why}",
+        hint=failure.remedy if failure else None,
+    )
