@@ -26,6 +26,11 @@ COMMANDS = {
         "group",
         "Take a lost region over, and let it in again",
     ),
+    "smoke": (
+        "mediactl.commands.smoke",
+        "command",
+        "Upload, play and delete a clip as a user does",
+    ),
     "tenants": ("mediactl.commands.tenants", "group", "List tenants, and say what they may use"),
     "status": ("mediactl.commands.status", "command", "Show how an environment does"),
     "token": ("mediactl.commands.token", "group", "Sign in, and get access tokens"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 
-_ENDS = frozenset({VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED})
+ENDS = frozenset({VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED})
 
 
 def wait_until_done(
@@ -38,7 +38,7 @@ def wait_until_done(
             while True:
                 video = client.video(video_id)
                 following = video.get("next_run")
-                if video["status"] in _ENDS and not following:
+                if video["status"] in ENDS and not following:
                     show_progress(video["progress"], video["status"])
                     return video
                 percent = following["progress"] if following else video["progress"]

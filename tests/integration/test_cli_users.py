@@ -81,7 +81,7 @@ def test_a_user_is_created_shown_listed_changed_and_kept_out(
     refused = mediactl("users", "disable", email, *of)  # the only administrator
     assert refused.exit_code == REFUSED
     assert "last administrator" in refused.stderr
-    mediactl("users", "groups", email, "--none", *of)
+    mediactl("users", "create", f"keeper-{email}", "--group", "admin", *of)
     assert "would be" in mediactl("users", "disable", email, *of, "--dry-run").stdout
     assert not mediactl("users", "disable", email, *of, "--json").json["user"]["enabled"]
     assert mediactl("users", "enable", email, *of, "--json").json["user"]["enabled"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-from journey import Person
+from journey import Person, relay_stopped
 from waiting import eventually
 
 from media_platform.contract import table
@@ -172,17 +172,8 @@ class TwoRegions:
     @contextmanager
     def relay_stopped(self, region: str) -> Iterator[None]:
         """Let a region publish nothing while the block runs: its relay is not called."""
-        functions = self.client("lambda", region)
-        (mapping,) = [
-            one
-            for one in functions.list_event_source_mappings()["EventSourceMappings"]
-            if ":dynamodb:" in one["EventSourceArn"]
-        ]
-        functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-        try:
+        with relay_stopped(self.client("lambda", region)):
             yield
-        finally:
-            functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
 
     def sweep(self, region: str) -> None:
         """Let a region publish what was left, as it does every few minutes."""

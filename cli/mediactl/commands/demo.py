@@ -13,16 +13,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from media_platform.contract import identity
-from media_platform.contract.video import VideoStatus
+from media_platform.contract.ids import new_id
+from mediactl import journey
 from mediactl.client import ApiError, MediaClient
 from mediactl.errors import CommandError
 from mediactl.local import player, sample
 from mediactl.local.aws import new_client
 from mediactl.sessions import UserPool
-from mediactl.uploads import Source, content_type_of, send_file
-
-POLL_SECONDS = 0.25
-FINAL = {VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED}
+from mediactl.uploads import content_type_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +102,8 @@ def run(platform: Platform, video: Path, talk: Console) -> Report:
             tell("transcoded, now playing")
             report_playing = progress.add_task("play", total=None)
             grant = client.playback(final["video_id"])
-            renditions, unsigned = _play(grant)
+            renditions = journey.decode(grant)
+            unsigned = player.status_without_grant(grant["playlist_url"])
             progress.update(report_playing, total=1, completed=1)
     except ApiError as error:
         raise CommandError(f"the API refused: {error}") from error
@@ -125,22 +124,16 @@ def _upload(
 ) -> tuple[dict[str, Any], float]:
     size = video.stat().st_size
     bar = progress.add_task("upload", total=size)
-    created, upload = client.create_video(
-        title=video.stem[:200] or "untitled",
-        file_name=video.name,
-        content_type=content_type,
-        size_bytes=size,
-    )
+    body = {
+        "title": video.stem[:200] or "untitled",
+        "file_name": video.name,
+        "content_type": content_type,
+        "size_bytes": size,
+    }
     started = time.monotonic()
-    if upload is not None:
-        with Source(video) as source:
-            send_file(
-                client,
-                created["video_id"],
-                upload,
-                source,
-                progress=lambda sent: progress.advance(bar, sent),
-            )
+    created = journey.upload(
+        client, video, body, key=new_id(), progress=lambda sent: progress.advance(bar, sent)
+    )
     return created, round(time.monotonic() - started, 3)
 
 
@@ -149,42 +142,14 @@ def _wait(
 ) -> tuple[dict[str, Any], float, float]:
     bar = progress.add_task("transcode", total=100)
     started = time.monotonic()
-    playable = 0.0
-    while True:
-        video = client.video(video_id)
+    playable = elapsed = 0.0
+    video: dict[str, Any] = {}
+    for video in journey.follow(client, video_id):
         elapsed = round(time.monotonic() - started, 3)
         progress.update(bar, completed=video["progress"])
         if video["playable"] and not playable:
             playable = elapsed
-        if video["status"] in FINAL:
-            break
-        time.sleep(POLL_SECONDS)
-    if video["status"] != VideoStatus.READY:
-        failure = video["failure"] or {"code": "unknown", "message": "no reason was given"}
-        raise CommandError(
-            f"the video is {video['status']}: {failure['message']} ({failure['code']})"
-        )
     return video, playable, elapsed
-
-
-def _play(grant: dict[str, Any]) -> tuple[list[dict[str, int]], int]:
-    """Decode every rendition with cookies, and once more what players without cookies get."""
-    cookies = grant["cookies"]
-    playlist = player.fetch_playlist(grant["playlist_url"], cookies)
-    renditions = [
-        {"height": height, "frames": player.decode(url, cookies)}
-        for height, url in playlist.variants.items()
-    ]
-    if playlist.audio:
-        player.decode(playlist.audio, cookies, track="a")
-    signed = player.fetch_playlist(grant["signed_playlist_url"], {})
-    lowest = min(signed.variants)
-    frames = player.decode(signed.variants[lowest], {})
-    if frames != renditions[-1]["frames"]:
-        raise CommandError(
-            f"with signed URLs {frames} frames play, with cookies {renditions[-1]['frames']}"
-        )
-    return renditions, player.status_without_grant(grant["playlist_url"])
 
 
 def summary(report: Report, video: Path) -> Table:

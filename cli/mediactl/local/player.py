@@ -16,6 +16,7 @@ from mediactl.errors import CommandError
 from mediactl.local.sample import ffmpeg
 
 _RESOLUTION = re.compile(r"#EXT-X-STREAM-INF:.*\bRESOLUTION=\d+x(\d+)")
+_MAP_URI = re.compile(r'#EXT-X-MAP:.*\bURI="([^"]+)"')
 _AUDIO_URI = re.compile(r'#EXT-X-MEDIA:TYPE=AUDIO.*\bURI="([^"]+)"')
 
 
@@ -39,7 +40,13 @@ def cookie_header(cookies: Mapping[str, str]) -> str:
 
 def status_without_grant(url: str) -> int:
     """Return the HTTP status that ``url`` answers to someone without cookies or signature."""
-    return urllib3.request("GET", url.partition("?")[0], retries=False, timeout=30).status
+    return status(url.partition("?")[0], {})
+
+
+def status(url: str, cookies: Mapping[str, str]) -> int:
+    """Return the HTTP status that ``url`` answers."""
+    headers = {"Cookie": cookie_header(cookies)} if cookies else {}
+    return urllib3.request("GET", url, headers=headers, retries=False, timeout=30).status
 
 
 def fetch_playlist(url: str, cookies: Mapping[str, str]) -> Playlist:
@@ -48,12 +55,7 @@ def fetch_playlist(url: str, cookies: Mapping[str, str]) -> Playlist:
     Raises:
         CommandError: If it cannot be fetched or offers nothing.
     """
-    answer = urllib3.request(
-        "GET", url, headers={"Cookie": cookie_header(cookies)}, retries=False, timeout=30
-    )
-    text = answer.data.decode(errors="replace")
-    if answer.status != 200:  # noqa: PLR2004
-        raise CommandError(f"the playlist answers with status {answer.status}: {text[:200]}")
+    text = _fetch(url, cookies).decode(errors="replace")
     lines = text.splitlines()
     variants = {
         int(found[1]): urljoin(url, uri)
@@ -64,6 +66,47 @@ def fetch_playlist(url: str, cookies: Mapping[str, str]) -> Playlist:
         raise CommandError(f"the playlist offers no rendition: {text[:200]}")
     audio = next((urljoin(url, m[1]) for line in lines if (m := _AUDIO_URI.match(line))), None)
     return Playlist(dict(sorted(variants.items(), reverse=True)), audio)
+
+
+def media_files(url: str, cookies: Mapping[str, str]) -> list[str]:
+    """Return the URLs of the segments of a media playlist, and of what they begin with.
+
+    Raises:
+        CommandError: If the playlist cannot be fetched, or names none.
+    """
+    text = _fetch(url, cookies).decode(errors="replace")
+    named = [
+        found[1] if (found := _MAP_URI.match(line)) else line
+        for line in text.splitlines()
+        if line and (not line.startswith("#") or _MAP_URI.match(line))
+    ]
+    if not named:
+        raise CommandError(f"a playlist names no segment: {text[:200]}")
+    return [urljoin(url, one) for one in dict.fromkeys(named)]
+
+
+def fetch_all(url: str, cookies: Mapping[str, str]) -> list[str]:
+    """Fetch all that a multivariant playlist leads to, and return the URLs of the segments.
+
+    Raises:
+        CommandError: If anything cannot be fetched.
+    """
+    playlist = fetch_playlist(url, cookies)
+    tracks = [*playlist.variants.values(), *([playlist.audio] if playlist.audio else [])]
+    files = [file for track in tracks for file in media_files(track, cookies)]
+    for file in files:
+        _fetch(file, cookies)
+    return files
+
+
+def _fetch(url: str, cookies: Mapping[str, str]) -> bytes:
+    headers = {"Cookie": cookie_header(cookies)} if cookies else {}
+    answer = urllib3.request("GET", url, headers=headers, retries=False, timeout=30)
+    if answer.status != 200:  # noqa: PLR2004
+        said = answer.data[:200].decode(errors="replace")
+        path = url.partition("?")[0]
+        raise CommandError(f"{path} answers with status {answer.status}: {said}")
+    return answer.data
 
 
 def decode(url: str, cookies: Mapping[str, str], *, track: str = "v") -> int:
