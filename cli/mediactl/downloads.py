@@ -135,7 +135,7 @@ class _Loading:
                 size = int(answer.headers["Content-Range"].rpartition("/")[2])
             if self._step is None:
                 self._step = self._shown(size)
-            for block in answer.stream(BLOCK_BYTES):
+            while block := answer.read1(BLOCK_BYTES):
                 self._file.write(block)
                 self._step(len(block))
         return size

@@ -403,7 +403,11 @@ class _Parts:
             digests = {part.number: part.sha256}
             return self._client.sign_parts(self._video_id, digests)[part.number]
 
-        _deliver(self._client, part.upload, blocks, renewed, self._stop.wait)
+        try:
+            _deliver(self._client, part.upload, blocks, renewed, self._stop.wait)
+        except BaseException:
+            self._progress(-sent)
+            raise
 
     def _progress(self, arrived: int) -> None:
         with self._telling:
@@ -422,6 +426,7 @@ class UploadRecord:
         body: What the API was asked to create.
         key: Idempotency key of that request.
         begun_at: Time, in Unix seconds.
+        modified_ns: Time at which the file was written to last, in Unix nanoseconds.
         video_id: The video, once the API has told it.
     """
 
@@ -429,6 +434,7 @@ class UploadRecord:
     body: dict[str, Any]
     key: str
     begun_at: float
+    modified_ns: int
     video_id: str | None = None
 
 
@@ -468,6 +474,7 @@ class UploadRecords:
         self._folder = folder
         self._client = client
         self._path = str(path.resolve())
+        self._modified_ns = path.stat().st_mtime_ns
         self._body = dict(body)
         # What a person said, and not what the file is now: a file that changed is to be noticed.
         said = {key: value for key, value in body.items() if key not in {"size_bytes", "sha256"}}
@@ -506,13 +513,17 @@ class UploadRecords:
             self._give_up(record)
             record = None
         if record is not None and record.video_id is not None:
-            begun = self._go_on(record.video_id)
+            begun = self._go_on(record, record.video_id)
             if begun is not None:
                 return begun
             record = None
         if record is None or time.time() - record.begun_at > KEY_SECONDS:
             record = UploadRecord(
-                path=self._path, body=self._body, key=new_id(), begun_at=time.time()
+                path=self._path,
+                body=self._body,
+                key=new_id(),
+                begun_at=time.time(),
+                modified_ns=self._modified_ns,
             )
             write_json(self._file, asdict(record))
         try:
@@ -532,14 +543,18 @@ class UploadRecords:
         """Remove the record: the platform has the file, or never will."""
         self._file.unlink(missing_ok=True)
 
-    def _go_on(self, video_id: str) -> Begun | None:
-        """Return the upload of a video, or ``None`` if it came to nothing."""
+    def _go_on(self, record: UploadRecord, video_id: str) -> Begun | None:
+        """Return the upload of a video, or ``None`` if there is nothing to go on with.
+
+        Of one that is complete nothing can be compared any more: the file must be as old as it was.
+        """
         try:
             return Begun(video_id, self._client.upload_of(video_id), resumed=True)
         except ApiError as error:
             if error.kind == "not-uploading":
                 ended = error.problem.get("video_status") in {"FAILED", "DELETED"}
-                return None if ended else Begun(video_id, None, resumed=True)
+                other = record.modified_ns != self._modified_ns
+                return None if ended or other else Begun(video_id, None, resumed=True)
             if error.kind in {"video-not-found", "forbidden"}:
                 return None
             raise

@@ -113,7 +113,7 @@ timeout_option = click.option(
     "--timeout",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Longest wait of --wait. Default: as long as it takes.",
+    help="Longest wait for workers. Default: as long as it takes.",
 )
 
 
@@ -142,7 +142,8 @@ def group() -> None:
 @click.option(
     "--content-type",
     type=click.Choice(sorted(media_types.EXTENSIONS)),
-    help="Content type. Default: that of the ending of the name.",
+    metavar="TYPE",
+    help="Content type, e.g. video/mp4. Default: that of the ending of the name.",
 )
 @click.option(
     "--duplicates",
@@ -179,9 +180,9 @@ def upload(
 ) -> None:
     """Upload files, straight to S3, and print the ids of their videos.
 
-    Files above 100 MB go in parts, several at a time, each with its checksum and each sent again if
-    it fails. An upload that was interrupted, however, goes on when the same command is run again:
-    what arrived is not sent twice. A file that has changed since is noticed.
+    Files above 100 MB go in parts, several at a time, and each again if it fails. An upload that
+    was interrupted goes on when the same command is run again: what arrived is not sent twice. A
+    file that has changed since is noticed.
 
     With --wait, the exit code tells whether all are READY.
 
@@ -339,6 +340,9 @@ class _Pages:
 def _show_list(found: VideoList) -> None:
     from mediactl import video_tables  # noqa: PLC0415 - slow to import
 
+    if not found.videos:
+        output.say("there are none")
+        return
     output.console().print(video_tables.listed(found.videos))
     if found.more:
         output.say(f"these are the newest {len(found.videos)}; --limit N or --all shows more")

@@ -14,6 +14,7 @@ from upload_server import PART, VIDEO, Fault, Platform, digest, running_platform
 from mediactl import uploads
 from mediactl.client import ApiError, MediaClient, Tokens
 from mediactl.errors import REFUSED, CommandError
+from mediactl.upload_batch import UploadBatch
 from mediactl.uploads import Begun, FileChangedError, Source, UploadRecords, send_file
 
 PARTS = 7
@@ -283,6 +284,16 @@ def test_what_arrived_as_a_whole_is_not_sent_again(
     assert begin(client, film, tmp_path) == Begun(VIDEO, None, resumed=True)
 
 
+def test_what_arrived_as_a_whole_of_a_file_that_has_changed_is_another_upload(
+    platform: Platform, client: MediaClient, film: Path, tmp_path: Path
+) -> None:
+    begin(client, film, tmp_path)
+    platform.status = "READY"
+    os.utime(film, ns=(1, 1))
+    again = begin(client, film, tmp_path)
+    assert (again.resumed, len(set(platform.created))) == (False, 2)
+
+
 def test_an_upload_that_came_to_nothing_begins_anew(
     platform: Platform, client: MediaClient, film: Path, tmp_path: Path
 ) -> None:
@@ -315,3 +326,51 @@ def test_records_are_for_their_owner_alone(client: MediaClient, film: Path, tmp_
     folder = tmp_path / "records"
     assert folder.stat().st_mode & 0o077 == 0
     assert digest(CONTENT) not in next(folder.glob("*.json")).read_text()
+
+
+# --- the files of one command --------------------------------------------------------------------
+
+
+def body(film: Path) -> dict[str, object]:
+    return {"title": "A film", "file_name": film.name, "size_bytes": film.stat().st_size}
+
+
+def test_a_network_that_is_gone_is_told_with_what_to_do(
+    platform: Platform,
+    client: MediaClient,
+    film: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    batch = UploadBatch(client, parallel=1)
+    platform.faults = deque([Fault(), *[Fault(after_bytes=10)] * uploads.ATTEMPTS])
+    batch.send(film, body(film))
+    with pytest.raises(CommandError, match=r"the upload of .*film\.mp4 stopped at 14 %") as told:
+        batch.check()
+    assert told.value.hint == "run the same command again: it goes on where it stopped"
+    assert batch.done[0].video_id is None
+
+    again = UploadBatch(client, parallel=1)
+    again.send(film, body(film))
+    again.check()
+    assert (again.done[0].resumed, platform.content) == (True, CONTENT)
+
+
+def test_a_file_that_fails_does_not_keep_the_others_back(
+    platform: Platform,
+    client: MediaClient,
+    film: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    other = tmp_path / "other.mp4"
+    other.write_bytes(CONTENT[:PART])
+    batch = UploadBatch(client, parallel=2)
+    platform.api_faults = deque([422])
+    batch.send(film, body(film))
+    batch.send(other, body(other))
+    assert [one.error is None for one in batch.done] == [False, True]
+    with pytest.raises(CommandError, match="1 of 2 files came to nothing"):
+        batch.check()

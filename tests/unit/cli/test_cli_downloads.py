@@ -1,0 +1,178 @@
+"""What downloads do when the network, the signature or the server changes under them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from mediactl import downloads
+from mediactl.client import ApiError
+from mediactl.downloads import load, partial_file
+from mediactl.errors import REFUSED, CommandError
+
+CONTENT = os.urandom(300_000)
+
+
+@dataclass
+class Server:
+    """Serves :data:`CONTENT`.
+
+    Attributes:
+        url: Where.
+        ranges: Whether it knows them.
+        cuts: Bytes after which the next answers end.
+        statuses: Statuses of the next answers.
+        asked: Ranges that were asked for.
+    """
+
+    url: str = ""
+    ranges: bool = True
+    cuts: deque[int] = field(default_factory=deque)
+    statuses: deque[int] = field(default_factory=deque)
+    asked: list[str] = field(default_factory=list)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_: Server
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+    def do_GET(self) -> None:
+        """Serve a range, or do what is wanted of the next answers."""
+        served = self.server_
+        asked = self.headers["Range"]
+        served.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if served.ranges else 0
+        status = served.statuses.popleft() if served.statuses else 206 if served.ranges else 200
+        if status < 300 and start >= len(CONTENT):
+            status = 416
+        body = CONTENT[start:] if status < 300 else b"refused"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        self.end_headers()
+        if status < 300 and served.cuts:
+            self.wfile.write(body[: served.cuts.popleft()])
+            self.close_connection = True
+            return
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    served = Server()
+    handler = type("Handler", (_Handler,), {"server_": served})
+    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    running.daemon_threads = True
+    served.url = f"http://127.0.0.1:{running.server_port}/film"
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield served
+    finally:
+        running.shutdown()
+        thread.join()
+        running.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mediactl.client._PAUSE_SECONDS", 0.001)
+
+
+@contextlib.contextmanager
+def unseen(size: int, before: int) -> Iterator[Callable[[int], None]]:
+    yield lambda _: None
+
+
+def get(server: Server, target: Path) -> tuple[int, int]:
+    return load(lambda: server.url, target, "a run", unseen)
+
+
+def test_what_is_cut_off_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+    server.cuts = deque([1000, 0, 2000])
+    assert get(server, tmp_path / "film.mp4") == (len(CONTENT), 0)
+    assert (tmp_path / "film.mp4").read_bytes() == CONTENT
+    assert server.asked == ["bytes=0-", "bytes=1000-", "bytes=1000-", "bytes=3000-"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_another_process_left_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "film.mp4"
+    partial_file(target, "a run").write_bytes(CONTENT[:5000])
+    partial_file(target, "another run").write_bytes(b"other")
+    assert get(server, target) == (len(CONTENT), 5000)
+    assert (target.read_bytes(), server.asked) == (CONTENT, ["bytes=5000-"])
+
+
+def test_what_was_complete_but_for_its_name_is_named(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "film.mp4"
+    partial_file(target, "a run").write_bytes(CONTENT)
+    assert get(server, target) == (len(CONTENT), len(CONTENT))
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_sends_all_of_it(server: Server, tmp_path: Path) -> None:
+    server.ranges = False
+    target = tmp_path / "film.mp4"
+    partial_file(target, "a run").write_bytes(CONTENT[:5000])
+    get(server, target)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_signature_that_has_ended_is_made_anew_once(server: Server, tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def url() -> str:
+        made.append(server.url)
+        return server.url
+
+    server.statuses = deque([403])
+    load(url, tmp_path / "film.mp4", "a run", unseen)
+    assert len(made) == 2
+    server.statuses = deque([403, 403])
+    with pytest.raises(ApiError, match="refused"):
+        load(url, tmp_path / "again.mp4", "a run", unseen)
+
+
+def test_who_gives_up_leaves_what_came(server: Server, tmp_path: Path) -> None:
+    server.cuts = deque([1000] + [0] * downloads.ATTEMPTS)
+    target = tmp_path / "film.mp4"
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        get(server, target)
+    assert not target.exists()
+    assert partial_file(target, "a run").read_bytes() == CONTENT[:1000]
+
+
+def test_a_server_that_is_busy_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.statuses = deque([503, 500])
+    get(server, tmp_path / "film.mp4")
+    server.statuses = deque([404])
+    with pytest.raises(ApiError):
+        get(server, tmp_path / "other.mp4")
+
+
+def test_two_commands_do_not_load_one_file_at_a_time(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "film.mp4"
+
+    @contextlib.contextmanager
+    def another(size: int, before: int) -> Iterator[Callable[[int], None]]:
+        with pytest.raises(CommandError, match="another mediactl is loading") as refused:
+            get(server, target)
+        assert refused.value.exit_code == REFUSED
+        yield lambda _: None
+
+    load(lambda: server.url, target, "a run", another)
+    assert target.read_bytes() == CONTENT
