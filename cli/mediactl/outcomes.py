@@ -61,7 +61,7 @@ def failure_of(video: dict[str, Any]) -> CommandError | None:
     if video["status"] == VideoStatus.READY:
         return None
     failure = FailureShown.of(video.get("failure"), video["video_id"])
-    why = f": {failure.message} ({failure.code})" if failure else ""
+    why = f": {output.printable(failure.message)} ({failure.code})" if failure else ""
     if video.get("duplicate_of"):
         why += f"; the other is {video['duplicate_of']}"
     return CommandError(

@@ -30,6 +30,13 @@ def line(value: Any) -> None:
     click.echo(json.dumps(_plain(value), default=str))
 
 
+def printable(text: str) -> str:
+    """Return what somebody else wrote, such as a title, so that it does nothing to a terminal."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
 def show(value: Shown, as_json: bool, render: Callable[[Shown], None]) -> None:
     """Print a result: as JSON, or as people read it.
 

@@ -65,7 +65,7 @@ def working(what: str) -> Iterator[Callable[[int, str], None]]:
         said: set[str] = set()
 
         def line(percent: int, word: str) -> None:
-            text = f"{what}: {word} {percent - percent % 10} %"
+            text = f"{output.printable(what)}: {word} {percent - percent % 10} %"
             if text not in said:
                 said.add(text)
                 output.say(text)
@@ -92,7 +92,7 @@ class _Lines:
     """Says how many bytes have gone, where a bar cannot be seen."""
 
     def __init__(self, what: str, total: int) -> None:
-        self._what = what
+        self._what = output.printable(what)
         self._total = total
         self._done = 0
         self._begun = self._said = time.monotonic()
@@ -120,6 +120,7 @@ def size(count: int) -> str:
 
 def shortened(text: str, most: int) -> str:
     """Return a text without its middle, if it has more than that many characters."""
+    text = output.printable(text)
     if len(text) <= most:
         return text
     half = (most - 1) // 2

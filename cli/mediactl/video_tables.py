@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from mediactl.output import printable
 from mediactl.progress import size
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def listed(videos: list[VideoSummary]) -> Table:
             _status(video.status, video.progress if video.status == "PROCESSING" else None),
             length(video.duration_seconds),
             age((now - _time(video.created_at)).total_seconds()),
-            Text(video.title),
+            Text(printable(video.title)),
         )
     for column in table.columns:
         column.no_wrap = True
@@ -109,12 +110,12 @@ def _facts(found: VideoReport) -> Table:
                 name, Text(", ").join(Text(s) if isinstance(s, str) else s for s in shown)
             )
 
-    row("title", found.title)
+    row("title", printable(found.title))
     row("video", found.video_id)
     row("status", _status(found.status, found.progress if found.status == "PROCESSING" else None))
     if found.next_progress is not None:
         row("again", f"the run that will replace it is at {found.next_progress} %")
-    row("file", found.file_name, found.content_type, size(found.size_bytes))
+    row("file", printable(found.file_name), found.content_type, size(found.size_bytes))
     row("picture", f"{found.width} x {found.height}" if found.width else None)
     row("length", length(found.duration_seconds))
     row("tenant", found.tenant, found.visibility)
@@ -124,7 +125,8 @@ def _facts(found: VideoReport) -> Table:
     row("deleted", found.deleted_at)
     row("until", found.restorable_until)
     if found.failure:
-        row("failure", Text(f"{found.failure.message} ({found.failure.code})", style="red"))
+        message = printable(found.failure.message)
+        row("failure", Text(f"{message} ({found.failure.code})", style="red"))
         row("remedy", found.failure.remedy)
     row("same file", found.duplicate_of)
     return table
@@ -139,7 +141,7 @@ def _timeline(moments: list[Moment]) -> Table:
             _time(moment.at).strftime("%m-%d %H:%M:%S"),
             f"{after:.1f} s" if after < 60 else length(after),  # noqa: PLR2004
             moment.what,
-            Text(moment.detail, overflow="fold"),
+            Text(printable(moment.detail), overflow="fold"),
         )
     table.columns[0].no_wrap = True
     table.columns[1].justify = "right"

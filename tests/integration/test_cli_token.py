@@ -22,6 +22,7 @@ from mediactl import sessions
 from mediactl.commands.demo import Platform
 from mediactl.environment import load_environment
 from mediactl.errors import REFUSED, USAGE
+from mediactl.local.aws import root_environment
 
 PASSWORD = "Correct-Horse-7-Battery"
 
@@ -189,6 +190,29 @@ def test_on_a_plane_a_user_is_made_on_the_spot(home: Mediactl) -> None:
     assert [one["tenant"] for one in shown] == ["demo", "acme", "globex", "globex"]
     assert {frozenset(one["groups"]) for one in shown} == {frozenset({"admin", "editor"})}
     assert shown[2]["user"] == shown[3]["user"]
+
+
+def test_in_aws_nobody_is_signed_in_before_he_signs_in(
+    home: Mediactl,
+    invited: tuple[str, str],
+    plane: RunningPlane,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    email, first = invited
+    with (home.home / "mediactl.toml").open("a") as settings:
+        settings.write('[environments.cloud]\nstage = "local"\nregions = ["us-east-1"]\n')
+        settings.write("protected = true\n")
+    cloud = Mediactl(home.home, {**home.environment, **root_environment(plane.emulator.url)})
+    refused = cloud("videos", "list", "-e", "cloud")
+    assert (refused.exit_code, refused.stdout) == (REFUSED, "")
+    assert "nobody is signed in to cloud" in refused.stderr
+    assert "mediactl token login -e cloud" in refused.stderr
+
+    lines = [email, first, PASSWORD]
+    assert typed(cloud, monkeypatch, lines, "login", "-e", "cloud").exit_code == 0
+    assert cloud("videos", "list", "-e", "cloud", "--json").json == {"videos": [], "more": False}
+    protected = cloud("videos", "delete", new_id(), "--forever", "--yes", "-e", "cloud")
+    assert (protected.exit_code, "--confirm cloud" in protected.stderr) == (REFUSED, True)
 
 
 def test_a_client_whose_token_is_refused_gets_another(home: Mediactl) -> None:
