@@ -8,6 +8,7 @@ and the users of programs, whose passwords nobody knows.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ SIGN_IN_ATTEMPTS = 5
 
 _TENANT = f"custom:{TENANT_ATTRIBUTE}"
 _PASSWORD_BYTES = 18
+_LOCAL_PART_CHARACTERS = 64
 _SPECIAL = str.maketrans({"\\": r"\\", '"': r"\""})
 
 
@@ -131,7 +133,7 @@ class Accounts:
         with contextlib.suppress(exists.UsernameExistsException, exists.AliasExistsException):
             self.create(
                 username,
-                email=f"{username}@mediactl.invalid",
+                email=_address(username),
                 tenant=tenant,
                 temporary_password=new_password(),
             )
@@ -144,10 +146,19 @@ class Accounts:
                 UserPoolId=self._pool.pool_id, Username=username, GroupName=group
             )
 
-    def set_password(self, username: str, password: str) -> None:
-        """Give an account a password that need not be changed."""
+    def set_password(self, username: str, password: str, *, permanent: bool = True) -> None:
+        """Give an account a password.
+
+        Args:
+            username: Its name in the pool.
+            password: The password.
+            permanent: Whether it need not be changed when the user signs in first.
+        """
         self._cognito.admin_set_user_password(
-            UserPoolId=self._pool.pool_id, Username=username, Password=password, Permanent=True
+            UserPoolId=self._pool.pool_id,
+            Username=username,
+            Password=password,
+            Permanent=permanent,
         )
 
     def sign_in(self, username: str) -> str:
@@ -185,6 +196,14 @@ class Accounts:
         """Delete an account; one that is not there is no error."""
         with contextlib.suppress(self._cognito.exceptions.UserNotFoundException):
             self._cognito.admin_delete_user(UserPoolId=self._pool.pool_id, Username=username)
+
+
+def _address(username: str) -> str:
+    """Return the address of a program, whose first part has 64 characters at most (RFC 5321)."""
+    local = username
+    if len(local) > _LOCAL_PART_CHARACTERS or ":" in local:
+        local = hashlib.sha256(username.encode()).hexdigest()[:32]
+    return f"{local}@mediactl.invalid"
 
 
 def new_password() -> str:

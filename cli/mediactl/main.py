@@ -26,6 +26,7 @@ COMMANDS = {
         "group",
         "Take a lost region over, and let it in again",
     ),
+    "seed": ("mediactl.commands.seed", "command", "Let tenants, users and videos be there"),
     "smoke": (
         "mediactl.commands.smoke",
         "command",
