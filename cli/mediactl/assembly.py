@@ -90,12 +90,12 @@ def _read_stacks(assembly: Path, default_region: str) -> Iterable[AssemblyStack]
 
 
 def assembly_regions(stacks: Iterable[AssemblyStack]) -> list[str]:
-    """Return the regions that stacks are deployed to.
+    """Return the regions that stacks are deployed to, in their order: first what others join.
 
     Raises:
         CommandError: If there is no stack.
     """
-    regions = sorted({stack.region for stack in stacks})
+    regions = list(dict.fromkeys(stack.region for stack in stacks))
     if not regions:
         raise CommandError("the app has no stack")
     return regions

@@ -163,6 +163,14 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def longer_film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """24 seconds of 360p with sound, 720 frames: two chunks, so that there is a middle."""
+    path = tmp_path_factory.mktemp("film") / "longer.mp4"
+    make_sample(path, seconds=24, width=640, height=360)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
 def long_film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Fifteen seconds of 1080p with sound, 450 frames: a worker is busy with it for a while."""
     path = tmp_path_factory.mktemp("film") / "long.mp4"

@@ -25,6 +25,7 @@ from waiting import eventually
 from media_platform import assets
 from media_platform.contract import table
 from mediactl.local import processes
+from mediactl.local.aws import keep_address
 from mediactl.local.emulator_process import start_emulator
 from mediactl.local.state import DEFAULT_FOLDER, StateFolder
 
@@ -46,7 +47,7 @@ _MAKING_CLIENTS = threading.Lock()
 @functools.lru_cache(maxsize=64)
 def _client(endpoint: str, service: str, region: str) -> Any:
     """Return the client of all who ask: to make one takes longer than most calls."""
-    return boto3.client(
+    client = boto3.client(
         service,
         region_name=region,
         endpoint_url=endpoint,
@@ -58,6 +59,8 @@ def _client(endpoint: str, service: str, region: str) -> Any:
             max_pool_connections=32,
         ),
     )
+    keep_address(client)
+    return client
 
 
 @dataclass(frozen=True)

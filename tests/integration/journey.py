@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,19 @@ class Person:
 def send(method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
     """Send one request, follow nothing, try once."""
     return urllib3.request(method, url, retries=False, redirect=False, timeout=60, **options)
+
+
+def uploads_during(
+    work: Future[Any], person: Person, content: bytes, *, every_seconds: float = 5
+) -> Iterator[str]:
+    """Upload ``content`` now and then until ``work`` is done; yield the ids."""
+    while True:
+        yield person.upload(content)
+        try:
+            work.result(timeout=every_seconds)
+        except TimeoutError:
+            continue
+        return
 
 
 def sign_in(

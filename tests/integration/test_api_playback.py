@@ -607,6 +607,15 @@ def test_nothing_but_playlists_of_the_run_is_served(stage: Stage, film: Film, na
     assert stage.api.call("GET", f"{film.playlist_path(name)}?{query}").status == 404
 
 
+def test_a_playlist_of_another_region_that_cannot_be_had_is_not_found(
+    stage: Stage, film: Film
+) -> None:
+    keys = film.keys._replace(region="eu-west-1")
+    grant = PlaybackSigner(PAIR, key_pair_id="KA", base_url=BASE_URL).grant(keys, 4_000_000_000)
+    answer = stage.api.call("GET", f"{film.playlist_path('master.m3u8')}?{grant.query}")
+    assert (answer.status, answer.json["type"][-9:]) == (404, "not-found")
+
+
 def test_a_stored_playlist_that_leads_elsewhere_is_not_passed_on(stage: Stage, film: Film) -> None:
     url = film.owner.call("GET", film.path).json["signed_playlist_url"]
     stage.publish(film.keys.master_playlist, "#EXTM3U\nhttps://evil.example/playlist.m3u8\n")

@@ -10,8 +10,9 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from emulator import OTHER_REGION, REGION, Emulator, allow, running_emulator
+from emulator import ACCOUNT, OTHER_REGION, REGION, Emulator, allow, running_emulator
 
+from media_platform.contract.ids import new_id
 from media_platform.contract.object_keys import (
     REPLICATE_TAG,
     REPLICATE_TAGGING,
@@ -210,3 +211,78 @@ def test_an_item_that_was_deleted_later_does_not_come_back(emulator: Emulator) -
         put(emulator, OTHER_REGION, "gone", "2")
         emulator.client("dynamodb").delete_item(TableName=TABLE, Key={"pk": {"S": "gone"}})
     assert values(emulator, "gone") == [None, None]
+
+
+def test_what_is_older_than_a_rule_is_copied_by_a_job(emulator: Emulator) -> None:
+    here, control = (emulator.client(service) for service in ("s3", "s3control"))
+    bucket, key = "media-older", KEYS.segment("v360", 1, "000000.m4s")
+    here.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    here.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    old = here.put_object(Bucket=bucket, Key=key, Body=b"old", Tagging=REPLICATE_TAGGING)
+    here.put_object(Bucket=bucket, Key=KEYS.playlist("v360"), Body=b"it grows")
+    rule = here.get_bucket_replication(Bucket=SOURCE)["ReplicationConfiguration"]
+    here.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=rule)
+    emulator.settle()
+    assert copied(emulator, key) is None, "the rule alone copies nothing of before"
+
+    def replicate() -> dict[str, Any]:
+        made = control.create_job(
+            AccountId=ACCOUNT,
+            ClientRequestToken=new_id(),
+            ConfirmationRequired=False,
+            Description="older",
+            Operation={"S3ReplicateObject": {}},
+            ManifestGenerator={
+                "S3JobManifestGenerator": {
+                    "SourceBucket": f"arn:aws:s3:::{bucket}",
+                    "Filter": {
+                        "EligibleForReplication": True,
+                        "ObjectReplicationStatuses": ["NONE", "FAILED"],
+                    },
+                    "EnableManifestOutput": False,
+                }
+            },
+            Report={"Enabled": False},
+            Priority=1,
+            RoleArn=f"arn:aws:iam::{ACCOUNT}:role/copies",
+        )
+        return {"AccountId": ACCOUNT, "JobId": made["JobId"]}
+
+    with apart(emulator):
+        job = replicate()
+        (listed,) = control.list_jobs(AccountId=ACCOUNT)["Jobs"]
+        assert (listed["JobId"], listed["Status"]) == (job["JobId"], "Active")
+    emulator.settle()
+    described = control.describe_job(**job)["Job"]
+    assert (described["Status"], described["Description"]) == ("Complete", "older")
+    assert described["ProgressSummary"]["NumberOfTasksSucceeded"] == 1
+    assert copied(emulator, key) == b"old"
+    copy = emulator.client("s3", OTHER_REGION).head_object(Bucket=COPY, Key=key)
+    assert copy["VersionId"] == old["VersionId"]
+    again = control.describe_job(**replicate())["Job"]
+    assert (again["Status"], again["ProgressSummary"]["TotalNumberOfTasks"]) == ("Complete", 0)
+
+
+def test_a_replica_that_is_made_later_has_what_was_there(emulator: Emulator) -> None:
+    here, there = (emulator.client("dynamodb", region) for region in (REGION, OTHER_REGION))
+    here.create_table(
+        TableName="joining",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+    )
+    for key in ("kept", "gone"):
+        here.put_item(TableName="joining", Item={"pk": {"S": key}})
+    here.update_table(
+        TableName="joining", ReplicaUpdates=[{"Create": {"RegionName": OTHER_REGION}}]
+    )
+    assert {item["pk"]["S"] for item in there.scan(TableName="joining")["Items"]} == {
+        "kept",
+        "gone",
+    }
+    there.delete_item(TableName="joining", Key={"pk": {"S": "gone"}})
+    here.put_item(TableName="joining", Item={"pk": {"S": "new"}})
+    emulator.settle()
+    for client in (here, there):
+        found = client.scan(TableName="joining")["Items"]
+        assert sorted(item["pk"]["S"] for item in found) == ["kept", "new"]

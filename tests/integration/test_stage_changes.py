@@ -6,22 +6,18 @@ stage as it is, not as it is for a while here.
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from journey import Person, sign_in
+from changed_app import ChangedApp
+from journey import sign_in, uploads_during
 from waiting import eventually
 
 from mediactl.local import player
 from mediactl.local.plane import Endpoints, Plane
-
-REPOSITORY = Path(__file__).parents[2]
-SECONDS_BETWEEN_UPLOADS = 5
 
 Deploy = Callable[..., Endpoints]
 
@@ -29,16 +25,11 @@ Deploy = Callable[..., Endpoints]
 @pytest.fixture
 def deploy(plane: Any, tmp_path: Path) -> Iterator[Deploy]:
     """Deploys the stage with other values onto the plane; in the end, it is as it was."""
-    shutil.copy(REPOSITORY / "app.py", tmp_path)
-    (tmp_path / "node_modules").symlink_to(REPOSITORY / "node_modules")
-    changed = Plane(plane.plane.state.root, app=tmp_path)
+    app = ChangedApp(tmp_path, "local")
+    changed = Plane(plane.plane.state.root, app=app.folder)
 
     def run(**values: Any) -> Endpoints:
-        content = json.loads((REPOSITORY / "cdk.json").read_text())
-        stage = content["context"]["stages"]["local"]
-        for name, value in values.items():
-            stage[name] = {**stage.get(name, {}), **value} if isinstance(value, dict) else value
-        (tmp_path / "cdk.json").write_text(json.dumps(content))
+        app.write(**values)
         return changed.up()
 
     yield run
@@ -93,17 +84,6 @@ def test_a_changed_stage_is_updated_in_place_and_loses_no_video(
         assert frames(ada.client.playback(video_id)) == {
             rendition["height"]: rendition["frames"] for rendition in video["renditions"]
         }
-
-
-def uploads_during(work: Future[Any], person: Person, film: bytes) -> Iterator[str]:
-    """Upload a film now and then until ``work`` is done; yield their ids."""
-    while True:
-        yield person.upload(film)
-        try:
-            work.result(timeout=SECONDS_BETWEEN_UPLOADS)
-        except TimeoutError:
-            continue
-        return
 
 
 def key_of(grant: dict[str, Any]) -> str:

@@ -16,7 +16,6 @@ from media_platform.contract.events import EventType
 from media_platform.contract.takeover import VERSION_STEP
 from mediactl.errors import FAILED, NOT_FOUND, CommandError
 from mediactl.local.plane import Plane
-from mediactl.local.sample import make_sample
 
 PATCH = {"Content-Type": "application/merge-patch+json"}
 WHOLE = [EventType.VIDEO_CREATED, EventType.VIDEO_UPLOADED, EventType.VIDEO_READY]
@@ -43,14 +42,6 @@ def ada(pair: TwoRegions) -> tuple[Neighbour, Neighbour]:
 def subscriber(pair: TwoRegions) -> Subscriber:
     """Whoever takes the events of both regions."""
     return Subscriber(pair)
-
-
-@pytest.fixture(scope="module")
-def longer_film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """24 seconds of 360p with sound, 720 frames: two chunks, so that there is a middle."""
-    path = tmp_path_factory.mktemp("film") / "longer.mp4"
-    make_sample(path, seconds=24, width=640, height=360)
-    return path.read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,10 @@ class TwoRegions:
     def person(self, name: str, *, tenant: str) -> tuple[Neighbour, Neighbour]:
         """Create a user of ``tenant`` and sign in; return him near the one region and the other."""
         token = self.platform.users.sign_in_as(name, tenant=tenant, groups=[EDITOR_GROUP])
+        return self.near_both(token)
+
+    def near_both(self, token: str) -> tuple[Neighbour, Neighbour]:
+        """Return whoever signed in with ``token``, near the one region and near the other."""
         base_url, ports = self.platform.edge_url, gateway_ports(self.plane.state)
         here, there = (
             Neighbour(

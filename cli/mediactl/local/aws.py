@@ -120,9 +120,23 @@ def new_client(
             "credentials_file": nowhere,
         }
     )
-    return session.create_client(
+    client = session.create_client(
         service, region_name=region, endpoint_url=url, config=config, **(credentials or _ROOT)
     )
+    keep_address(client)
+    return client
+
+
+def keep_address(client: Any) -> None:
+    """Make a client of S3 Control ask the address of an emulator, not one below it.
+
+    It puts the account before, as in ``http://000000000000.127.0.0.1``, which no resolver knows.
+    """
+
+    def without_account(request: Any, **_: Any) -> None:
+        request.url = request.url.replace(f"//{ACCOUNT}.", "//", 1)
+
+    client.meta.events.register("before-sign.s3-control", without_account)
 
 
 def root_environment(emulator_url: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,6 +56,7 @@ class Deployed:
         assembly: Digest of the cloud assembly.
         regions: Regions of the assembly.
         stage: Stage of the app.
+        joining: Regions that have nothing but their store yet.
     """
 
     emulator: str = ""
@@ -63,6 +64,7 @@ class Deployed:
     assembly: str = ""
     regions: list[str] = field(default_factory=list)
     stage: str = STAGE
+    joining: list[str] = field(default_factory=list)
 
 
 class Deployment:
@@ -74,6 +76,8 @@ class Deployment:
         emulator: Where to.
         say: Tells the person what happens.
         stage: Stage of the app. Default: that which is deployed, else :data:`STAGE`.
+        joining: Regions of the stage that get their store first, as the app's context key of that
+            name says. Default: none, all regions are members.
     """
 
     def __init__(
@@ -83,6 +87,8 @@ class Deployment:
         emulator: Emulator,
         say: Callable[[str], None],
         stage: str | None = None,
+        *,
+        joining: Sequence[str] = (),
     ) -> None:
         self._app = app
         self._state = state
@@ -90,6 +96,7 @@ class Deployment:
         self._say = say
         deployed = read_state(state.deployed_file, Deployed) or Deployed()
         self._stage = stage or deployed.stage
+        self._joining = list(joining)
         self._log = state.log_file("deploy")
 
     def is_current(self) -> bool:
@@ -98,6 +105,7 @@ class Deployment:
         return (
             deployed.emulator == self._emulator_id()
             and deployed.stage == self._stage
+            and deployed.joining == self._joining
             and deployed.inputs == inputs_digest(self._app)
             and self._state.assembly.exists()
         )
@@ -180,13 +188,18 @@ class Deployment:
         return hashlib.sha256(self._emulator.control_token.encode()).hexdigest()
 
     def _remember(self, inputs: str, digest: str, regions: list[str]) -> None:
-        deployed = Deployed(self._emulator_id(), inputs, digest, regions, self._stage)
+        deployed = Deployed(
+            self._emulator_id(), inputs, digest, regions, self._stage, self._joining
+        )
         write_json(self._state.deployed_file, asdict(deployed))
 
     def _synthesize(self) -> str:
         fresh = self._state.root / "cdk.out.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        self._cdk(synthesizing(fresh, {"stage": self._stage}), self._app)
+        context = {"stage": self._stage}
+        if self._joining:
+            context["joining"] = ",".join(self._joining)
+        self._cdk(synthesizing(fresh, context), self._app)
         digest = assembly_digest(fresh)
         shutil.rmtree(self._state.assembly, ignore_errors=True)
         fresh.rename(self._state.assembly)

@@ -1,10 +1,10 @@
 """The gateway of a region: the one process through which the region and the world reach each other.
 
-``python -m mediactl.local.gateway STATE_FOLDER REGION`` listens on the port that the state folder
-names for the region, as an HTTP proxy. Viewers' requests reach load balancers and buckets of the
-region through it, calls from other regions its services, and what is replicated leaves and enters
-by it. A request that names another region is passed on to that region's gateway, one that names
-none goes to where its URL points, or to the emulator. Every request has a connection of its own.
+``python -m mediactl.local.gateway STATE_FOLDER REGION PORT`` listens as an HTTP proxy. Viewers'
+requests reach load balancers and buckets of the region through it, calls from other regions its
+services, and what is replicated leaves and enters by it. A request that names another region is
+passed on to that region's gateway, one that names none goes to where its URL points, or to the
+emulator. Every request has a connection of its own.
 
 Whoever kills the process cuts the region off: nothing of it stops, and nobody reaches it.
 """
@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,18 +39,28 @@ def gateway_ports(state: StateFolder) -> dict[str, int]:
     return read_state(state.root / FILE, dict[str, int]) or {}
 
 
-def assign_ports(state: StateFolder, regions: list[str]) -> dict[str, int]:
-    """Return a port for the gateway of each region: the one it had, if that is free or its own."""
-    known, running = gateway_ports(state), running_gateways(state)
+def assign_ports(
+    known: dict[str, int], regions: list[str], running: Container[str]
+) -> dict[str, int]:
+    """Return a port for the gateway of each region: the one it had, if that is free or its own.
+
+    Args:
+        known: The ports that were published.
+        regions: The regions.
+        running: Regions whose gateway runs.
+    """
     ports = {
         region: known[region]
         for region in regions
         if region in known and (region in running or is_free(known[region]))
     }
     missing = [region for region in regions if region not in ports]
-    ports |= dict(zip(missing, free_ports(len(missing)), strict=True))
+    return ports | dict(zip(missing, free_ports(len(missing)), strict=True))
+
+
+def publish_ports(state: StateFolder, ports: dict[str, int]) -> None:
+    """Tell everybody the ports of the gateways of a plane, which listen there."""
     write_json(state.root / FILE, ports)
-    return ports
 
 
 def running_gateways(state: StateFolder) -> dict[str, ProcessRecord]:
@@ -66,19 +77,28 @@ class Gateway:
 
     Args:
         region: The region.
-        ports: Ports of the gateways of all regions.
+        port: Port to listen on.
+        find_ports: Returns the ports of the gateways of all regions, of which some may join or
+            come back at another port.
         emulator_port: Port of the emulator.
     """
 
-    def __init__(self, region: str, ports: dict[str, int], emulator_port: int) -> None:
+    def __init__(
+        self,
+        region: str,
+        port: int,
+        find_ports: Callable[[], Mapping[str, int]],
+        emulator_port: int,
+    ) -> None:
         self._region = region
-        self._ports = ports
+        self._port = port
+        self._find_ports = find_ports
         self._emulator_port = emulator_port
 
     async def serve(self) -> None:
         """Listen until the process ends."""
         server = await asyncio.start_server(
-            self._connected, LOOPBACK, self._ports[self._region], limit=_HEAD_BYTES
+            self._connected, LOOPBACK, self._port, limit=_HEAD_BYTES
         )
         async with server:
             await server.serve_forever()
@@ -105,7 +125,7 @@ class Gateway:
         """Return the port to which a request goes, and its head as it goes there.
 
         Raises:
-            ValueError: If it is no request.
+            ValueError: If it is no request, or one to a region that is not there.
         """
         first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
         method, target, version = first.split(b" ")
@@ -119,7 +139,10 @@ class Gateway:
                 kept.append(line)
         kept.append(b"Connection: close")
         if destination != self._region:
-            return self._ports[destination], b"\r\n".join([first, *kept]) + b"\r\n\r\n"
+            onward = self._find_ports().get(destination)
+            if onward is None:
+                raise ValueError(f"{destination} has no gateway")
+            return onward, b"\r\n".join([first, *kept]) + b"\r\n\r\n"
         port = self._emulator_port
         if target.startswith(b"http://"):
             port = urlsplit(target.decode()).port or port
@@ -137,11 +160,12 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 def main() -> None:
     """Serve until SIGTERM."""
-    state, region = StateFolder(Path(sys.argv[1])), sys.argv[2]
+    state, region, port = StateFolder(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
     emulator = read_state(state.emulator_file, Emulator)
     if emulator is None:
         raise SystemExit(f"{state.emulator_file} does not describe an emulator")
-    asyncio.run(Gateway(region, gateway_ports(state), emulator.port).serve())
+    gateway = Gateway(region, port, lambda: gateway_ports(state), emulator.port)
+    asyncio.run(gateway.serve())
 
 
 if __name__ == "__main__":

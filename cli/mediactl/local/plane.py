@@ -19,7 +19,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from mediactl.local.deploy import Deployment
 from mediactl.local.emulator_process import running_emulator, start_emulator
 from mediactl.local.gateway import FILE as GATEWAYS_FILE
 from mediactl.local.gateway import PREFIX as GATEWAY_PREFIX
-from mediactl.local.gateway import assign_ports, gateway_ports, running_gateways
+from mediactl.local.gateway import assign_ports, gateway_ports, publish_ports, running_gateways
 from mediactl.local.ports import is_free
 from mediactl.local.processes import ProcessRecord
 from mediactl.local.runner_address import RUNNER_FILE, RunnerAddress
@@ -125,13 +125,15 @@ class Plane:
         self._stage = stage
         self._say = say
 
-    def up(self, *, redeploy: bool = False) -> Endpoints:
+    def up(self, *, redeploy: bool = False, joining: Sequence[str] = ()) -> Endpoints:
         """Bring the plane up and wait until it is healthy.
 
         On a healthy plane whose app has not changed, this changes nothing.
 
         Args:
             redeploy: Synthesize even when the inputs look unchanged.
+            joining: Regions of the stage that get their store and nothing else yet. Default: none;
+                a region that was joining becomes a member.
 
         Raises:
             CommandError: If a part does not come up; what runs by then is left for a look at it.
@@ -141,7 +143,7 @@ class Plane:
         with self.state.locked():
             ran_before = running_emulator(self.state) is not None
             try:
-                return self._up(redeploy=redeploy)
+                return self._up(redeploy=redeploy, joining=joining)
             except KeyboardInterrupt:
                 if ran_before:
                     self._say("interrupted; the plane that was up before is left as it is")
@@ -261,14 +263,16 @@ class Plane:
 
     # --- up -------------------------------------------------------------------------------
 
-    def _up(self, *, redeploy: bool) -> Endpoints:
+    def _up(self, *, redeploy: bool, joining: Sequence[str]) -> Endpoints:
         self.state.create()
         emulator = running_emulator(self.state)
         if emulator is None:
             self._stop_processes()
             self._say("starting the emulator")
             emulator = start_emulator(self.state)
-        deployment = Deployment(self._app, self.state, emulator, self._say, self._stage)
+        deployment = Deployment(
+            self._app, self.state, emulator, self._say, self._stage, joining=joining
+        )
         deployment.check_stage()
         changed = False
         if redeploy or not deployment.is_current():
@@ -294,13 +298,18 @@ class Plane:
 
     def _open_gateways(self, emulator: Emulator, regions: list[str]) -> None:
         """Start what does not run of the gateways, which a plane of several regions has."""
-        if len(regions) == 1:
+        wanted = regions if len(regions) > 1 else []
+        known, running = gateway_ports(self.state), running_gateways(self.state)
+        if not wanted and not known and not running:
             return
-        ports = assign_ports(self.state, regions)
-        running = running_gateways(self.state)
-        missing = [region for region in regions if region not in running]
+        # A start was interrupted before anybody was told of these.
+        unknown = [running.pop(region) for region in running.keys() - known.keys()]
+        processes.stop(self.state.processes, unknown, grace_seconds=0)
+        ports = assign_ports(known, wanted, running)
+        missing = [region for region in wanted if region not in running]
         for region in missing:
-            self._start_own(f"{GATEWAY_PREFIX}{region}", "mediactl.local.gateway", region)
+            name = f"{GATEWAY_PREFIX}{region}"
+            self._start_own(name, "mediactl.local.gateway", region, str(ports[region]))
         deadline = time.monotonic() + STEADY_SECONDS
         while any(is_free(ports[region]) for region in missing):
             if time.monotonic() > deadline:
@@ -309,7 +318,14 @@ class Plane:
                     hint=f"their logs are in {self.state.logs}",
                 )
             time.sleep(0.05)
+        # Whoever is told of a gateway uses it: not before all of them listen.
+        publish_ports(self.state, ports)
         emulator.control("gateways", ports)
+        left = [running[region] for region in running.keys() - set(wanted)]
+        if left:
+            # The edge still goes through those of regions that left.
+            self._ask_runner(emulator, "refresh")
+            processes.stop(self.state.processes, left, grace_seconds=0)
 
     def _start_own(self, name: str, module: str, *arguments: str) -> ProcessRecord:
         """Start a program of the plane itself."""

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import aiohttp
 from botocore.exceptions import ClientError
 
 from media_api import playlists
 from media_api.aws import error_code
 from media_api.delivery import Delivery, DeliveryUnavailableError
+from media_api.documents import fetch_document
 from media_api.logs import log
 from media_api.models import is_playable
 from media_api.problems import Kind, Problem, unavailable
@@ -117,6 +119,8 @@ class PlaybackService:
         delivery: Knows where and with which key playback is signed.
         views: Counts what is granted.
         s3: An S3 client.
+        http: Asks the distribution for what the bucket has no copy of.
+        region: The region of the bucket.
         media_bucket: Bucket that holds what workers publish.
         lifetime_seconds: Shortest lifetime of a signature.
         clock: Unix seconds. Default: the system's.
@@ -128,7 +132,9 @@ class PlaybackService:
         delivery: Delivery,
         views: Views,
         s3: Any,
+        http: aiohttp.ClientSession,
         *,
+        region: str,
         media_bucket: str,
         lifetime_seconds: int,
         clock: Callable[[], float] = time.time,
@@ -137,6 +143,8 @@ class PlaybackService:
         self._delivery = delivery
         self._views = views
         self._s3 = s3
+        self._http = http
+        self._region = region
         self._media_bucket = media_bucket
         self._lifetime_seconds = lifetime_seconds
         self._clock = clock
@@ -251,7 +259,7 @@ class PlaybackService:
             raise _no_delivery() from None
         if not playlists.is_playlist_path(path):
             raise _no_playlist(path)
-        text = await self._read(grant.keys.prefix + path, path)
+        text = await self._read(grant.keys, path)
         folder = playlists.folder_of(path)
         try:
             playlist = playlists.rewrite(text, lambda uri: _address(grant, folder + uri))
@@ -280,7 +288,23 @@ class PlaybackService:
             raise SignatureRefusedError("the playback signature is one of another video or run")
         return grant
 
-    async def _read(self, key: str, path: str) -> str:
+    async def _read(self, keys: RunKeys, path: str) -> str:
+        """Return a playlist of a run.
+
+        Raises:
+            Problem: If there is none.
+        """
+        key = keys.prefix + path
+        content = await self._held(key, path)
+        if content is None and keys.region != self._region:
+            # It still grows, or is older than this region, or its copy is on the way.
+            content = await self._delivered(key)
+        if content is None:
+            raise _no_playlist(path)
+        return content.decode()
+
+    async def _held(self, key: str, path: str) -> bytes | None:
+        """Return an object of the bucket of this region, ``None`` if it has none."""
         try:
             answer = await self._s3.get_object(Bucket=self._media_bucket, Key=key)
             async with answer["Body"] as body:
@@ -294,8 +318,17 @@ class PlaybackService:
             if code == "AccessDenied":
                 # S3 says this of a missing key too, to a role that may not list the bucket.
                 log.warning("playlist_denied", key=key)
-            raise _no_playlist(path) from None
-        return content.decode()
+            return None
+        return content
+
+    async def _delivered(self, key: str) -> bytes | None:
+        """Return an object as viewers get it, ``None`` if it cannot be had."""
+        try:
+            signed = await self.sign(key)
+            return await fetch_document(self._http, signed.url, most_bytes=_LARGEST_PLAYLIST_BYTES)
+        except (DeliveryUnavailableError, aiohttp.ClientError, TimeoutError, ValueError) as error:
+            log.warning("playlist_not_delivered", key=key, error=repr(error))
+            return None
 
 
 def _address(grant: Grant, path: str) -> str:

@@ -144,6 +144,8 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             Delivery(clients.ssm, clients.secrets, parameter=environment.delivery_parameter),
             views,
             clients.s3,
+            http,
+            region=region,
             media_bucket=environment.media_bucket,
             lifetime_seconds=environment.playback_expiry_seconds,
         )

@@ -21,6 +21,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
+from media_api.documents import fetch_document
 from media_api.logs import log
 from media_platform.contract.identity import GROUPS_CLAIM, TENANT_CLAIM
 from media_platform.contract.object_keys import is_key_segment
@@ -82,18 +83,9 @@ FetchKeys = Callable[[], Awaitable[bytes]]
 
 def fetch_with(session: aiohttp.ClientSession, url: str) -> FetchKeys:
     """Return a reader of the JWKS document at ``url``, with its own time and size limits."""
-    timeout = aiohttp.ClientTimeout(total=5, connect=2)
 
     async def fetch() -> bytes:
-        async with session.get(url, timeout=timeout, allow_redirects=False) as answer:
-            if answer.status != 200:  # noqa: PLR2004 - HTTP
-                raise ValueError(f"the key set answered with status {answer.status}")
-            content = await answer.content.read(_LARGEST_KEY_SET_BYTES + 1)
-            while not answer.content.at_eof() and len(content) <= _LARGEST_KEY_SET_BYTES:
-                content += await answer.content.read(_LARGEST_KEY_SET_BYTES + 1)
-            if len(content) > _LARGEST_KEY_SET_BYTES:
-                raise ValueError(f"the key set has more than {_LARGEST_KEY_SET_BYTES} bytes")
-            return content
+        return await fetch_document(session, url, most_bytes=_LARGEST_KEY_SET_BYTES)
 
     return fetch
 

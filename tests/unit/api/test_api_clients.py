@@ -50,7 +50,7 @@ def test_clients_are_made_where_they_get_their_limits() -> None:
     assert made == {
         ("aws.py", "create_client"),
         ("aws.py", "ClientSession"),
-        # For the keys of the issuer alone: ``fetch_with`` limits each of its requests.
+        # For keys of the issuer, and playlists without a copy here: ``fetch_document`` limits each.
         ("server.py", "ClientSession"),
         ("admin/server.py", "ClientSession"),
     }

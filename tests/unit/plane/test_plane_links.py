@@ -90,7 +90,8 @@ class Gateways:
 
         def run() -> None:
             async def serve() -> None:
-                gateway = Gateway(region, self.ports, self._door.port)
+                port = self.ports[region]
+                gateway = Gateway(region, port, lambda: self.ports, self._door.port)
                 task = asyncio.create_task(gateway.serve())
                 self._loops[region] = (asyncio.get_running_loop(), task)
                 ready.set()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextvars
 import copy
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -42,9 +43,49 @@ class ObjectReplication:
         self, bucket: str, key: str, record: dict[str, Any], data: Any, tags: Any = None
     ) -> None:
         """Send a copy of an object to every bucket to which a rule copies it."""
+        self._send(bucket, key, record, data, tags)
+
+    def copy_existing(
+        self, bucket: str, statuses: Collection[str], copied: Callable[[], None]
+    ) -> int:
+        """Send copies of the objects of a bucket that rules copy, however old these are.
+
+        Args:
+            bucket: The bucket.
+            statuses: Statuses of replication of which an object has one; ``NONE`` says that no rule
+                copied it yet.
+            copied: Called for each object once all its copies have arrived.
+
+        Returns:
+            How many objects are sent.
+        """
+        found = s3._buckets[bucket]["objects"].items()  # noqa: SLF001
+        return sum(
+            self._send(
+                bucket,
+                key,
+                record,
+                s3._read_body(bucket, key, record),  # noqa: SLF001
+                s3._object_tags.get((bucket, key, record["version_id"])),  # noqa: SLF001
+                copied,
+            )
+            for key, record in list(found)
+            if (record.get(STATUS) or "NONE") in statuses
+        )
+
+    def _send(  # noqa: PLR0917 - what makes a copy
+        self,
+        bucket: str,
+        key: str,
+        record: dict[str, Any],
+        data: Any,
+        tags: Any,
+        arrived: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Send copies of an object; return whether a rule copies it."""
         targets = self._targets(bucket, key, tags or {})
         if not targets:
-            return
+            return False
         record[STATUS] = "PENDING"
         left = set(targets)
         account, source = get_account_id(), _region_of(bucket)
@@ -56,9 +97,11 @@ class ObjectReplication:
             if not left:
                 with request_scope(account, source):
                     _complete(bucket, key, record)
+                arrived()
 
         for destination in targets:
             self._links.send(source, _region_of(destination), partial(copied, destination))
+        return True
 
     def _marked(self, bucket: str, key: str) -> None:
         """Send a delete marker to the buckets whose rules copy markers."""

@@ -28,6 +28,7 @@ from . import (
     written_attributes,
 )
 from .auth_challenges import Challenges
+from .batch_replication import BatchReplication
 from .control import with_control_door
 from .links import Links
 from .object_replication import ObjectReplication
@@ -59,7 +60,9 @@ def main() -> None:
     tasks.install()
     deliveries.install()
     TableReplication(links).install()
-    ObjectReplication(links).install()
+    objects = ObjectReplication(links)
+    objects.install()
+    BatchReplication(objects).install()
     object_ranges.install()
     object_tags.install()
     signed_headers.install()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from ministack.services import dynamodb
 from .links import Links
 
 Item = dict[str, Any]
+Table = dict[str, Any]
 Stamp = tuple[int, str]
 """When an item was written (Unix nanoseconds) and where, which decides between equal times."""
 
@@ -42,10 +44,25 @@ class TableReplication:
     def install(self) -> None:
         """Take the place of MiniStack's replication."""
         dynamodb._replicate_write = self._written  # noqa: SLF001
+        copy_items: Callable[[str, Table, str], None] = dynamodb._create_replica  # noqa: SLF001
 
-    def _written(
-        self, table: dict[str, Any], _event: str, old: Item | None, new: Item | None
-    ) -> None:
+        def create_replica(name: str, table: Table, region: str) -> None:
+            copy_items(name, table, region)
+            self._copy_stamps(name, region)
+
+        dynamodb._create_replica = create_replica  # noqa: SLF001
+
+    def _copy_stamps(self, name: str, region: str) -> None:
+        """Say when the items of a new replica were written, which is not when it was made."""
+        account, here = get_account_id(), get_region()
+        copied = {
+            (account, region, name, pk, sk): stamp
+            for (_, source, table, pk, sk), stamp in self._stamps.items()
+            if (source, table) == (here, name)
+        }
+        self._stamps.update(copied)
+
+    def _written(self, table: Table, _event: str, old: Item | None, new: Item | None) -> None:
         """Send a write of this region to all others."""
         regions = dynamodb._replica_group(table)  # noqa: SLF001
         item = old if new is None else new
@@ -95,7 +112,7 @@ class TableReplication:
             )
 
 
-def _key_values(table: dict[str, Any], item: Item) -> tuple[str, str]:
+def _key_values(table: Table, item: Item) -> tuple[str, str]:
     """Return the key under which MiniStack keeps an item."""
     pk = dynamodb._extract_key_val(item.get(table["pk_name"]))  # noqa: SLF001
     if not table["sk_name"]:

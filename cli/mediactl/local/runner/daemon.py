@@ -91,6 +91,7 @@ class Runner:
         self._ended = asyncio.Event()
         self._refresh = asyncio.Event()
         self._refreshed = 0
+        self._rounds = 0
         self._last_contact = time.monotonic()
 
     async def run(self) -> None:
@@ -128,6 +129,7 @@ class Runner:
                     return
                 try:
                     await self._round(session)
+                    self._rounds += 1
                     self._last_contact = time.monotonic()
                 except _TEMPORARY as error:
                     silence = time.monotonic() - self._last_contact
@@ -395,11 +397,11 @@ class Runner:
             raise web.HTTPForbidden(text="the control token is missing or wrong")
 
     async def _refresh_now(self, request: web.Request) -> web.Response:
-        """Read the deployed configuration anew and answer when it is in force."""
+        """Read the deployed configuration and services anew, and answer when it is in force."""
         self._check_token(request)
         # A reading that is under way may have begun before what the caller deployed.
-        goal = self._refreshed + 2
-        while self._refreshed < goal and not self._ended.is_set():
+        goal, rounds = self._refreshed + 2, self._rounds + 2
+        while (self._refreshed < goal or self._rounds < rounds) and not self._ended.is_set():
             self._refresh.set()
             await asyncio.sleep(0.05)
         return web.json_response({"refreshed": self._refreshed})
