@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,9 @@ Answer = TypeVar("Answer")
 
 SIDE_BY_SIDE = 8
 """Calls to one region that are made at a time."""
+
+_PAUSE_SECONDS = 0.2
+"""Pause before asking for what a table left out because it was asked for too much."""
 
 _HASH = re.compile(r"[0-9A-F]{8}$")
 _NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -111,8 +115,12 @@ def side_by_side(call: Callable[[Asked], Answer], asked: Iterable[Asked]) -> lis
     """Return the answers to calls that are made a few at a time, in the order of the questions."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+    pool = ThreadPoolExecutor(SIDE_BY_SIDE)
+    try:
         return list(pool.map(call, asked))
+    finally:
+        # Whoever is interrupted need not wait for the answers; threads end before the process does.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -138,5 +146,8 @@ def items_by_key(
         asked, left = left[:100], left[100:]
         answer = client.batch_get_item(RequestItems={table_name: {"Keys": asked}})
         found += answer["Responses"].get(table_name, [])
-        left += answer.get("UnprocessedKeys", {}).get(table_name, {}).get("Keys", [])
+        throttled = answer.get("UnprocessedKeys", {}).get(table_name, {}).get("Keys", [])
+        if throttled:
+            time.sleep(_PAUSE_SECONDS)
+            left += throttled
     return found

@@ -15,12 +15,15 @@ import click
 from mediactl.errors import FAILED, INTERRUPTED
 
 COMMANDS = {
+    "dlq": ("mediactl.commands.dlq", "group", "Look at what failed for good, and try it again"),
     "estimate": (
         "mediactl.commands.estimate",
         "estimate",
         "Tell what a stage will cost in a month",
     ),
+    "events": ("mediactl.commands.events", "group", "Follow domain events, and replay them"),
     "local": ("mediactl.commands.local", "group", "Run the whole platform on this machine"),
+    "logs": ("mediactl.commands.logs", "command", "Show what services and workers log"),
     "region": (
         "mediactl.commands.region",
         "group",
@@ -32,9 +35,10 @@ COMMANDS = {
         "command",
         "Upload, play and delete a clip as a user does",
     ),
-    "tenants": ("mediactl.commands.tenants", "group", "List tenants, and say what they may use"),
     "status": ("mediactl.commands.status", "command", "Show how an environment does"),
+    "tenants": ("mediactl.commands.tenants", "group", "List tenants, and say what they may use"),
     "token": ("mediactl.commands.token", "group", "Sign in, and get access tokens"),
+    "top": ("mediactl.commands.top", "command", "Show the slowest and the costliest jobs"),
     "users": ("mediactl.commands.users", "group", "List and change the users of a tenant"),
     "videos": ("mediactl.commands.videos", "group", "Upload, look at, play and change videos"),
 }

@@ -13,6 +13,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -178,3 +180,52 @@ regions_option = click.option(
     help="Only this region; may be repeated. Default: all of the environment.",
 )
 """Passes ``regions``, all of them by default; it stands below :data:`environment_option`."""
+
+
+class _Since(click.ParamType):  # type: ignore[type-arg]  # generic for mypy alone
+    """A time in the past: how long ago, or when."""
+
+    name = "time"
+
+    _UNITS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86_400})
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the time, with its zone; one that names none is taken as UTC."""
+        if isinstance(value, datetime):
+            return value
+        number, unit = value[:-1], value[-1:]
+        if unit in self._UNITS and number.isdecimal():
+            try:
+                return datetime.now(UTC) - timedelta(seconds=int(number) * self._UNITS[unit])
+            except OverflowError:
+                self.fail(f"{value!r} is before all time", param, ctx)
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is neither 30s, 10m, 2h or 3d nor a time such as 2026-11-26T05:00Z",
+                param,
+                ctx,
+            )
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+SINCE = _Since()
+"""Type of options that name a time in the past."""
+
+
+def video_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Check the id of a video, as the callback of a parameter."""
+    from media_platform.contract.ids import is_id  # noqa: PLC0415 - not needed for help
+
+    if value is not None and not is_id(value):
+        raise click.BadParameter(f"{value!r} is no id of a video", ctx, param)
+    return value
+
+
+video_option = click.option(
+    "--video", metavar="VIDEO", callback=video_id, help="Only what is about this video."
+)
+"""Passes ``video``, an id or ``None``."""

@@ -298,10 +298,10 @@ class _Region:
         stacks = [found for part in StackPart if (found := self._stack(part)) is not None]
         parts = {stack.part for stack in stacks}
         seen: dict[str, Any] = {}
-        if StackPart.STORE in parts:
+        # The outputs of a stack are there when it was made as a whole, once.
+        if StackPart.STORE in parts and self._environment.outputs(StackPart.STORE, self._region):
             seen |= self._table_state()
             seen["replication"] = self._replication()
-        # The outputs of a stack are there when it was made as a whole, once.
         if StackPart.MEDIA in parts and self._environment.outputs(StackPart.MEDIA, self._region):
             seen["services"] = self._services()
             seen |= self._queue_states()

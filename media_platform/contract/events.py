@@ -104,3 +104,6 @@ class DomainEvent:
 
 OUTBOX_BODY = "event"
 """Attribute of an outbox item that holds the event as JSON."""
+
+REPLAYED_AT = "replayed_at"
+"""Message attribute of an event that an operator published once more: when (RFC 3339, UTC)."""

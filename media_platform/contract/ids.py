@@ -53,6 +53,12 @@ def first_of(time: datetime) -> str:
     return f"{milliseconds[:8]}-{milliseconds[8:]}"
 
 
+def made_at(identifier: str) -> datetime:
+    """Return the time at which an identifier was made, to the millisecond."""
+    milliseconds = int(identifier[:8] + identifier[9:13], 16)
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
 def is_id(value: str) -> bool:
     """Tell whether ``value`` is an identifier as :func:`new_id` writes them."""
     return _UUID7.fullmatch(value) is not None

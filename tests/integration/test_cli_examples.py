@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from conftest import RunningPlane
 from mediactl_docs import commands
 
 from media_platform.contract.ids import new_id
+from media_platform.contract.outputs import MediaOutput
 from mediactl.commands import demo
 from mediactl.errors import DEGRADED
 
@@ -39,6 +41,9 @@ EXAMPLES = [
     if name not in ELSEWHERE
     for words in examples(command)
 ]
+USED_UP = {"MESSAGE"}
+"""Words of which every example needs another one."""
+
 WORD = re.compile(r"[A-Z][A-Z_]+")
 """A word of an example that stands for something of the reader's own."""
 
@@ -46,6 +51,7 @@ WORD = re.compile(r"[A-Z][A-Z_]+")
 @pytest.fixture(scope="module")
 def stands_for(
     plane: RunningPlane,
+    outputs: dict[str, str],
     platform: demo.Platform,
     mediactl: Mediactl,
     film: bytes,
@@ -73,9 +79,27 @@ def stands_for(
     def video() -> str:
         return mediactl("videos", "upload", value("FILE"), "--wait").stdout.strip()
 
+    def message() -> str:
+        """Return the id of a dead letter: a turn that is called again, or can be dropped."""
+        queue = json.loads(outputs[MediaOutput.DEAD_LETTER_QUEUE_URLS])["purges"]
+        functions = plane.client("lambda").get_paginator("list_functions").paginate()
+        purge = next(
+            one["FunctionArn"]
+            for page in functions
+            for one in page["Functions"]
+            if "OldRunsPurge" in one["FunctionName"]
+        )
+        sent = plane.client("sqs").send_message(
+            QueueUrl=queue,
+            MessageBody="{}",
+            MessageAttributes={"TARGET_ARN": {"DataType": "String", "StringValue": purge}},
+        )
+        return str(sent["MessageId"])
+
     makers: dict[str, Callable[[], str]] = {
         "FILE": file,
         "FOLDER": lambda: str(tmp_path_factory.mktemp("folder")),
+        "MESSAGE": message,
         "REGION": lambda: plane.region,
         "TENANT": tenant,
         "USER": user,
@@ -84,7 +108,7 @@ def stands_for(
     made: dict[str, str] = {}
 
     def value(word: str) -> str:
-        if word not in made:
+        if word not in made or word in USED_UP:
             made[word] = makers[word]()
         return made[word]
 

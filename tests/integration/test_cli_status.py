@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from typing import Any
 from command_line import Mediactl
 from conftest import RunningPlane
 from sample_videos import sample_video
+from terminal import Terminal
 
 from media_platform.contract import table
 from media_platform.contract.ids import new_id
@@ -111,6 +111,7 @@ def test_dead_letters_and_alarms_are_told_with_the_command_that_helps(
         Threshold=1,
         ComparisonOperator="LessThanThreshold",
     )
+    sqs.purge_queue(QueueUrl=queue)
     sqs.send_message(QueueUrl=queue, MessageBody="{}")
     for alarm in (told, scales):
         cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="a test")
@@ -174,24 +175,10 @@ def test_watching_prints_a_line_for_every_look_until_ctrl_c(mediactl: Mediactl) 
     assert (process.returncode in {0, DEGRADED}, errors) == (True, "")
 
 
-def test_a_terminal_shows_the_screen_in_one_place(mediactl: Mediactl) -> None:
-    ours, theirs = os.openpty()
-    with subprocess.Popen(
-        mediactl.program("status", "--watch"),
-        env={**os.environ, **mediactl.variables(), "TERM": "xterm", "LINES": "40"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
-        os.close(theirs)
-        seen = b""
-        while b"person" not in seen:
-            seen += os.read(ours, 65_536)
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(OSError):  # Linux says so at the end of a terminal
-            while chunk := os.read(ours, 65_536):
-                seen += chunk
-    os.close(ours)
-    assert process.returncode in {0, DEGRADED}
-    assert b"Traceback" not in seen
-    assert seen.rstrip().endswith(b"\x1b[?25h")  # the cursor is there again
+def test_a_terminal_shows_the_screen_until_ctrl_c(mediactl: Mediactl) -> None:
+    environment = {**os.environ, **mediactl.variables()}
+    terminal = Terminal(mediactl.program("status", "--watch"), environment, rows=50)
+    terminal.wait_for("person")
+    terminal.press(b"\x03")
+    assert terminal.end() in {0, DEGRADED}
+    assert "Traceback" not in terminal.shown

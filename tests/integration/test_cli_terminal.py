@@ -15,7 +15,10 @@ COLUMNS = 80
 
 SCREENS = [
     [],
+    ["dlq", "list"],
     ["local", "status"],
+    ["status"],
+    ["top"],
 ]
 """Commands whose screens are looked at."""
 

@@ -13,6 +13,7 @@ import click
 from mediactl import output
 from mediactl.errors import DEGRADED
 from mediactl.options import HELP, environment_option, json_option, regions_option
+from mediactl.progress import size
 from mediactl.region_status import EnvironmentStatus, RegionStatus, status_of
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ LEAST_SECONDS = 1.0
 
 VIDEOS_SHOWN = 10
 """Videos in flight that fit on a screen beside the rest."""
-
-_KIBI = 1024
 
 
 @click.command("status", context_settings=HELP)
@@ -160,10 +159,12 @@ def _region(region: RegionStatus, now: str) -> list[RenderableType]:
 
 
 def _stack(stack: StackState, now: str) -> str:
+    from mediactl.video_tables import age  # noqa: PLC0415 - imports rich
+
     since = datetime.fromisoformat(now) - datetime.fromisoformat(stack.deployed_at)
     usual = stack.status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
     status = "" if usual else f" {stack.status}"
-    return f"{stack.part}{status} {_duration(max(0, round(since.total_seconds())))} ago"
+    return f"{stack.part}{status} {age(since.total_seconds())} ago"
 
 
 def _table(*headings: str) -> Table:
@@ -185,26 +186,32 @@ def _services(services: list[ServiceState]) -> Table:
 
 
 def _queues(region: RegionStatus) -> Table:
+    from mediactl.video_tables import age  # noqa: PLC0415 - imports rich
+
     table = _table("queue", "waiting", "in work", "delayed", "oldest")
     for one in region.queues:
         counts = (str(number) for number in (one.visible, one.in_flight, one.delayed))
-        table.add_row(one.name, *counts, _duration(one.oldest_seconds))
+        table.add_row(
+            one.name, *counts, "-" if one.oldest_seconds is None else age(one.oldest_seconds)
+        )
     for dead in region.dead_letters:
         table.add_row(f"dead letters: {dead.queue}", str(dead.messages), style="red")
     return table
 
 
 def _videos(videos: list[VideoInFlight]) -> Table:
+    from mediactl.video_tables import age  # noqa: PLC0415 - imports rich
+
     table = _table("video", "tenant", "status", "doing", "for")
     for one in videos:
         doing = one.doing if one.progress is None else f"{one.doing} {one.progress} %"
-        table.add_row(one.video_id, one.tenant[:12], one.status, doing, _duration(one.seconds))
+        table.add_row(one.video_id, one.tenant[:12], one.status, doing, age(one.seconds))
     return table
 
 
 def _copies(one: ReplicationState) -> str:
     def late(seconds: float | None, pending: int | None = None) -> str:
-        waiting = f" ({_size(pending)} wait)" if pending else ""
+        waiting = f" ({size(pending)} wait)" if pending else ""
         return f"{'-' if seconds is None else f'{seconds:.1f} s'}{waiting}"
 
     return (
@@ -212,20 +219,3 @@ def _copies(one: ReplicationState) -> str:
         f" uploads {late(one.raw_seconds, one.raw_pending_bytes)},"
         f" media {late(one.media_seconds, one.media_pending_bytes)}"
     )
-
-
-def _duration(seconds: int | None) -> str:
-    if seconds is None:
-        return "-"
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < _KIBI:
-            return f"{number:.0f} {unit}"
-        number /= _KIBI
-    return f"{number:.1f} TiB"

@@ -142,4 +142,4 @@ def test_the_screen_fits_80_columns_and_keeps_commands_in_one_line() -> None:
     assert f"  {command}" in lines
     assert max(len(line) for line in lines if command not in line) <= 80
     assert any("Store 2 h ago" in line for line in lines)
-    assert any("encoding 100 %" in line and "27 h" in line for line in lines)
+    assert any("encoding 100 %" in line and "1 d" in line for line in lines)

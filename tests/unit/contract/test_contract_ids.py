@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_platform.contract import table
-from media_platform.contract.ids import first_of, is_id, new_id
+from media_platform.contract.ids import first_of, is_id, made_at, new_id
 
 
 def test_an_identifier_has_the_layout_of_rfc_9562() -> None:
@@ -88,8 +88,15 @@ def test_a_shard_is_always_one_of_the_shards(value: uuid.UUID) -> None:
     assert 0 <= table.shard(str(value)) < table.SHARDS
 
 
+def test_an_id_tells_when_it_was_made() -> None:
+    assert made_at("0001e240-0000-7000-8000-000000000000") == datetime(
+        1970, 1, 1, tzinfo=UTC
+    ) + timedelta(milliseconds=123_456 << 16)
+    before = datetime.now(UTC)
+    assert timedelta(0) <= made_at(new_id()) - before + timedelta(milliseconds=1)
+
+
 def test_ids_are_parted_by_a_time() -> None:
     before = new_id()
-    milliseconds = int(before[:8] + before[9:13], 16)
-    made = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    made = made_at(before)
     assert first_of(made) < before < first_of(made + timedelta(milliseconds=1))

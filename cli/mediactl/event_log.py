@@ -1,0 +1,308 @@
+"""Domain events: as the topics publish them now, and as the outbox keeps them.
+
+The outbox lists the events of one video for the price of a query. No index lists those of all, and
+the stream of the table has room for no third reader beside the relay and replication. So whoever
+wants to see all that happens subscribes a queue of his own, and whoever wants all of the past reads
+the whole table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from media_platform.contract import table
+from media_platform.contract.events import OUTBOX_BODY, REPLAYED_AT, DomainEvent
+from media_platform.contract.ids import first_of, is_id, made_at, new_id
+from media_platform.contract.outputs import MediaOutput, StoreOutput
+from media_platform.contract.times import timestamp
+from mediactl.interrupts import uninterrupted
+
+if TYPE_CHECKING:
+    from mediactl.environment import Environment
+
+TAIL_PREFIX = "mediactl-tail-"
+"""Start of the names of queues that are subscribed for a while."""
+
+LEFT_BEHIND = timedelta(hours=12)
+"""Age from which on such a queue is taken for one whose owner was killed."""
+
+_WAIT_SECONDS = 1
+_RETENTION_SECONDS = 300
+_BATCH = 10
+"""Most messages of one call (Amazon SNS and SQS API References)."""
+
+_BATCH_BYTES = 200_000
+"""Most bytes of bodies that are published in one call; SNS takes 256 KiB with attributes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptEvent:
+    """An event of the outbox.
+
+    Attributes:
+        event: The event.
+        published: Whether it was published.
+    """
+
+    event: DomainEvent
+    published: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What became of events that were to be published again.
+
+    Attributes:
+        events: Those that were, or would be with ``--dry-run``, oldest first.
+        left: Why one was not, by its id.
+    """
+
+    events: list[DomainEvent] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+class Outbox:
+    """The outbox of an environment, as one region has it; every region has all.
+
+    Args:
+        environment: The environment.
+        region: The region.
+    """
+
+    def __init__(self, environment: Environment, region: str) -> None:
+        self._dynamodb = environment.client("dynamodb", region)
+        self._table = environment.output(StoreOutput.TABLE_NAME, region)
+
+    def of_video(self, video_id: str, since: datetime) -> Iterator[KeptEvent]:
+        """Yield the events of a video from a time on, oldest first."""
+        first = table.event_key(video_id, first_of(since))
+        last = table.event_key(video_id, "g")  # behind all hexadecimal digits
+        yield from self._read(
+            "query",
+            KeyConditionExpression="#pk = :pk AND #sk BETWEEN :first AND :last",
+            ExpressionAttributeNames={"#pk": table.PARTITION_KEY, "#sk": table.SORT_KEY},
+            ExpressionAttributeValues={
+                ":pk": {"S": first.pk},
+                ":first": {"S": first.sk},
+                ":last": {"S": last.sk},
+            },
+            ConsistentRead=True,
+        )
+
+    def between(self, since: datetime, to: datetime) -> list[KeptEvent]:
+        """Return all events of a time, oldest first; this reads the whole table."""
+        found = self._read(
+            "scan",
+            FilterExpression="#sk BETWEEN :first AND :last",
+            ExpressionAttributeNames={"#sk": table.SORT_KEY},
+            ExpressionAttributeValues={
+                ":first": {"S": f"{table.EVENT_SORT_PREFIX}{first_of(since)}"},
+                ":last": {"S": f"{table.EVENT_SORT_PREFIX}{first_of(to)}"},
+            },
+        )
+        return sorted(found, key=lambda one: one.event.event_id)
+
+    def _read(self, operation: str, **request: Any) -> Iterator[KeptEvent]:
+        pages = self._dynamodb.get_paginator(operation).paginate(TableName=self._table, **request)
+        for page in pages:
+            for item in page["Items"]:
+                # One that cannot be read is told of by the sweep, which cannot publish it either.
+                with contextlib.suppress(ValueError, KeyError, AttributeError, RecursionError):
+                    yield KeptEvent(
+                        event=DomainEvent.from_json(item[OUTBOX_BODY]["S"]),
+                        published=table.UNPUBLISHED.partition_key not in item,
+                    )
+
+
+class Tail:
+    """Queues of one's own that are subscribed to the topics of regions as long as it is open.
+
+    Args:
+        environment: The environment.
+        regions: The regions.
+
+    Attributes:
+        names: Names of the queues by region, once it is open.
+    """
+
+    def __init__(self, environment: Environment, regions: Sequence[str]) -> None:
+        self._parts = [
+            (
+                region,
+                environment.client("sqs", region),
+                environment.client("sns", region),
+                environment.output(MediaOutput.TOPIC_ARN, region),
+            )
+            for region in regions
+        ]
+        self._open: list[tuple[Any, str]] = []
+        self._closing = contextlib.ExitStack()
+        self.names: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as undo:
+            for region, sqs, sns, topic in self._parts:
+                _remove_left_behind(sqs, sns, topic)
+                name = f"{TAIL_PREFIX}{new_id()}"
+                url = sqs.create_queue(
+                    QueueName=name,
+                    Attributes={
+                        "MessageRetentionPeriod": str(_RETENTION_SECONDS),
+                        "SqsManagedSseEnabled": "true",
+                    },
+                )["QueueUrl"]
+                undo.callback(sqs.delete_queue, QueueUrl=url)
+                arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+                arn = arn["Attributes"]["QueueArn"]
+                sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": _policy(arn, topic)})
+                subscribed = sns.subscribe(
+                    TopicArn=topic,
+                    Protocol="sqs",
+                    Endpoint=arn,
+                    Attributes={"RawMessageDelivery": "true"},
+                    ReturnSubscriptionArn=True,
+                )["SubscriptionArn"]
+                undo.callback(sns.unsubscribe, SubscriptionArn=subscribed)
+                self._open.append((sqs, url))
+                self.names[region] = name
+            self._closing = undo.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with uninterrupted():
+            self._closing.close()
+
+    def events(self) -> Iterator[DomainEvent]:
+        """Yield events as they are published, each once, without end."""
+        seen: dict[str, None] = {}
+        while True:
+            for sqs, url in self._open:
+                for event in _received(sqs, url):
+                    if event.event_id not in seen:
+                        seen[event.event_id] = None
+                        yield event
+            while len(seen) > _REMEMBERED:
+                del seen[next(iter(seen))]
+
+
+_REMEMBERED = 10_000
+"""Events by which repeats are known."""
+
+
+def _received(sqs: Any, url: str) -> Iterator[DomainEvent]:
+    answer = sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=_BATCH, WaitTimeSeconds=_WAIT_SECONDS
+    )
+    messages = answer.get("Messages", [])
+    if messages:
+        sqs.delete_message_batch(
+            QueueUrl=url,
+            Entries=[
+                {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]}
+                for n, message in enumerate(messages)
+            ],
+        )
+    for message in messages:
+        with contextlib.suppress(ValueError):
+            yield DomainEvent.from_json(message["Body"])
+
+
+def _policy(queue_arn: str, topic_arn: str) -> str:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue_arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _remove_left_behind(sqs: Any, sns: Any, topic: str) -> None:
+    """Remove queues of those who were killed, with their subscriptions."""
+    before = datetime.now(UTC) - LEFT_BEHIND
+    pages = sqs.get_paginator("list_queues").paginate(QueueNamePrefix=TAIL_PREFIX)
+    old = {}
+    for page in pages:
+        for url in page.get("QueueUrls", []):
+            name = url.rpartition("/")[2]
+            identifier = name.removeprefix(TAIL_PREFIX)
+            if is_id(identifier) and made_at(identifier) < before:
+                old[name] = url
+    if not old:
+        return
+    for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic):
+        for one in page["Subscriptions"]:
+            if one["Endpoint"].rpartition(":")[2] in old:
+                sns.unsubscribe(SubscriptionArn=one["SubscriptionArn"])
+    for url in old.values():
+        sqs.delete_queue(QueueUrl=url)
+
+
+def publish_again(
+    environment: Environment, kept: Sequence[KeptEvent], regions: Sequence[str], *, dry_run: bool
+) -> Replay:
+    """Publish events once more, each on the topic of the region that published it.
+
+    Args:
+        environment: The environment.
+        kept: The events.
+        regions: Regions whose events are meant.
+        dry_run: Whether nothing is published.
+    """
+    replay = Replay()
+    for region in regions:
+        mine = [one.event for one in kept if one.event.region == region and one.published]
+        sns = environment.client("sns", region)
+        topic = environment.output(MediaOutput.TOPIC_ARN, region)
+        for batch in _batches(mine):
+            failed = {} if dry_run else _publish(sns, topic, batch)
+            replay.left.update(failed)
+            replay.events.extend(event for event in batch if event.event_id not in failed)
+    for one in kept:
+        event = one.event
+        if not one.published:
+            replay.left[event.event_id] = "it was not published yet; the relay or its sweep does it"
+        elif event.region not in environment.regions:
+            replay.left[event.event_id] = f"{event.region} is no region of the environment"
+    replay.events.sort(key=lambda event: event.event_id)
+    return replay
+
+
+def _publish(sns: Any, topic: str, batch: Sequence[DomainEvent]) -> dict[str, str]:
+    """Publish events; return why one was not taken, by its id."""
+    mark = {REPLAYED_AT: {"DataType": "String", "StringValue": timestamp()}}
+    answer = sns.publish_batch(
+        TopicArn=topic,
+        PublishBatchRequestEntries=[
+            {
+                "Id": str(n),
+                "Message": event.to_json(),
+                "MessageAttributes": {**event.message_attributes(), **mark},
+            }
+            for n, event in enumerate(batch)
+        ],
+    )
+    return {
+        batch[int(one["Id"])].event_id: f"{one['Code']}: {one.get('Message', '')}"
+        for one in answer.get("Failed", [])
+    }
+
+
+def _batches(events: Sequence[DomainEvent]) -> Iterator[list[DomainEvent]]:
+    batch: list[DomainEvent] = []
+    size = 0
+    for event in events:
+        length = len(event.to_json().encode())
+        if batch and (len(batch) == _BATCH or size + length > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(event)
+        size += length
+    if batch:
+        yield batch
