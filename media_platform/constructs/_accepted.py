@@ -7,6 +7,8 @@ finds rows and places without a finding, and findings without a row.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, cast
 
@@ -295,9 +297,7 @@ def accept(construct: IConstruct, *rows: Accepted) -> None:
         construct: The resource, or the construct whose one resource of the kind it is.
         *rows: The rows of the table.
     """
-    for row in rows:
-        for rule in row.rules:
-            acknowledge(construct, rule, row)
+    acknowledge(construct, {rule: row for row in rows for rule in row.rules})
 
 
 def accept_wildcards(grantee: iam.IGrantable, row: Accepted, *resources: str) -> None:
@@ -309,22 +309,20 @@ def accept_wildcards(grantee: iam.IGrantable, row: Accepted, *resources: str) ->
         *resources: The ARNs as they stand in the policy; tokens are welcome.
     """
     role = cast("iam.Role", grantee.grant_principal)
+    stack = cdk.Stack.of(role)
     (rule,) = row.rules
-    for resource in resources:
-        name = _as_reported(cdk.Stack.of(role), resource)
-        acknowledge(role, f"{rule}[Resource::{name}]", row)
+    acknowledge(role, {f"{rule}[Resource::{_as_reported(stack, name)}]": row for name in resources})
 
 
-def acknowledge(construct: IConstruct, rule: str, row: Accepted) -> None:
-    """Tell the CDK that a finding is accepted; cdk-nag knows no wildcards in names of rules.
+def acknowledge(construct: IConstruct, rows: Mapping[str, Accepted]) -> None:
+    """Tell the CDK that findings are accepted; cdk-nag knows no wildcards in names of rules.
 
     Args:
-        construct: Where it is found.
-        rule: Full name of the rule.
-        row: Why.
+        construct: Where they are found.
+        rows: Why, by the full names of the rules.
     """
     cdk.Validations.of(construct).acknowledge(
-        cdk.Acknowledgment(id=_qualified(rule), reason=row.reason)
+        *(cdk.Acknowledgment(id=_qualified(rule), reason=row.reason) for rule, row in rows.items())
     )
 
 
@@ -336,6 +334,7 @@ def _qualified(rule: str) -> str:
     return f"checkov::{rule}" if rule.startswith(_CHECKOV) else rule
 
 
+@functools.cache
 def _as_reported(stack: cdk.Stack, resource: str) -> str:
     """Return an ARN as cdk-nag writes it, which is after references became imports."""
     fragments = cdk.Tokenization.reverse_string(resource)
@@ -343,9 +342,8 @@ def _as_reported(stack: cdk.Stack, resource: str) -> str:
         if not cdk.Reference.is_reference(token):
             continue
         owner = cdk.Stack.of(cast("cdk.Reference", token).target)
-        if owner.node.path != stack.node.path:
-            imported = owner.resolve(owner.export_value(token))
-            resource = resource.replace(cdk.Token.as_string(token), imported["Fn::ImportValue"])
+        if owner.artifact_id != stack.artifact_id:
+            resource = resource.replace(cdk.Token.as_string(token), owner.export_value(token))
     return _flatten(stack.resolve(resource))
 
 
@@ -357,4 +355,6 @@ def _flatten(value: Any) -> str:
             return f"<{resource}.{attribute}>"
         case {"Ref": name}:
             return f"<{name}>"
+        case {"Fn::ImportValue": name}:
+            return str(name)
     return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
 import aws_cdk as cdk
@@ -15,10 +16,11 @@ from constructs import Construct
 from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._checks import check_range, in_days, reject
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
+from media_platform.constructs._durations import duration
 from media_platform.constructs._private_bucket import private_bucket
 
-_EXPIRY = cdk.Duration.days(365)
-_NONCURRENT_EXPIRY = cdk.Duration.days(30)
+_EXPIRY = timedelta(days=365)
+_NONCURRENT_EXPIRY = timedelta(days=30)
 """For how long logs that somebody deleted can be brought back."""
 
 _DELIVERY_FIELDS = (
@@ -87,14 +89,14 @@ def access_log_bucket(
                 "access_logs at True",
             )
         return None if access_logs is False else access_logs
-    expiry = expiry or _EXPIRY
+    expiry = expiry or duration(_EXPIRY)
     days = in_days(scope, "access_logs_expiry", expiry)
     check_range(scope, "access_logs_expiry in days", days, (1, 3650), "pass whole days")
     bucket = private_bucket(
         scope,
         "AccessLogs",
         expiry=expiry,
-        noncurrent_expiry=_NONCURRENT_EXPIRY,
+        noncurrent_expiry=duration(_NONCURRENT_EXPIRY),
         removal_policy=removal_policy,
     )
     accept(bucket, Accepted.LOGS_OF_LOGS, Accepted.LOG_KEY, Accepted.LOG_COPIES)

@@ -6,6 +6,7 @@ import json
 
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.constructs._http_service import HttpService
@@ -108,7 +109,7 @@ class AdminService(HttpService):
         )
         self._grant(store, users, pipeline)
         self._pipeline = pipeline
-        self._seen: set[str] = set()
+        self._seen: set[sqs.IQueue] = set()
         pipeline.tell_of_queues(self._look_into_queues)
 
     def _look_into_queues(self) -> None:
@@ -123,8 +124,8 @@ class AdminService(HttpService):
             urls = {name: queue.queue_url for name, queue in queues.items()}
             container.add_environment(variable, json.dumps(urls, sort_keys=True))
             for queue in queues.values():
-                if queue.node.path not in self._seen:
-                    self._seen.add(queue.node.path)
+                if queue not in self._seen:
+                    self._seen.add(queue)
                     iam.Grant.add_to_principal(
                         grantee=role, actions=actions, resource_arns=[queue.queue_arn]
                     )

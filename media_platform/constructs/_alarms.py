@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
-import aws_cdk as cdk
-import jsii
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_sns as sns
 from constructs import Construct, IConstruct
 
+from media_platform.constructs._scopes import scopes_of
+
 _FULL_PERCENT = 80
-_topics: WeakKeyDictionary[IConstruct, list[sns.ITopic]] = WeakKeyDictionary()
+_told: WeakKeyDictionary[IConstruct, list[cloudwatch.IAlarmAction]] = WeakKeyDictionary()
 """Who hears of the alarms within a construct."""
 
 
@@ -53,28 +54,22 @@ class OperatorAlarm(cloudwatch.Alarm):
             alarm_description=description,
         )
         self.description = description
-        told = cdk.Lazy.list(_Told(self), omit_empty=True)
-        resource = self.node.default_child
-        assert isinstance(resource, cloudwatch.CfnAlarm)  # noqa: S101 - the L2 makes no other
-        resource.alarm_actions = told
-        resource.ok_actions = told
+        for around in scopes_of(scope):
+            for action in _told.get(around, ()):
+                self.tell(action)
 
-
-@jsii.implements(cdk.IStableListProducer)
-class _Told:
-    def __init__(self, alarm: OperatorAlarm) -> None:
-        self._alarm = alarm
-
-    def produce(self) -> list[str]:
-        """Return the ARNs of the topics of all constructs around the alarm."""
-        return [
-            topic.topic_arn for scope in self._alarm.node.scopes for topic in _topics.get(scope, [])
-        ]
+    def tell(self, action: cloudwatch.IAlarmAction) -> None:
+        """Do ``action`` when it begins and when it is over."""
+        self.add_alarm_action(action)
+        self.add_ok_action(action)
 
 
 def tell(topic: sns.ITopic, construct: IConstruct) -> None:
     """Let ``topic`` hear of all alarms within ``construct``, also of those that it gets later."""
-    _topics.setdefault(construct, []).append(topic)
+    action = actions.SnsAction(topic)
+    _told.setdefault(construct, []).append(action)
+    for alarm in alarms_within(construct):
+        alarm.tell(action)
 
 
 def alarms_within(construct: IConstruct) -> list[OperatorAlarm]:

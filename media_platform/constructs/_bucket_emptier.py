@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from weakref import WeakKeyDictionary
 
 import aws_cdk as cdk
@@ -18,8 +19,8 @@ from media_platform.constructs._deploy_resource import (
 )
 from media_platform.contract.object_keys import EMPTIED_TAG
 
-_TIMEOUT = cdk.Duration.minutes(15)
-_ANSWER_TIMEOUT = cdk.Duration.hours(1)
+_TIMEOUT = timedelta(minutes=15)
+_ANSWER_TIMEOUT = timedelta(hours=1)
 """What CloudFormation waits at most: Lambda tries three times."""
 
 _emptiers: WeakKeyDictionary[Construct, lambda_.Function] = WeakKeyDictionary()

@@ -14,7 +14,7 @@ from media_platform.contract.upload import UPLOAD_MAX_BYTES
 DEFAULT_STAGE = "main"
 """Stage of constructs that are not told one, as in an app that deploys the platform once."""
 
-DEFAULT_UPLOAD_MAX = cdk.Size.gibibytes(5)
+DEFAULT_UPLOAD_GIBIBYTES = 5
 """Largest upload unless a stage says otherwise."""
 
 
@@ -45,6 +45,9 @@ def check_range(
         ValueError: If it does not.
     """
     minimum, maximum = allowed
+    # The number of a token is far below any that is allowed, so most values need no question.
+    if isinstance(value, int | float) and minimum <= value <= maximum:
+        return
     is_token = cdk.Token.is_unresolved(value)
     if is_token or not isinstance(value, int | float):
         shown = "a token" if is_token else repr(value)
@@ -53,8 +56,7 @@ def check_range(
             f"{name} is {shown}, allowed are {minimum} to {maximum}; pass a number that is known "
             "before deployment",
         )
-    if not minimum <= value <= maximum:
-        raise reject(scope, f"{name} is {value}, allowed are {minimum} to {maximum}; {remedy}")
+    raise reject(scope, f"{name} is {value}, allowed are {minimum} to {maximum}; {remedy}")
 
 
 def in_seconds(scope: Construct, name: str, duration: cdk.Duration) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
 from aws_cdk import aws_ecs as ecs
@@ -19,10 +21,10 @@ from media_platform.constructs._worker_service import backlog_metric, scaling_in
 from media_platform.contract.environment import CLAMAV_READY_FILE, ClamAvScannerEnvironment
 from media_platform.contract.scanning import Unscanned
 
-CLAMAV_VISIBILITY = cdk.Duration.minutes(1)
+CLAMAV_VISIBILITY = timedelta(minutes=1)
 """Visibility of its requests: a task that dies is noticed that soon, those alive renew it."""
 
-CLAMAV_MOST = cdk.Size.mebibytes(2047)
+CLAMAV_MOST_MEBIBYTES = 2047
 """ClamAV looks at no file of 2 GiB or more (clamd.conf(5), ``MaxFileSize``)."""
 
 _MIRROR = "database.clamav.net"
@@ -71,7 +73,7 @@ class ClamAvScanner(Construct):
         environment = ClamAvScannerEnvironment(
             home_region=cdk.Stack.of(self).region,
             queue_url=scanner.queue.queue_url,
-            visibility_timeout_seconds=int(CLAMAV_VISIBILITY.to_seconds()),
+            visibility_timeout_seconds=int(CLAMAV_VISIBILITY.total_seconds()),
             max_scan_bytes=int(max_scan.to_bytes()),
             unscanned=Unscanned(unscanned),
             signature_mirror=signature_mirror or _MIRROR,
@@ -124,7 +126,7 @@ class ClamAvScanner(Construct):
             self,
             "max_scan in bytes",
             in_bytes(self, "max_scan", max_scan),
-            (1, CLAMAV_MOST.to_bytes()),
+            (1, CLAMAV_MOST_MEBIBYTES * 2**20),
             "ClamAV looks at no larger file",
         )
         if unscanned not in set(Unscanned):

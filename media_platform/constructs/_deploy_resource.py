@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -12,10 +13,11 @@ from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept
+from media_platform.constructs._durations import duration
 from media_platform.constructs._python_function import python_function
 
-_FUNCTION_TIMEOUT = cdk.Duration.seconds(120)
-_ANSWER_TIMEOUT = cdk.Duration.seconds(180)
+_FUNCTION_TIMEOUT = timedelta(seconds=120)
+_ANSWER_TIMEOUT = timedelta(seconds=180)
 """By default CloudFormation would wait an hour."""
 
 
@@ -44,7 +46,7 @@ def deploy_function(
     construct_id: str,
     *,
     resource: DeployResource,
-    timeout: cdk.Duration = _FUNCTION_TIMEOUT,
+    timeout: timedelta = _FUNCTION_TIMEOUT,
 ) -> lambda_.Function:
     """Return the function that makes resources of one kind; it has no permissions yet.
 
@@ -63,7 +65,7 @@ def deploy_function(
         service=Service.DEPLOY_RESOURCES,
         handler=resource.handler,
         description=f"Makes {resource.resource_type} resources while stacks are deployed",
-        timeout=timeout,
+        timeout=duration(timeout),
     )
     accept(function, Accepted.FAILURES_TO_CALLER)
     return function
@@ -76,7 +78,7 @@ def deploy_resource(
     resource: DeployResource,
     function: lambda_.Function,
     properties: Mapping[str, Any],
-    answer_timeout: cdk.Duration = _ANSWER_TIMEOUT,
+    answer_timeout: timedelta = _ANSWER_TIMEOUT,
 ) -> cdk.CustomResource:
     """Return a custom resource that ``function`` makes, once the function has its permissions.
 
@@ -94,7 +96,7 @@ def deploy_resource(
         service_token=function.function_arn,
         resource_type=resource.resource_type,
         properties=dict(properties),
-        service_timeout=answer_timeout,
+        service_timeout=duration(answer_timeout),
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
     if function.role is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
-import aws_cdk as cdk
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from constructs import Construct
@@ -12,13 +12,14 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._alarms import OperatorAlarm, watch_memory
 from media_platform.constructs._checks import check_range, reject
+from media_platform.constructs._durations import duration
 from media_platform.constructs._fargate_task import fargate_service, fargate_task
 from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.constructs._tracing import Tracing
 from media_platform.contract.environment import API_PORT
 
-_STOP_TIMEOUT = cdk.Duration.seconds(30)
-_HEALTH_CHECK_GRACE_PERIOD = cdk.Duration.seconds(30)
+_STOP_TIMEOUT = timedelta(seconds=30)
+_HEALTH_CHECK_GRACE_PERIOD = timedelta(seconds=30)
 _TARGET_PERCENT = 60
 """Use of a task that scaling aims at: what is left is for the minutes that a new one takes."""
 
@@ -104,7 +105,7 @@ class HttpService(Construct):
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
             port=API_PORT,
-            stop_timeout=_STOP_TIMEOUT,
+            stop_timeout=duration(_STOP_TIMEOUT),
             tracing=tracing,
         )
         self.service = fargate_service(
@@ -113,7 +114,7 @@ class HttpService(Construct):
             task=self.task,
             calls=calls,
             desired_count=min_tasks,
-            health_check_grace_period=_HEALTH_CHECK_GRACE_PERIOD,
+            health_check_grace_period=duration(_HEALTH_CHECK_GRACE_PERIOD),
             spread_again=True,
             tracing=tracing,
         )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import aws_cdk as cdk
+from datetime import timedelta
+
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 
 from media_platform.constructs._alarms import OperatorAlarm
+from media_platform.constructs._durations import duration
 
-_MINUTE = cdk.Duration.minutes(1)
-_SLOW = cdk.Duration.seconds(1)
+_MINUTE = timedelta(minutes=1)
+_SLOW_SECONDS = 1
 _ERROR_PERCENT = 1
 _FEW = 5
 """Fewer errors than this in a period are left to the log, whatever share they are."""
@@ -43,7 +45,7 @@ def watch_targets(targets: elbv2.ApplicationTargetGroup, *, what: str) -> None:
     for name, metric, above, periods, problem in (
         (
             "Unhealthy",
-            metrics.unhealthy_host_count(period=_MINUTE, statistic="Maximum"),
+            metrics.unhealthy_host_count(period=duration(_MINUTE), statistic="Maximum"),
             0,
             5,
             "do not become healthy; read their log",
@@ -51,9 +53,9 @@ def watch_targets(targets: elbv2.ApplicationTargetGroup, *, what: str) -> None:
         (
             "Slow",
             metrics.target_response_time(statistic="p99"),
-            _SLOW.to_seconds(),
+            _SLOW_SECONDS,
             3,
-            f"take longer than {_SLOW.to_seconds():.0f} s for 1 % of the requests",
+            f"take longer than {_SLOW_SECONDS} s for 1 % of the requests",
         ),
         (
             "Errors",

@@ -10,6 +10,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct, IConstruct
 
+from media_platform.constructs._scopes import scopes_of
 from media_platform.constructs._video_store_base import KEY_ACTIONS
 
 _RETENTION = logs.RetentionDays.ONE_MONTH
@@ -46,7 +47,7 @@ def log_group(
         name: Its physical name. Default: one of CloudFormation's.
         retention: For how long an entry is kept. Default one month.
     """
-    around = (_keys.get(construct) for construct in reversed(scope.node.scopes))
+    around = (_keys.get(construct) for construct in reversed(scopes_of(scope)))
     return logs.LogGroup(
         scope,
         construct_id,

@@ -33,6 +33,6 @@ def platform_metric(
         metric_name=name,
         dimensions_map={STAGE: stage, **(dimensions or {})},
         statistic=statistic,
-        period=period or cdk.Duration.minutes(5),
+        period=period,
         label=label,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import cast
 
 import aws_cdk as cdk
@@ -25,6 +26,7 @@ from media_platform.constructs._deploy_resource import (
     deploy_function,
     deploy_resource,
 )
+from media_platform.constructs._durations import duration
 from media_platform.constructs._private_bucket import private_bucket
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
@@ -35,10 +37,10 @@ from media_platform.contract.events import EventType
 
 _BATCH = 100
 _RETRIES = 10
-_LATE = cdk.Duration.minutes(1)
+_LATE = timedelta(minutes=1)
 """Age of an event that somebody should look at."""
 
-_FAILURES_EXPIRY = cdk.Duration.days(30)
+_FAILURES_EXPIRY = timedelta(days=30)
 
 
 class OutboxRelay(Construct):
@@ -78,7 +80,7 @@ class OutboxRelay(Construct):
             self,
             "Failures",
             noncurrent_expiry=cdk.Duration.days(1),
-            expiry=_FAILURES_EXPIRY,
+            expiry=duration(_FAILURES_EXPIRY),
             # What the relay may do with the key for the sake of the table is enough.
             encryption_key=store.encryption_key,
             removal_policy=removal_policy,
@@ -129,7 +131,7 @@ class OutboxRelay(Construct):
             self,
             "Late",
             metric=self.metric_delay(),
-            above=_LATE.to_milliseconds(),
+            above=_LATE / timedelta(milliseconds=1),
             periods=5,
             description="Events wait to be published; read the log of the relay",
         )

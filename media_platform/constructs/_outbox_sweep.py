@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._durations import duration
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
@@ -14,8 +17,8 @@ from media_platform.constructs._schedule import call_on_schedule
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 
-_TIMEOUT = cdk.Duration.minutes(5)
-_MAX_EVENT_AGE = cdk.Duration.hours(1)
+_TIMEOUT = timedelta(minutes=5)
+_MAX_EVENT_AGE = timedelta(hours=1)
 
 
 class OutboxSweep(Construct):
@@ -53,7 +56,7 @@ class OutboxSweep(Construct):
             service=Service.OUTBOX_RELAY,
             handler="outbox_relay.sweep.handle",
             description="Publishes domain events that were left",
-            timeout=_TIMEOUT,
+            timeout=duration(_TIMEOUT),
             environment=relay.environment.to_variables(),
         )
         store.grant_use_table(
@@ -70,5 +73,5 @@ class OutboxSweep(Construct):
             interval=interval,
             description="Looks for events that were not published",
             dead_letter_queue=self.dead_letter_queue,
-            max_event_age=_MAX_EVENT_AGE,
+            max_event_age=duration(_MAX_EVENT_AGE),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -11,8 +12,9 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from media_platform.constructs._bucket_emptier import empty_on_removal
+from media_platform.constructs._durations import duration
 
-INCOMPLETE_UPLOAD_EXPIRY = cdk.Duration.days(7)
+INCOMPLETE_UPLOAD_EXPIRY = timedelta(days=7)
 """Parts of an upload that nobody finished cost money and are in no listing."""
 
 
@@ -65,7 +67,7 @@ def private_bucket(
         lifecycle_rules=[
             s3.LifecycleRule(
                 id="Housekeeping",
-                abort_incomplete_multipart_upload_after=INCOMPLETE_UPLOAD_EXPIRY,
+                abort_incomplete_multipart_upload_after=duration(INCOMPLETE_UPLOAD_EXPIRY),
                 noncurrent_version_expiration=noncurrent_expiry,
                 expiration=expiry,
                 transitions=list(transitions) or None,

@@ -15,8 +15,6 @@ from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._log_groups import log_group
 
-RUNTIME = lambda_.Runtime.PYTHON_3_14
-
 _PERIODS_IN_TROUBLE = 3
 """Five minutes each, in a row: a call that fails once is called again."""
 
@@ -59,7 +57,7 @@ def python_function(
     function = lambda_.Function(
         parts,
         "Function",
-        runtime=RUNTIME,
+        runtime=lambda_.Runtime.PYTHON_3_14,
         architecture=lambda_.Architecture.ARM_64,
         code=lambda_.Code.from_asset(str(assets.build_context(service))),
         handler=handler,

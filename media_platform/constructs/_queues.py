@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import aws_cdk as cdk
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.constructs._accepted import Accepted, accept
 from media_platform.constructs._alarms import OperatorAlarm
+from media_platform.constructs._durations import duration
 
-RETENTION = cdk.Duration.days(14)
+RETENTION = timedelta(days=14)
 """The longest that SQS keeps a message, so that a failure can wait for a person."""
 
-_MINUTE = cdk.Duration.minutes(1)
+_MINUTE = timedelta(minutes=1)
 
 
 def job_queue(
@@ -22,7 +25,7 @@ def job_queue(
     visibility_timeout: cdk.Duration,
     dead_letter_queue: sqs.IQueue,
     max_receive_count: int,
-    max_age: cdk.Duration,
+    max_age: timedelta,
     late: str,
 ) -> sqs.Queue:
     """Return a queue of jobs, with an alarm that one waits for too long.
@@ -41,7 +44,7 @@ def job_queue(
         construct_id,
         encryption=sqs.QueueEncryption.SQS_MANAGED,
         enforce_ssl=True,
-        retention_period=RETENTION,
+        retention_period=duration(RETENTION),
         receive_message_wait_time=cdk.Duration.seconds(20),
         visibility_timeout=visibility_timeout,
         dead_letter_queue=sqs.DeadLetterQueue(
@@ -52,8 +55,10 @@ def job_queue(
     OperatorAlarm(
         queue,
         "Old",
-        metric=queue.metric_approximate_age_of_oldest_message(statistic="Maximum", period=_MINUTE),
-        above=max_age.to_seconds(),
+        metric=queue.metric_approximate_age_of_oldest_message(
+            statistic="Maximum", period=duration(_MINUTE)
+        ),
+        above=max_age.total_seconds(),
         periods=5,
         description=late,
     )
@@ -76,7 +81,7 @@ def dead_letter_queue(
         construct_id,
         encryption=sqs.QueueEncryption.SQS_MANAGED,
         enforce_ssl=True,
-        retention_period=RETENTION,
+        retention_period=duration(RETENTION),
     )
     accept(queue, Accepted.QUEUE_KEY)
     if of_calls:
@@ -85,7 +90,7 @@ def dead_letter_queue(
         queue,
         "NotEmpty",
         metric=queue.metric_approximate_number_of_messages_visible(
-            statistic="Maximum", period=_MINUTE
+            statistic="Maximum", period=duration(_MINUTE)
         ),
         above=0,
         description=f"There are {what} that failed for good and wait for a decision",

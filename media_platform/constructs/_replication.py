@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import aws_cdk as cdk
@@ -22,17 +23,14 @@ from media_platform.constructs._regions import region_problem
 from media_platform.contract.object_keys import REPLICATE_TAG, REPLICATE_VALUE
 
 Kind = Literal["raw", "media", "site"]
-_LATE = cdk.Duration.minutes(1)
+_LATE = timedelta(minutes=1)
 """How late a change of the table may be; usually it takes a second."""
 
-_COPY_LATE = cdk.Duration.minutes(15)
+_COPY_LATE = timedelta(minutes=15)
 """How late a copy may be: what S3 promises with replication time control."""
 
-_PENDING = cdk.Size.gibibytes(100)
+_PENDING_BYTES = 100 * 2**30
 """Bytes that may wait for half an hour."""
-
-_REPLICATION_TIME = s3.ReplicationTimeValue.FIFTEEN_MINUTES
-"""The one value that S3 takes."""
 
 _KINDS: tuple[Kind, ...] = ("raw", "media", "site")
 
@@ -224,6 +222,8 @@ def rules(
     Source: S3 User Guide, "Replication configuration", filters and delete markers.
     """
     tags = [s3.Tag(key=REPLICATE_TAG, value=REPLICATE_VALUE)] if kind == "media" else None
+    # The one value that S3 takes.
+    time = s3.ReplicationTimeValue.FIFTEEN_MINUTES
     scopes = Construct(scope, f"{kind.capitalize()}Targets") if targets else scope
     return [
         s3.ReplicationRule(
@@ -237,8 +237,8 @@ def rules(
                 bucket_arn=_bucket_arn(name),
                 region=target.region,
             ),
-            metrics=_REPLICATION_TIME,
-            replication_time_control=_REPLICATION_TIME if time_control else None,
+            metrics=time,
+            replication_time_control=time if time_control else None,
             sse_kms_encrypted_objects=True if key else None,
             kms_key=(
                 kms.Key.from_key_arn(
@@ -281,7 +281,7 @@ def watch(
             alarms,
             "TableLate",
             metric=table_delay(target.region),
-            above=_LATE.to_milliseconds(),
+            above=_LATE / timedelta(milliseconds=1),
             periods=3,
             description=f"Changes of the table reach {target.region} late; it would miss them if "
             "this region were lost now",
@@ -293,7 +293,7 @@ def watch(
                 (
                     "Late",
                     "ReplicationLatency",
-                    _COPY_LATE.to_seconds(),
+                    _COPY_LATE.total_seconds(),
                     1 if time_control else 3,
                     (
                         "take longer than the 15 minutes that S3 promises"
@@ -301,7 +301,7 @@ def watch(
                         else "are late"
                     ),
                 ),
-                ("Pending", "BytesPendingReplication", _PENDING.to_bytes(), 6, "pile up"),
+                ("Pending", "BytesPendingReplication", _PENDING_BYTES, 6, "pile up"),
                 ("Failed", "OperationsFailedReplication", 0, 1, "fail"),
             ):
                 OperatorAlarm(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import aws_cdk as cdk
 from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept_wildcards
+from media_platform.constructs._durations import duration
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
 from media_platform.constructs._schedule import call_on_schedule
@@ -15,9 +18,8 @@ from media_platform.contract import table
 from media_platform.contract.environment import RunPurgeEnvironment
 from media_platform.contract.purge import TURN_TIME
 
-_TIMEOUT = cdk.Duration.seconds(TURN_TIME.total_seconds())
 _RETRIES = 2
-_MAX_EVENT_AGE = cdk.Duration.hours(1)
+_MAX_EVENT_AGE = timedelta(hours=1)
 """A turn that comes later is one too many: the next ones do its work."""
 
 
@@ -64,7 +66,7 @@ class RunPurge(Construct):
             service=Service.RUN_PURGE,
             handler="purge.handler.handle",
             description="Deletes runs that were replaced and videos that were deleted",
-            timeout=_TIMEOUT,
+            timeout=duration(TURN_TIME),
             environment=environment.to_variables(),
         )
         store.grant_use_table(
@@ -91,6 +93,6 @@ class RunPurge(Construct):
             interval=interval,
             description="Looks for runs that were replaced and videos that were deleted",
             dead_letter_queue=self.dead_letter_queue,
-            max_event_age=_MAX_EVENT_AGE,
+            max_event_age=duration(_MAX_EVENT_AGE),
             retries=_RETRIES,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -13,6 +14,7 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept, accept_wildcards
 from media_platform.constructs._checks import reject
+from media_platform.constructs._durations import duration
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue, job_queue
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -25,20 +27,20 @@ from media_platform.contract.scanning import (
     scanners_to_json,
 )
 
-_VERDICT_TIMEOUT = cdk.Duration.seconds(60)
-_CONTENT_TIMEOUT = cdk.Duration.seconds(30)
+_VERDICT_TIMEOUT = timedelta(seconds=60)
+_CONTENT_TIMEOUT = timedelta(seconds=30)
 _CONTENT_MEMORY_MEBIBYTES = 512
 """A third of a virtual CPU: most of the time of a cold start is spent on importing boto3."""
 
 _QUEUE_TIMEOUTS = 6
 """Visibility in timeouts of the function (AWS Lambda Developer Guide, "Using Lambda with SQS")."""
 
-_LATE = cdk.Duration.minutes(15)
+_LATE = timedelta(minutes=15)
 """Age of a request or verdict that somebody should look at."""
 
 _MAX_RECEIVE_COUNT = 5
 _BATCH = 10
-_SCANNER_VISIBILITY = cdk.Duration.minutes(5)
+_SCANNER_VISIBILITY = timedelta(minutes=5)
 
 
 class Scanner(Construct):
@@ -85,9 +87,7 @@ class Scanner(Construct):
         self.verdict_queue = job_queue(
             self,
             "Verdicts",
-            visibility_timeout=cdk.Duration.seconds(
-                _QUEUE_TIMEOUTS * int(_VERDICT_TIMEOUT.to_seconds())
-            ),
+            visibility_timeout=duration(_QUEUE_TIMEOUTS * _VERDICT_TIMEOUT),
             dead_letter_queue=dead_letter_queue,
             max_receive_count=_MAX_RECEIVE_COUNT,
             max_age=_LATE,
@@ -164,7 +164,7 @@ class Scanning(Construct):
             service=Service.UPLOAD_INTAKE,
             handler="upload_intake.verdicts.handle",
             description="Takes the verdicts of scanners and sends transcode jobs",
-            timeout=_VERDICT_TIMEOUT,
+            timeout=duration(_VERDICT_TIMEOUT),
             environment=environment.to_variables(),
         )
         accept(self.function, Accepted.FAILURES_AT_SOURCE)
@@ -214,7 +214,7 @@ class Scanning(Construct):
             construct_id,
             scanner_name=name,
             store=self._store,
-            visibility_timeout=visibility_timeout or _SCANNER_VISIBILITY,
+            visibility_timeout=visibility_timeout or duration(_SCANNER_VISIBILITY),
             dead_letter_queue=self.dead_letter_queue,
         )
         self._scanners[name] = scanner
@@ -231,9 +231,7 @@ class Scanning(Construct):
         scanner = self.add(
             "Content",
             CONTENT_SCANNER,
-            visibility_timeout=cdk.Duration.seconds(
-                _QUEUE_TIMEOUTS * int(_CONTENT_TIMEOUT.to_seconds())
-            ),
+            visibility_timeout=duration(_QUEUE_TIMEOUTS * _CONTENT_TIMEOUT),
         )
         function = python_function(
             scanner,
@@ -241,7 +239,7 @@ class Scanning(Construct):
             service=Service.CONTENT_SCAN,
             handler="content_scan.handler.handle",
             description="Looks at the containers and codecs of uploads",
-            timeout=_CONTENT_TIMEOUT,
+            timeout=duration(_CONTENT_TIMEOUT),
             memory_mebibytes=_CONTENT_MEMORY_MEBIBYTES,
         )
         accept(function, Accepted.FAILURES_AT_SOURCE)

@@ -35,11 +35,12 @@ _MEMORY_LIMIT_MEBIBYTES = 128
 _OTLP_PORT, _HEALTH_PORT = 4318, 13133
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
-_REFUSED: logs.IFilterPattern = logs.FilterPattern.string_value("$.logger", "=", "opentelemetry*")
+_REFUSED = '{ $.logger = "opentelemetry*" }'
 """What OpenTelemetry has to say is that it cannot send, or has no room for what it cannot send."""
 
-_DROPPED = logs.FilterPattern.literal('"Dropping data"')
+_DROPPED = '"Dropping data"'
 """What the collector says of spans that X-Ray would not take."""
+
 _SAMPLED_PERCENT = 5.0
 
 
@@ -233,7 +234,7 @@ class Tracing:
 
 def _watch(
     task: ecs.FargateTaskDefinition,
-    lost: Mapping[str, tuple[logs.ILogGroup, logs.IFilterPattern]],
+    lost: Mapping[str, tuple[logs.ILogGroup, str]],
     *,
     what: str,
 ) -> None:
@@ -250,7 +251,7 @@ def _watch(
             task,
             construct_id,
             log_group=group,
-            filter_pattern=pattern,
+            filter_pattern=logs.FilterPattern.literal(pattern),
             metric_namespace=metrics.NAMESPACE,
             # A metric of its own, since lines that are no JSON carry no dimensions.
             metric_name=f"SpansLost-{name}",

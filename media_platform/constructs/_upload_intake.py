@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
@@ -15,6 +16,7 @@ from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept, accept_wildcards
+from media_platform.constructs._durations import duration
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
 from media_platform.constructs._video_store_base import VideoStoreBase
@@ -24,9 +26,9 @@ from media_platform.contract.environment import UploadIntakeEnvironment
 from media_platform.contract.object_keys import RAW_PREFIX
 from media_platform.contract.scanning import scanners_to_json
 
-_TIMEOUT = cdk.Duration.seconds(60)
+_TIMEOUT = timedelta(seconds=60)
 _RETRIES = 2
-_MAX_EVENT_AGE = cdk.Duration.hours(6)
+_MAX_EVENT_AGE = timedelta(hours=6)
 
 
 class UploadIntake(Construct):
@@ -83,7 +85,7 @@ class UploadIntake(Construct):
             service=Service.UPLOAD_INTAKE,
             handler="upload_intake.handler.handle",
             description="Takes uploads in and sends transcode jobs",
-            timeout=_TIMEOUT,
+            timeout=duration(_TIMEOUT),
             environment=self.environment.to_variables(),
         )
         accept(self.function, Accepted.FAILURES_TO_QUEUE)
@@ -92,7 +94,7 @@ class UploadIntake(Construct):
             "Retries",
             function=self.function,
             retry_attempts=_RETRIES,
-            max_event_age=_MAX_EVENT_AGE,
+            max_event_age=duration(_MAX_EVENT_AGE),
             on_failure=destinations.SqsDestination(self.dead_letter_queue),
         )
         self.grant_take_in(self.function)
@@ -123,7 +125,7 @@ class UploadIntake(Construct):
                 targets.LambdaFunction(
                     self.function,
                     dead_letter_queue=self.dead_letter_queue,
-                    max_event_age=_MAX_EVENT_AGE,
+                    max_event_age=duration(_MAX_EVENT_AGE),
                 )
             ],
         )

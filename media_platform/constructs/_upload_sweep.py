@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import aws_cdk as cdk
 from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept_wildcards
+from media_platform.constructs._durations import duration
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
 from media_platform.constructs._schedule import call_on_schedule
@@ -15,8 +18,8 @@ from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
 from media_platform.contract.environment import UploadSweepEnvironment
 
-_TIMEOUT = cdk.Duration.minutes(5)
-_MAX_EVENT_AGE = cdk.Duration.hours(1)
+_TIMEOUT = timedelta(minutes=5)
+_MAX_EVENT_AGE = timedelta(hours=1)
 
 
 class UploadSweep(Construct):
@@ -60,7 +63,7 @@ class UploadSweep(Construct):
             service=Service.UPLOAD_INTAKE,
             handler="upload_intake.sweep.handle",
             description="Looks after uploads and jobs that were left",
-            timeout=_TIMEOUT,
+            timeout=duration(_TIMEOUT),
             environment=environment.to_variables(),
         )
         intake.grant_take_in(self.function, indexes=[table.DUE, table.IN_FLIGHT])
@@ -77,5 +80,5 @@ class UploadSweep(Construct):
             interval=interval,
             description="Looks for uploads and jobs that were left",
             dead_letter_queue=self.dead_letter_queue,
-            max_event_age=_MAX_EVENT_AGE,
+            max_event_age=duration(_MAX_EVENT_AGE),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import aws_cdk as cdk
 from aws_cdk import aws_cognito as cognito
@@ -10,12 +11,13 @@ from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept
+from media_platform.constructs._durations import duration
 from media_platform.constructs._python_function import python_function
 from media_platform.contract import identity
 
 _PASSWORD_LENGTH = 12
 
-_INVITATION = cdk.Duration.days(3)
+_INVITATION = timedelta(days=3)
 """Life of the first password, which lies in a mailbox."""
 
 
@@ -75,7 +77,7 @@ class UserDirectory(Construct):
                 require_lowercase=True,
                 require_uppercase=True,
                 require_symbols=True,
-                temp_password_validity=_INVITATION,
+                temp_password_validity=duration(_INVITATION),
             ),
             # An address that signs in and recovers passwords is proven before it counts.
             keep_original=cognito.KeepOriginalAttrs(email=True),

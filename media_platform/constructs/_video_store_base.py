@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import aws_cdk as cdk
@@ -166,10 +167,11 @@ class VideoStoreBase(Construct):
             indexes: Indexes that it may query. Default: none.
         """
         self._grant_key(grantee, *KEY_ACTIONS)
+        table_arn = self.table.table_arn
         if indexes:
-            arns = [f"{self.table.table_arn}/index/{index.name}" for index in indexes]
+            arns = [f"{table_arn}/index/{index.name}" for index in indexes]
             _grant(grantee, ["dynamodb:Query"], arns)
-        return _grant(grantee, actions, [self.table.table_arn])
+        return _grant(grantee, actions, [table_arn])
 
     def grant_use_replicas(
         self, grantee: iam.IGrantable, *, regions: Sequence[str], actions: Sequence[str]
@@ -194,17 +196,17 @@ class VideoStoreBase(Construct):
                 key = key_arn_in(self, self.encryption_key, region)
                 _grant(grantee, KEY_ACTIONS, [key])
 
-    @property
+    @functools.cached_property
     def raw_objects_arn(self) -> str:
         """ARN of all uploads."""
         return self.raw_bucket.arn_for_objects(f"{RAW_PREFIX}*")
 
-    @property
+    @functools.cached_property
     def pictures_arn(self) -> str:
         """ARN of all pictures that were uploaded for thumbnails."""
         return self.raw_bucket.arn_for_objects(f"{PICTURE_PREFIX}*")
 
-    @property
+    @functools.cached_property
     def media_objects_arn(self) -> str:
         """ARN of everything that was published."""
         return self.media_bucket.arn_for_objects(f"{MEDIA_PREFIX}*")

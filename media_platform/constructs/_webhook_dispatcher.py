@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -13,6 +14,7 @@ from constructs import Construct
 
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept
+from media_platform.constructs._durations import duration
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue, job_queue
@@ -22,8 +24,8 @@ from media_platform.contract import table
 from media_platform.contract.environment import WebhookEnvironment
 from media_platform.contract.webhook_urls import join_networks
 
-_TIMEOUT = cdk.Duration.seconds(60)
-_VISIBILITY = cdk.Duration.seconds(6 * 60)
+_TIMEOUT = timedelta(seconds=60)
+_VISIBILITY = timedelta(seconds=6 * 60)
 """Six times the timeout (AWS Lambda Developer Guide, "Creating an SQS event source mapping")."""
 
 _BATCH = 10
@@ -35,11 +37,11 @@ _EVENT_RECEIVES = 50
 _DELIVERY_RECEIVES = 5
 """The same of a delivery, which the schedule sends again whatever becomes of its message."""
 
-_LATE = cdk.Duration.minutes(15)
+_LATE = timedelta(minutes=15)
 """Age of an event or a delivery that somebody should look at."""
 
-_TURN = cdk.Duration.minutes(1)
-_MAX_TURN_AGE = cdk.Duration.minutes(5)
+_TURN = timedelta(minutes=1)
+_MAX_TURN_AGE = timedelta(minutes=5)
 
 
 class WebhookDispatcher(Construct):
@@ -88,7 +90,7 @@ class WebhookDispatcher(Construct):
         self.events = job_queue(
             self,
             "Events",
-            visibility_timeout=_VISIBILITY,
+            visibility_timeout=duration(_VISIBILITY),
             dead_letter_queue=self.dead_letter_queue,
             max_receive_count=_EVENT_RECEIVES,
             max_age=_LATE,
@@ -97,7 +99,7 @@ class WebhookDispatcher(Construct):
         self.deliveries = job_queue(
             self,
             "Deliveries",
-            visibility_timeout=_VISIBILITY,
+            visibility_timeout=duration(_VISIBILITY),
             dead_letter_queue=self.delivery_dead_letter_queue,
             max_receive_count=_DELIVERY_RECEIVES,
             max_age=_LATE,
@@ -125,10 +127,10 @@ class WebhookDispatcher(Construct):
         self.rule = call_on_schedule(
             self,
             self.turn,
-            interval=_TURN,
+            interval=duration(_TURN),
             description="Looks after deliveries of webhooks that are due",
             dead_letter_queue=self.delivery_dead_letter_queue,
-            max_event_age=_MAX_TURN_AGE,
+            max_event_age=duration(_MAX_TURN_AGE),
         )
 
     def _function(
@@ -140,7 +142,7 @@ class WebhookDispatcher(Construct):
             service=Service.WEBHOOKS,
             handler=f"webhook_dispatch.handler.{handler}",
             description=description,
-            timeout=_TIMEOUT,
+            timeout=duration(_TIMEOUT),
             environment=environment.to_variables(),
         )
         iam.Grant.add_to_principal(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
@@ -16,6 +17,7 @@ from constructs import Construct
 from media_platform.assets import Service
 from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._alarms import OperatorAlarm, watch_memory
+from media_platform.constructs._durations import duration
 from media_platform.constructs._fargate_task import fargate_service, fargate_task
 from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.constructs._metrics import platform_metric
@@ -25,10 +27,10 @@ from media_platform.contract import metrics
 from media_platform.contract.environment import WorkerEnvironment
 from media_platform.contract.ladder import LadderRung, ladder_to_json
 
-_STOP_TIMEOUT = cdk.Duration.seconds(120)
-_PERIOD = cdk.Duration.minutes(1)
+_STOP_TIMEOUT = timedelta(seconds=120)
+_PERIOD = timedelta(minutes=1)
 _EMPTY_MINUTES = 3
-_FAILURE_PERIOD = cdk.Duration.minutes(15)
+_FAILURE_PERIOD = timedelta(minutes=15)
 _FAILED_PERCENT = 20
 _FEW = 3
 """Fewer failures than this in a period say something of uploads, not of workers."""
@@ -200,7 +202,7 @@ class WorkerService(Construct):
             cpu_units=cpu_units,
             memory_mebibytes=memory_mebibytes,
             scratch_gibibytes=scratch_gibibytes,
-            stop_timeout=_STOP_TIMEOUT,
+            stop_timeout=duration(_STOP_TIMEOUT),
             tracing=tracing,
         )
         self.service = fargate_service(
@@ -276,7 +278,7 @@ class WorkerService(Construct):
             "Backlog",
             metric=backlog,
             adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
-            cooldown=_PERIOD,
+            cooldown=duration(_PERIOD),
             evaluation_periods=1,
             scaling_steps=scaling_intervals(max_workers),
         )
@@ -288,7 +290,7 @@ class WorkerService(Construct):
     def _watch(self, stage: str) -> None:
         watch_memory(self, self.service, what="the workers")
         failed, completed = (
-            platform_metric(stage, name, period=_FAILURE_PERIOD)
+            platform_metric(stage, name, period=duration(_FAILURE_PERIOD))
             for name in (metrics.JOBS_FAILED, metrics.JOBS_COMPLETED)
         )
         OperatorAlarm(
@@ -297,7 +299,7 @@ class WorkerService(Construct):
             metric=cloudwatch.MathExpression(
                 label="Videos that fail in per cent",
                 expression=f"IF(failed >= {_FEW}, 100 * failed / (failed + FILL(completed, 0)), 0)",
-                period=_FAILURE_PERIOD,
+                period=duration(_FAILURE_PERIOD),
                 using_metrics={"failed": failed, "completed": completed},
             ),
             above=_FAILED_PERCENT,
@@ -357,16 +359,16 @@ def backlog_metric(*queues: sqs.IQueue) -> cloudwatch.MathExpression:
         for queue in queues
         for metric in (
             queue.metric_approximate_number_of_messages_visible(
-                statistic="Maximum", period=_PERIOD
+                statistic="Maximum", period=duration(_PERIOD)
             ),
             queue.metric_approximate_number_of_messages_not_visible(
-                statistic="Maximum", period=_PERIOD
+                statistic="Maximum", period=duration(_PERIOD)
             ),
         )
     ]
     named = {f"m{number}": metric for number, metric in enumerate(parts, start=1)}
     return cloudwatch.MathExpression(
-        label="Backlog", expression="+".join(named), period=_PERIOD, using_metrics=named
+        label="Backlog", expression="+".join(named), period=duration(_PERIOD), using_metrics=named
     )
 
 

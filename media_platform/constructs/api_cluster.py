@@ -21,7 +21,7 @@ from media_platform.constructs._api_cluster_base import ApiClusterBase
 from media_platform.constructs._api_service import ApiService
 from media_platform.constructs._checks import (
     DEFAULT_STAGE,
-    DEFAULT_UPLOAD_MAX,
+    DEFAULT_UPLOAD_GIBIBYTES,
     check_networks,
     check_range,
     check_region,
@@ -71,7 +71,7 @@ _MOST = 2**53
 
 _COGNITO = re.compile(r"https://cognito-idp\.(?P<region>[a-z0-9-]+)\.")
 
-_MAX_EXPIRY = cdk.Duration.days(7)
+_MAX_EXPIRY_SECONDS = 7 * 86_400
 """Longest life of a presigned URL (Amazon S3 API, Signature Version 4)."""
 
 
@@ -216,7 +216,7 @@ class ApiCluster(ApiClusterBase):
         deletion_protection: bool | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        upload_max = upload_max or DEFAULT_UPLOAD_MAX
+        upload_max = upload_max or cdk.Size.gibibytes(DEFAULT_UPLOAD_GIBIBYTES)
         upload_expiry = upload_expiry or cdk.Duration.hours(1)
         playback_expiry = playback_expiry or cdk.Duration.hours(4)
         quota = quota or cdk.Size.tebibytes(10)
@@ -585,14 +585,14 @@ class ApiCluster(ApiClusterBase):
             self,
             "upload_expiry in seconds",
             in_seconds(self, "upload_expiry", upload_expiry),
-            (1, _MAX_EXPIRY.to_seconds()),
+            (1, _MAX_EXPIRY_SECONDS),
             "a presigned URL lives no longer",
         )
         check_range(
             self,
             "playback_expiry in seconds",
             in_seconds(self, "playback_expiry", playback_expiry),
-            (60, _MAX_EXPIRY.to_seconds()),
+            (60, _MAX_EXPIRY_SECONDS),
             "a signature outlives the deletion of its video, so keep it short",
         )
 

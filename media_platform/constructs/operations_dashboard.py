@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -13,6 +14,7 @@ from constructs import Construct
 
 from media_platform.constructs._alarms import alarms_within
 from media_platform.constructs._checks import DEFAULT_STAGE, check_stage
+from media_platform.constructs._durations import duration
 from media_platform.constructs._metrics import platform_metric
 from media_platform.constructs.api_cluster import ApiCluster
 from media_platform.constructs.transcode_pipeline import TranscodePipeline
@@ -21,7 +23,7 @@ from media_platform.contract import metrics
 
 _COLUMNS = 24
 _HEIGHT = 6
-_MINUTE = cdk.Duration.minutes(1)
+_MINUTE = timedelta(minutes=1)
 
 _Metrics = Sequence[cloudwatch.IMetric]
 
@@ -180,7 +182,7 @@ def _calls(function: lambda_.IFunction) -> list[cloudwatch.IMetric]:
 def _waiting(queues: Sequence[sqs.IQueue]) -> list[cloudwatch.IMetric]:
     return [
         queue.metric_approximate_number_of_messages_visible(
-            statistic="Maximum", period=_MINUTE, label=f"{queue.node.id} waiting"
+            statistic="Maximum", period=duration(_MINUTE), label=f"{queue.node.id} waiting"
         )
         for queue in queues
     ]
@@ -189,7 +191,7 @@ def _waiting(queues: Sequence[sqs.IQueue]) -> list[cloudwatch.IMetric]:
 def _ages(queues: Sequence[sqs.IQueue]) -> list[cloudwatch.IMetric]:
     return [
         queue.metric_approximate_age_of_oldest_message(
-            statistic="Maximum", period=_MINUTE, label=f"{queue.node.id} oldest, seconds"
+            statistic="Maximum", period=duration(_MINUTE), label=f"{queue.node.id} oldest, seconds"
         )
         for queue in queues
     ]
@@ -205,7 +207,7 @@ def _running_tasks(service: ecs.FargateService) -> cloudwatch.Metric:
             "ServiceName": service.service_name,
         },
         statistic="Maximum",
-        period=_MINUTE,
+        period=duration(_MINUTE),
         label="running",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
 import aws_cdk as cdk
@@ -15,6 +16,7 @@ from constructs import Construct
 from media_platform.constructs._alarms import OperatorAlarm
 from media_platform.constructs._checks import reject
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
+from media_platform.constructs._durations import duration
 from media_platform.constructs.api_cluster import ApiCluster
 from media_platform.contract.environment import READY_PATH
 
@@ -22,7 +24,7 @@ _HTTPS = 443
 _FIRST = 1
 """Priority of the rule: its path is none of those of the services."""
 
-_MINUTE = cdk.Duration.minutes(1)
+_MINUTE = timedelta(minutes=1)
 _FAILURES = 3
 _MINUTES_UNHEALTHY = 3
 
@@ -125,7 +127,7 @@ class RegionHealth(Construct):
             metric_name="HealthCheckStatus",
             dimensions_map={"HealthCheckId": health_check_id},
             statistic="Minimum",
-            period=_MINUTE,
+            period=duration(_MINUTE),
         )
         return OperatorAlarm(
             scope,
@@ -134,7 +136,7 @@ class RegionHealth(Construct):
                 label="Unhealthy",
                 expression="1 - healthy",
                 using_metrics={"healthy": healthy},
-                period=_MINUTE,
+                period=duration(_MINUTE),
             ),
             above=0,
             periods=_MINUTES_UNHEALTHY,

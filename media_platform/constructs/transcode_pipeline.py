@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -14,7 +15,7 @@ from constructs import Construct
 
 from media_platform.constructs._checks import (
     DEFAULT_STAGE,
-    DEFAULT_UPLOAD_MAX,
+    DEFAULT_UPLOAD_GIBIBYTES,
     check_networks,
     check_range,
     check_region,
@@ -25,10 +26,11 @@ from media_platform.constructs._checks import (
     reject,
 )
 from media_platform.constructs._clamav_scanner import (
-    CLAMAV_MOST,
+    CLAMAV_MOST_MEBIBYTES,
     CLAMAV_VISIBILITY,
     ClamAvScanner,
 )
+from media_platform.constructs._durations import duration
 from media_platform.constructs._log_groups import encrypt_logs
 from media_platform.constructs._media_cluster import (
     MediaCluster,
@@ -192,7 +194,7 @@ class TranscodePipeline(TranscodePipelineBase):
             chunks_in_flight = min(max(_FEWEST_CHUNKS, max_workers), _MOST_CHUNKS)
         old_run_grace = old_run_grace or cdk.Duration.days(1)
         purge_interval = purge_interval or cdk.Duration.minutes(15)
-        upload_max = upload_max or DEFAULT_UPLOAD_MAX
+        upload_max = upload_max or cdk.Size.gibibytes(DEFAULT_UPLOAD_GIBIBYTES)
         sweep_interval = sweep_interval or cdk.Duration.minutes(5)
         idle = idle or cdk.Duration.minutes(5)
         event_retention = event_retention or cdk.Duration.days(30)
@@ -221,8 +223,8 @@ class TranscodePipeline(TranscodePipelineBase):
                 late=f"{what} wait for workers; see whether they start, or allow more max_workers",
             )
             for name, max_age, what in (
-                ("ExpressJobs", cdk.Duration.minutes(10), "New uploads"),
-                ("Jobs", cdk.Duration.hours(1), "Parts of videos"),
+                ("ExpressJobs", timedelta(minutes=10), "New uploads"),
+                ("Jobs", timedelta(hours=1), "Parts of videos"),
             )
         )
         self.workers = WorkerService(
@@ -398,7 +400,9 @@ class TranscodePipeline(TranscodePipelineBase):
 
         Source: clamd.conf(5) and freshclam.conf(5).
         """
-        scanner = self._scan().add("Malware", MALWARE_SCANNER, visibility_timeout=CLAMAV_VISIBILITY)
+        scanner = self._scan().add(
+            "Malware", MALWARE_SCANNER, visibility_timeout=duration(CLAMAV_VISIBILITY)
+        )
         self._tell_of_queues()
         return ClamAvScanner(
             scanner,
@@ -408,7 +412,7 @@ class TranscodePipeline(TranscodePipelineBase):
             cluster=self.workers.cluster,
             min_tasks=min_tasks,
             max_tasks=max_tasks,
-            max_scan=max_scan or CLAMAV_MOST,
+            max_scan=max_scan or cdk.Size.mebibytes(CLAMAV_MOST_MEBIBYTES),
             unscanned=unscanned,
             signature_mirror=signature_mirror,
             cpu_units=cpu_units,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Literal, cast
 
 import aws_cdk as cdk
@@ -24,6 +25,7 @@ from media_platform.constructs._checks import (
     reject,
 )
 from media_platform.constructs._distributions import distribution_conditions
+from media_platform.constructs._durations import duration
 from media_platform.constructs._log_groups import logs_use_key
 from media_platform.constructs._private_bucket import private_bucket
 from media_platform.constructs._replication import ReplicationTarget
@@ -34,7 +36,7 @@ from media_platform.contract.scanning import QUARANTINE_TAG, QUARANTINE_VALUE
 
 _KINDS_OF_USE: tuple[Literal["Read", "Write"], ...] = ("Read", "Write")
 
-_PICTURE_EXPIRY = cdk.Duration.days(7)
+_PICTURE_EXPIRY = timedelta(days=7)
 """Age at which pictures that were uploaded for thumbnails go; what became of them is elsewhere."""
 
 
@@ -228,7 +230,7 @@ class VideoStore(VideoStoreBase):
                     transition_after=archive_after,
                 )
             ],
-            expiry_below={PICTURE_PREFIX: _PICTURE_EXPIRY},
+            expiry_below={PICTURE_PREFIX: duration(_PICTURE_EXPIRY)},
             cors=[_upload_cors(["*"] if upload_origins is None else upload_origins)],
             replication_role=role,
             replication_rules=rules["raw"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,8 +109,9 @@ def survey(folder: Path, build: Callable[[cdk.App], object], *, validate: bool) 
     """
     acceptances: list[Acceptance] = []
 
-    def withhold(construct: IConstruct, rule: str, row: Accepted) -> None:
-        acceptances.append(Acceptance(row, rule, construct.node.path))
+    def withhold(construct: IConstruct, rows: Mapping[str, Accepted]) -> None:
+        path = construct.node.path
+        acceptances.extend(Acceptance(row, rule, path) for rule, row in rows.items())
 
     app = new_app(folder)
     with pytest.MonkeyPatch.context() as patch:
