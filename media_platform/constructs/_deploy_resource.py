@@ -12,7 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from media_platform.assets import Service
-from media_platform.constructs._accepted import Accepted, accept
+from media_platform.constructs._accepted import Accepted
 from media_platform.constructs._durations import duration
 from media_platform.constructs._python_function import python_function
 
@@ -59,16 +59,15 @@ def deploy_function(
         resource: What it makes.
         timeout: Time after which an attempt is ended. Default 2 minutes.
     """
-    function = python_function(
+    return python_function(
         scope,
         construct_id,
         service=Service.DEPLOY_RESOURCES,
         handler=resource.handler,
         description=f"Makes {resource.resource_type} resources while stacks are deployed",
         timeout=duration(timeout),
+        failures=Accepted.FAILURES_TO_CALLER,
     )
-    accept(function, Accepted.FAILURES_TO_CALLER)
-    return function
 
 
 def deploy_resource(

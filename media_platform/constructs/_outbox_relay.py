@@ -100,9 +100,9 @@ class OutboxRelay(Construct):
             handler="outbox_relay.handler.handle",
             description="Publishes domain events from the table stream",
             timeout=cdk.Duration.seconds(60),
+            failures=Accepted.FAILURES_AT_SOURCE,
             environment=self.environment.to_variables(),
         )
-        accept(self.function, Accepted.FAILURES_AT_SOURCE)
         stream_arn = store.table_stream_arn or self._look_up_stream(store)
         self._grant(store, stream_arn)
         mapping = lambda_.EventSourceMapping(

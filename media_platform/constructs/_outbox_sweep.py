@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from media_platform.assets import Service
+from media_platform.constructs._accepted import Accepted
 from media_platform.constructs._durations import duration
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._python_function import python_function
@@ -57,6 +58,7 @@ class OutboxSweep(Construct):
             handler="outbox_relay.sweep.handle",
             description="Publishes domain events that were left",
             timeout=duration(_TIMEOUT),
+            failures=Accepted.FAILURES_TO_QUEUE,
             environment=relay.environment.to_variables(),
         )
         store.grant_use_table(

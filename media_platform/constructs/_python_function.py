@@ -27,6 +27,7 @@ def python_function(
     handler: str,
     description: str,
     timeout: cdk.Duration,
+    failures: Accepted,
     environment: Mapping[str, str] | None = None,
     memory_mebibytes: int = 256,
 ) -> lambda_.Function:
@@ -42,6 +43,7 @@ def python_function(
         handler: Dotted name of the handler.
         description: What it does, in one line.
         timeout: Time after which an invocation is ended.
+        failures: Where calls are that fail, which is not where rules look for them.
         environment: Its variables. Default: none.
         memory_mebibytes: Memory, and CPU in proportion. Default 256 MiB.
     """
@@ -69,9 +71,10 @@ def python_function(
         log_group=logs,
     )
     accept(role, Accepted.OWN_POLICY)
-    accept(function, Accepted.OUTSIDE, Accepted.SHARED_CONCURRENCY)
+    accepted = [Accepted.OUTSIDE, Accepted.SHARED_CONCURRENCY, failures]
     if environment:
-        accept(function, Accepted.VARIABLE_KEY)
+        accepted.append(Accepted.VARIABLE_KEY)
+    accept(function, *accepted)
     for name, metric, problem in (
         ("Errors", function.metric_errors(), "fails; read its log"),
         ("Throttles", function.metric_throttles(), "is throttled; raise the account's concurrency"),

@@ -67,6 +67,7 @@ class RunPurge(Construct):
             handler="purge.handler.handle",
             description="Deletes runs that were replaced and videos that were deleted",
             timeout=duration(TURN_TIME),
+            failures=Accepted.FAILURES_TO_QUEUE,
             environment=environment.to_variables(),
         )
         store.grant_use_table(

@@ -12,7 +12,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
-from media_platform.constructs._accepted import Accepted, accept, accept_wildcards
+from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._checks import reject
 from media_platform.constructs._durations import duration
 from media_platform.constructs._python_function import python_function
@@ -165,9 +165,9 @@ class Scanning(Construct):
             handler="upload_intake.verdicts.handle",
             description="Takes the verdicts of scanners and sends transcode jobs",
             timeout=duration(_VERDICT_TIMEOUT),
+            failures=Accepted.FAILURES_AT_SOURCE,
             environment=environment.to_variables(),
         )
-        accept(self.function, Accepted.FAILURES_AT_SOURCE)
         store.grant_use_table(
             self.function,
             actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
@@ -240,9 +240,9 @@ class Scanning(Construct):
             handler="content_scan.handler.handle",
             description="Looks at the containers and codecs of uploads",
             timeout=duration(_CONTENT_TIMEOUT),
+            failures=Accepted.FAILURES_AT_SOURCE,
             memory_mebibytes=_CONTENT_MEMORY_MEBIBYTES,
         )
-        accept(function, Accepted.FAILURES_AT_SOURCE)
         accept_wildcards(function, Accepted.JUDGED_UPLOADS, self._store.raw_objects_arn)
         self._store.grant_read_uploads(function)
         self._store.grant_tell_quarantine(function)

@@ -10,8 +10,6 @@ from aws_cdk import aws_lambda_destinations as destinations
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from media_platform.constructs._accepted import Accepted, accept
-
 
 def call_on_schedule(
     scope: Construct,
@@ -35,7 +33,6 @@ def call_on_schedule(
         retries: How often a turn that failed is called again, 0 to 2. Default: not at all, the
             next turn is the retry.
     """
-    accept(function, Accepted.FAILURES_TO_QUEUE)
     lambda_.EventInvokeConfig(
         scope,
         "Retries",

@@ -15,7 +15,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
-from media_platform.constructs._accepted import Accepted, accept, accept_wildcards
+from media_platform.constructs._accepted import Accepted, accept_wildcards
 from media_platform.constructs._durations import duration
 from media_platform.constructs._python_function import python_function
 from media_platform.constructs._queues import dead_letter_queue
@@ -86,9 +86,9 @@ class UploadIntake(Construct):
             handler="upload_intake.handler.handle",
             description="Takes uploads in and sends transcode jobs",
             timeout=duration(_TIMEOUT),
+            failures=Accepted.FAILURES_TO_QUEUE,
             environment=self.environment.to_variables(),
         )
-        accept(self.function, Accepted.FAILURES_TO_QUEUE)
         lambda_.EventInvokeConfig(
             self,
             "Retries",

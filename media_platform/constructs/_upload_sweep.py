@@ -64,6 +64,7 @@ class UploadSweep(Construct):
             handler="upload_intake.sweep.handle",
             description="Looks after uploads and jobs that were left",
             timeout=duration(_TIMEOUT),
+            failures=Accepted.FAILURES_TO_QUEUE,
             environment=environment.to_variables(),
         )
         intake.grant_take_in(self.function, indexes=[table.DUE, table.IN_FLIGHT])

@@ -108,8 +108,8 @@ class UserDirectory(Construct):
             description="Puts the tenant into access tokens",
             # Cognito gives a trigger five seconds and calls it up to three times.
             timeout=cdk.Duration.seconds(5),
+            failures=Accepted.FAILURES_TO_CALLER,
         )
-        accept(trigger, Accepted.FAILURES_TO_CALLER)
         self.user_pool.add_trigger(
             cognito.UserPoolOperation.PRE_TOKEN_GENERATION_CONFIG,
             trigger,

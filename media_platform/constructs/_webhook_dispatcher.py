@@ -13,7 +13,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from media_platform.assets import Service
-from media_platform.constructs._accepted import Accepted, accept
+from media_platform.constructs._accepted import Accepted
 from media_platform.constructs._durations import duration
 from media_platform.constructs._outbox_relay import OutboxRelay
 from media_platform.constructs._python_function import python_function
@@ -113,9 +113,19 @@ class WebhookDispatcher(Construct):
             delivery_queue_url=self.deliveries.queue_url,
             allowed_networks=join_networks(allowed_networks),
         )
-        self.fan_out = self._function("FanOut", "fan_out", "Makes deliveries", environment)
-        self.deliver = self._function("Deliver", "deliver", "Sends webhooks", environment)
-        self.turn = self._function("Turn", "turn", "Sends deliveries that are due", environment)
+        self.fan_out = self._function(
+            "FanOut", "fan_out", "Makes deliveries", environment, Accepted.FAILURES_AT_SOURCE
+        )
+        self.deliver = self._function(
+            "Deliver", "deliver", "Sends webhooks", environment, Accepted.FAILURES_AT_SOURCE
+        )
+        self.turn = self._function(
+            "Turn",
+            "turn",
+            "Sends deliveries that are due",
+            environment,
+            Accepted.FAILURES_TO_QUEUE,
+        )
         store.grant_use_table(self.fan_out, actions=["dynamodb:PutItem", "dynamodb:Query"])
         store.grant_use_table(
             self.deliver,
@@ -134,7 +144,12 @@ class WebhookDispatcher(Construct):
         )
 
     def _function(
-        self, construct_id: str, handler: str, description: str, environment: WebhookEnvironment
+        self,
+        construct_id: str,
+        handler: str,
+        description: str,
+        environment: WebhookEnvironment,
+        failures: Accepted,
     ) -> lambda_.Function:
         function = python_function(
             self,
@@ -143,6 +158,7 @@ class WebhookDispatcher(Construct):
             handler=f"webhook_dispatch.handler.{handler}",
             description=description,
             timeout=duration(_TIMEOUT),
+            failures=failures,
             environment=environment.to_variables(),
         )
         iam.Grant.add_to_principal(
@@ -155,7 +171,6 @@ class WebhookDispatcher(Construct):
     def _consume(
         self, function: lambda_.Function, queue: sqs.Queue, *, max_concurrency: int | None
     ) -> None:
-        accept(function, Accepted.FAILURES_AT_SOURCE)
         function.add_event_source(
             event_sources.SqsEventSource(
                 queue,

@@ -283,6 +283,7 @@ class VideoStore(VideoStoreBase):
         else:
             self.table = dynamodb.TableV2.from_table_name(self, "Table", imported_table_name)
             self.table_stream_arn = None
+        self._table_name = self.table.table_name
         self.replication_regions = tuple(target.region for target in targets)
         self._targets = {target.region: target for target in targets}
         self._watch(time_control=replication_time_control)
@@ -440,7 +441,7 @@ class VideoStore(VideoStoreBase):
         return cloudwatch.Metric(
             namespace="AWS/DynamoDB",
             metric_name=name,
-            dimensions_map={"TableName": self.table.table_name, **dimensions},
+            dimensions_map={"TableName": self._table_name, **dimensions},
             statistic=statistic,
         )
 

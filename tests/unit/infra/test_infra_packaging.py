@@ -111,3 +111,10 @@ def test_the_contract_needs_the_standard_library_only(tmp_path: Path) -> None:
     )
     done = run(["-c", program], tmp_path, REPOSITORY)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_importing_the_constructs_makes_nothing_of_the_cdk(tmp_path: Path) -> None:
+    """Node would load modules for it that an app may not need."""
+    program = "import jsii, media_platform.constructs; print(jsii.kernel.stats().object_count)"
+    done = run(["-c", program], tmp_path, REPOSITORY)
+    assert done.stdout.strip() == "0", done.stderr
