@@ -137,6 +137,11 @@ def run_cdk(
             process.wait()
         finally:
             _end(process)
+    if process.returncode and arguments[0] == "synth":
+        raise CommandError(
+            f"the app in {app} cannot be synthesized: {app_problem(lines)}",
+            hint=f"the whole output is in {log}",
+        )
     if process.returncode:
         telling = telling_lines("\n".join(lines))
         raise CommandError(
@@ -174,6 +179,17 @@ def _readable(environment: Mapping[str, str]) -> dict[str, str]:
         "NODE_NO_WARNINGS": "1",
         "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "20",
     }
+
+
+def app_problem(lines: Sequence[str]) -> str:
+    """Return the line of the output of ``cdk synth`` that says what is wrong with the app.
+
+    That is its last one, also of a traceback; the CLI only adds that the program failed.
+    """
+    telling = [
+        line.strip() for line in lines if line.strip() and "Subprocess exited with" not in line
+    ]
+    return telling[-1] if telling else "it says nothing"
 
 
 def telling_lines(text: str) -> str:

@@ -15,7 +15,32 @@ import click
 from mediactl.errors import FAILED, INTERRUPTED
 
 COMMANDS = {
+    "bootstrap": (
+        "mediactl.commands.deploy",
+        "bootstrap_command",
+        "Make the regions of an environment ready for the CDK",
+    ),
+    "deploy": (
+        "mediactl.commands.deploy",
+        "deploy_command",
+        "Deploy the app of this folder to an environment",
+    ),
+    "destroy": (
+        "mediactl.commands.deploy",
+        "destroy_command",
+        "Destroy an environment, and say what stays",
+    ),
+    "diff": (
+        "mediactl.commands.deploy",
+        "diff_command",
+        "Show what a deployment would change, and what it would lose",
+    ),
     "dlq": ("mediactl.commands.dlq", "group", "Look at what failed for good, and try it again"),
+    "doctor": (
+        "mediactl.commands.doctor",
+        "doctor_command",
+        "Look for what could keep an environment from working",
+    ),
     "estimate": (
         "mediactl.commands.estimate",
         "estimate",
@@ -36,6 +61,7 @@ COMMANDS = {
         "Upload, play and delete a clip as a user does",
     ),
     "status": ("mediactl.commands.status", "command", "Show how an environment does"),
+    "synth": ("mediactl.commands.deploy", "synth_command", "Write the templates of an environment"),
     "tenants": ("mediactl.commands.tenants", "group", "List tenants, and say what they may use"),
     "token": ("mediactl.commands.token", "group", "Sign in, and get access tokens"),
     "top": ("mediactl.commands.top", "command", "Show the slowest and the costliest jobs"),

@@ -20,6 +20,11 @@ from mediactl.commands import demo
 from mediactl.errors import DEGRADED
 
 ELSEWHERE = {
+    "bootstrap": "test_cli_deploy.py",
+    "deploy": "test_cli_deploy.py",
+    "destroy": "test_cli_deploy.py",
+    "diff": "test_cli_deploy.py",
+    "doctor": "test_cli_doctor.py",
     "local cut": "test_two_regions.py",
     "local down": "test_plane_lifecycle.py",
     "local rejoin": "test_two_regions.py",
@@ -27,6 +32,7 @@ ELSEWHERE = {
     "local up": "test_plane_lifecycle.py",
     "region readmit": "test_two_regions.py",
     "region takeover": "test_two_regions.py",
+    "synth": "test_cli_deploy.py",
     "token login": "test_cli_token.py",
     "videos cancel": "test_cli_videos.py",
     "videos delete": "test_cli_videos.py",

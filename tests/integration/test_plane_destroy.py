@@ -1,4 +1,4 @@
-"""``cdk destroy`` takes a store that keeps no data down, with what is in it."""
+"""``mediactl destroy`` takes stacks down that keep no data, with what is in them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from botocore.exceptions import ClientError
 from conftest import REPOSITORY
 from small_plane import SmallPlane
 
-from mediactl.local.deploy import Deployment
-from mediactl.local.state import StateFolder
+from mediactl.deployment import deploy, destroy
+from mediactl.environment import AwsEnvironment
+from mediactl.local.aws import root_environment
+from mediactl.options import Consent
 
 APP = """
 import aws_cdk as cdk
@@ -25,17 +27,23 @@ app.synth()
 """
 
 
+AGREED = Consent(yes=True, confirm=None)
+
+
 def test_a_store_that_keeps_no_data_is_destroyed_with_what_is_in_it(
-    small: SmallPlane, tmp_path: Path
+    small: SmallPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "cdk.json").write_text('{"app": "python3 app.py"}')
     (tmp_path / "node_modules").symlink_to(REPOSITORY / "node_modules")
-    state = StateFolder(tmp_path / "state")
-    state.create()
-    deployment = Deployment(tmp_path, state, small.plane.emulator(), lambda _: None)
-    deployment.run()
-    buckets = deployment.outputs()["Passing"]
+    for name, value in root_environment(small.plane.emulator().url).items():
+        monkeypatch.setenv(name, value)
+    environment = AwsEnvironment(
+        "passing", stage="passing", regions=("eu-west-1",), app=tmp_path, protected=False
+    )
+    told: list[str] = []
+    (stack,) = deploy(environment, consent=AGREED, say=told.append).stacks
+    buckets = stack.outputs
     s3 = small.client("s3")
     for _ in range(2):
         s3.put_object(Bucket=buckets["Raw"], Key="raw/acme/ada/film.mp4", Body=b"film")
@@ -44,7 +52,8 @@ def test_a_store_that_keeps_no_data_is_destroyed_with_what_is_in_it(
     with pytest.raises(ClientError, match="BucketNotEmpty"):
         s3.delete_bucket(Bucket=buckets["Raw"])
 
-    deployment._cdk(["destroy", "--all", "--force", "--app", str(state.assembly)], state.scratch)
+    done = destroy(environment, consent=AGREED, say=told.append)
+    assert (done.stacks, done.left) == (["Passing in eu-west-1"], [])
     for name in buckets.values():
         with pytest.raises(ClientError, match="404"):
             s3.head_bucket(Bucket=name)

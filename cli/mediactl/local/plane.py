@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mediactl.assembly import assembly_regions
+from mediactl.assembly import AssemblyStack, assembly_regions
 from mediactl.cdk import require_app
 from mediactl.errors import NOT_FOUND, CommandError
 from mediactl.local import processes
@@ -217,6 +217,25 @@ class Plane:
                 hint="run `mediactl local up`",
                 exit_code=NOT_FOUND,
             )
+
+    def stacks(self) -> list[AssemblyStack]:
+        """Return the stacks that are deployed, in the order of their deployment.
+
+        Raises:
+            CommandError: If the plane is not up.
+        """
+        return Deployment(self._app, self.state, self.emulator(), self._say).stacks()
+
+    def forget_deployment(self) -> None:
+        """Make the next :meth:`up` deploy everything: the stacks were destroyed.
+
+        Raises:
+            CommandError: If the plane is not up.
+        """
+        with self.state.locked():
+            for path in (self.state.deployed_file, self.state.plane_file):
+                path.unlink(missing_ok=True)
+            self._ask_runner(self.emulator(), "refresh")
 
     def cut(self, region: str) -> None:
         """Cut a region off: nothing of it stops, and nobody reaches it, nor it anybody.

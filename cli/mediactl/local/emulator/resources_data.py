@@ -23,6 +23,7 @@ def install(emulator_port: int) -> None:
         emulator_port: TCP port of the emulator, at which user pools publish their keys.
     """
     _keep_table_names()
+    _delete_replicas()
     extend("AWS::DynamoDB::GlobalTable", _complete_table)
     extend("AWS::S3::Bucket", _replicate_bucket)
     _refer_to_secrets_by_arn()
@@ -46,6 +47,18 @@ def _keep_table_names() -> None:
         return outcome
 
     register("AWS::DynamoDB::GlobalTable", {**known, "update": update})
+
+
+def _delete_replicas() -> None:
+    """Delete a table in all its regions, as CloudFormation does; MiniStack leaves the replicas."""
+    known = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::GlobalTable"]  # noqa: SLF001
+
+    def delete(physical_id: str, properties: Properties) -> None:
+        if physical_id in dynamodb._tables:  # noqa: SLF001
+            _complete_table(physical_id, {"Replicas": []})
+        known["delete"](physical_id, properties)
+
+    register("AWS::DynamoDB::GlobalTable", {**known, "delete": delete})
 
 
 def _complete_table(name: str, properties: Properties) -> dict[str, Any]:

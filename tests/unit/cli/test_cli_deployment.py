@@ -1,0 +1,127 @@
+"""In which deployments regions join, and what stands in the way of one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from media_platform.contract.outputs import StackPart, stack_name
+from mediactl.assembly import AssemblyStack
+from mediactl.deploy_progress import DeployProgress
+from mediactl.deployment import CdkStage
+from mediactl.environment import AwsEnvironment
+from mediactl.errors import REFUSED, CommandError
+
+HOME, SECOND, THIRD = REGIONS = ("us-east-1", "eu-west-1", "eu-central-1")
+STORE = stack_name("prod", StackPart.STORE)
+
+
+class Deployed(AwsEnvironment):
+    """A stage of which CloudFormation says what a test says."""
+
+    def __init__(self, stores: dict[str, str], replicas: tuple[str, ...] = ()) -> None:
+        super().__init__("prod", stage="prod", regions=REGIONS, app=Path.cwd())
+        self.stores = stores
+        self.replicas = replicas
+
+    def stack(self, name: str, region: str) -> dict[str, Any] | None:
+        if name != STORE or region not in self.stores:
+            return None
+        return {
+            "StackName": name,
+            "StackStatus": self.stores[region],
+            "CreationTime": datetime.now(UTC),
+        }
+
+    def _make_client(self, service: str, region: str) -> Any:
+        del service, region
+        return self
+
+    def get_template(self, **_: Any) -> dict[str, Any]:
+        replicas = [{"Region": region} for region in self.replicas]
+        table = {"Type": "AWS::DynamoDB::GlobalTable", "Properties": {"Replicas": replicas}}
+        return {"TemplateBody": {"Resources": {"Table": table}}}
+
+
+def stage(stores: dict[str, str] | None = None, replicas: tuple[str, ...] = ()) -> CdkStage:
+    Path("cdk.json").write_text("{}")
+    return CdkStage(Deployed(stores or {}, replicas), lambda _: None)
+
+
+DONE = "UPDATE_COMPLETE"
+
+
+@pytest.mark.parametrize(
+    ("stores", "replicas", "phases"),
+    [
+        ((), (), [(SECOND, THIRD), (THIRD,), ()]),
+        ((HOME,), (HOME,), [(SECOND, THIRD), (THIRD,), ()]),
+        ((HOME, SECOND), (HOME, SECOND), [(THIRD,), ()]),
+        ((HOME, THIRD), (HOME, THIRD), [(SECOND,), ()]),
+        (REGIONS, (HOME,), [(THIRD,), ()]),
+        (REGIONS, (HOME, SECOND), [()]),
+        ((HOME, THIRD), (HOME,), [(SECOND,), ()]),
+        (REGIONS, REGIONS, [()]),
+    ],
+)
+def test_regions_get_their_store_first_and_become_members_one_by_one(
+    stores: tuple[str, ...], replicas: tuple[str, ...], phases: list[tuple[str, ...]]
+) -> None:
+    assert stage(dict.fromkeys(stores, DONE), replicas).phases() == phases
+
+
+def store(region: str) -> AssemblyStack:
+    return AssemblyStack(f"Store{region}", f"Store-{region}", STORE, region, Path("a"))
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("UPDATE_IN_PROGRESS", "is being changed"),
+        ("DELETE_IN_PROGRESS", "is being changed"),
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback"),
+        ("ROLLBACK_FAILED", "delete it"),
+        ("DELETE_FAILED", "mediactl destroy"),
+    ],
+)
+def test_a_stack_that_is_busy_or_stuck_is_left_alone(status: str, told: str) -> None:
+    with pytest.raises(CommandError, match=status) as caught:
+        stage({SECOND: status}).check_settled([store(HOME), store(SECOND)])
+    assert caught.value.exit_code == REFUSED
+    assert told in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"])
+def test_a_stack_that_is_settled_may_be_deployed(status: str) -> None:
+    stage({HOME: status}).check_settled([store(HOME), store(SECOND)])
+
+
+def test_progress_is_read_from_what_the_cdk_cli_prints() -> None:
+    told: list[str] = []
+    progress = DeployProgress([store(HOME), store(SECOND)], told.append)
+    event = f"{STORE} | {{}} | 5:01:02 AM | {{}} | AWS::SQS::Queue | {{}}"
+    for line in (
+        "✨  Synthesis time: 0.12s",
+        f"Store-{HOME} ({STORE}): deploying... [1/2]",
+        f"Store-{SECOND} ({STORE}): deploying... [2/2]",
+        event.format("1/4", "CREATE_COMPLETE     ", f"Store-{SECOND}/Jobs (Jobs) "),
+        event.format("2/4", "CREATE_FAILED       ", f"Store-{HOME}/Jobs (Jobs) is refused"),
+        event.format(
+            "3/4", "CREATE_FAILED       ", f"Store-{HOME}/Dead (Dead) Resource creation cancelled"
+        ),
+        f" ✅  Store-{SECOND} ({STORE})",
+        f" ❌  Store-{HOME} ({STORE}) failed: Error",
+    ):
+        progress.heard(line)
+    assert told == [
+        f"Store-{HOME}: deploying",
+        f"Store-{SECOND}: deploying",
+        f"Store-{SECOND}: 1 of 4 resources",
+        f"Store-{HOME}: CREATE_FAILED: Store-{HOME}/Jobs (Jobs) is refused",
+        f"Store-{HOME}: 3 of 4 resources",
+        f"Store-{SECOND}: deployed (0 s)",
+        f"Store-{HOME}: failed (0 s)",
+    ]

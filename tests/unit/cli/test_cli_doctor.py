@@ -1,0 +1,219 @@
+"""What checks make of what they see."""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mediactl import doctor
+from mediactl.assembly import AssemblyStack
+from mediactl.doctor import Finding, _clock, certificate_finding, diagnose
+from mediactl.environment import LocalEnvironment
+from mediactl.local.state import write_json
+from mediactl.quotas import (
+    ON_DEMAND,
+    QUOTAS,
+    SPOT,
+    FargateNeed,
+    Told,
+    count_row,
+    fargate_needs,
+    fargate_row,
+    lambda_row,
+)
+
+NOW = datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "state"), [(0, "ok"), (2, "warn"), (-2, "warn"), (6, "fail"), (-6, "fail")]
+)
+def test_a_clock_that_is_off_is_told_before_aws_refuses_its_signatures(
+    minutes: int, state: str
+) -> None:
+    date = email.utils.format_datetime(NOW + timedelta(minutes=minutes), usegmt=True)
+    found = _clock({"ResponseMetadata": {"HTTPHeaders": {"date": date}}})
+    assert found.state == state
+    assert (found.fix is None) == (state == "ok")
+
+
+def test_an_answer_without_a_date_says_nothing_of_the_clock() -> None:
+    assert _clock({"ResponseMetadata": {"HTTPHeaders": {}}}).state == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("status", "days", "state"),
+    [("ISSUED", 200, "ok"), ("ISSUED", 20, "warn"), ("ISSUED", -1, "fail")],
+)
+def test_a_certificate_that_was_not_renewed_is_told(status: str, days: int, state: str) -> None:
+    certificate = {
+        "DomainName": "media.example.com",
+        "Status": status,
+        "NotAfter": NOW + timedelta(days=days),
+    }
+    found = certificate_finding(certificate, "us-east-1")
+    assert (found.state, found.region) == (state, "us-east-1")
+    assert "media.example.com" in found.seen
+
+
+def test_a_certificate_that_waits_is_told_with_the_record_that_is_missing() -> None:
+    record = {"Name": "_x.media.example.com.", "Type": "CNAME", "Value": "_y.acm.aws."}
+    certificate = {
+        "DomainName": "media.example.com",
+        "Status": "PENDING_VALIDATION",
+        "DomainValidationOptions": [{"ResourceRecord": record}],
+    }
+    found = certificate_finding(certificate, "us-east-1")
+    assert found.state == "fail"
+    assert "_x.media.example.com. CNAME _y.acm.aws." in str(found.fix)
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder before all others in which programs are looked for."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def program(file: Path, script: str) -> None:
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+def found(check: str) -> Finding:
+    """Return what a check finds of a plane that never was, offline."""
+    environment = LocalEnvironment("local", state_dir=Path(".local"), app=Path.cwd())
+    diagnosis = diagnose(environment, say=lambda _: None, offline=True)
+    (one,) = [one for one in diagnosis.findings if one.check == check]
+    return one
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [("v18.1.0", "fail"), ("v20.9.0", "warn"), ("v24.0.0", "ok")]
+)
+def test_a_node_that_is_too_old_is_told(tools: Path, version: str, state: str) -> None:
+    program(tools / "node", f"echo {version}")
+    node = found("Node")
+    assert (node.state, version in node.seen) == (state, True)
+    assert (node.fix is None) == (state == "ok")
+
+
+def test_a_tool_that_fails_or_is_another_version_is_told(tools: Path) -> None:
+    installed = Path("node_modules/.bin/cdk")
+    installed.parent.mkdir(parents=True)
+    program(installed, "echo '3.0.0 (build 1)'")
+    assert (found("CDK CLI").state, found("CDK CLI").fix) == ("fail", "npm ci")
+    program(installed, "exit 7")
+    assert "fails with status 7" in found("CDK CLI").seen
+
+
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("disk").state == "ok"
+    monkeypatch.setattr(doctor, "DISK_WARNS_BYTES", 2**60)
+    assert found("disk").state == "warn"
+    monkeypatch.setattr(doctor, "DISK_FAILS_BYTES", 2**60)
+    assert (found("disk").state, "make room" in str(found("disk").fix)) == ("fail", True)
+
+
+def test_a_port_that_another_took_is_told() -> None:
+    Path(".local").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        write_json(
+            Path(".local/emulator.json"), {"port": port, "edge_port": 1, "control_token": "x"}
+        )
+        ports = found("ports")
+    assert (ports.state, str(port) in ports.seen) == ("warn", True)
+
+
+def test_a_folder_without_an_app_is_told_and_the_rest_is_looked_at() -> None:
+    assert (found("templates").state, "cdk.json" in found("templates").seen) == ("fail", True)
+    assert found("Python").state == "ok"
+    assert found("answers").state == "skipped"
+
+
+def stack(**resources: Any) -> AssemblyStack:
+    made = AssemblyStack("A", "A", "a", "eu-west-1", Path("A.template.json"))
+    made.__dict__["template"] = {"Resources": resources}
+    return made
+
+
+SERVICES: dict[str, Any] = {
+    "Workers": {
+        "Type": "AWS::ECS::Service",
+        "Properties": {
+            "TaskDefinition": {"Ref": "Task"},
+            "DesiredCount": 0,
+            "CapacityProviderStrategy": [
+                {"CapacityProvider": "FARGATE_SPOT", "Weight": 4},
+                {"CapacityProvider": "FARGATE", "Weight": 1},
+            ],
+        },
+    },
+    "WorkersTarget": {
+        "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+        "Properties": {
+            "MinCapacity": 0,
+            "MaxCapacity": 10,
+            "ResourceId": {
+                "Fn::Join": [
+                    "",
+                    ["service/", {"Ref": "C"}, "/", {"Fn::GetAtt": ["Workers", "Name"]}],
+                ]
+            },
+        },
+    },
+    "Api": {
+        "Type": "AWS::ECS::Service",
+        "Properties": {"TaskDefinition": {"Ref": "ApiTask"}, "DesiredCount": 2},
+    },
+    "Task": {"Type": "AWS::ECS::TaskDefinition", "Properties": {"Cpu": "4096"}},
+    "ApiTask": {"Type": "AWS::ECS::TaskDefinition", "Properties": {"Cpu": "512"}},
+}
+
+
+def test_processors_are_counted_from_tasks_and_how_far_they_scale() -> None:
+    assert fargate_needs([stack(**SERVICES)]) == {
+        SPOT: FargateNeed(0, 40),
+        ON_DEMAND: FargateNeed(1, 41),
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "state"), [(41, "ok"), (6, "warn"), (0.5, "fail"), (None, "skipped")]
+)
+def test_a_quota_that_holds_back_scaling_warns_and_one_that_holds_back_all_fails(
+    value: float | None, state: str
+) -> None:
+    told = None if value is None else Told(value, "L-1")
+    row = fargate_row(ON_DEMAND, "eu-west-1", FargateNeed(1, 41), told)
+    assert row[2] == state
+    asked = "--service-code fargate --quota-code L-1 --desired-value 41"
+    assert (asked in str(row[4])) == (state in {"warn", "fail"})
+
+
+@pytest.mark.parametrize(
+    ("used", "more", "value", "state"),
+    [(4, 1, 5, "ok"), (5, 1, 5, "fail"), (5, 0, 5, "ok"), (1, 1, None, "skipped")],
+)
+def test_what_others_use_leaves_less_of_a_quota(
+    used: int, more: int, value: float | None, state: str
+) -> None:
+    told = None if value is None else Told(value, "L-1")
+    row = count_row(QUOTAS[0], "eu-west-1", used=used, more=more, told=told)
+    assert row[2] == state
+
+
+def test_functions_of_a_new_account_have_few_calls_at_a_time() -> None:
+    limits = {"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10}
+    assert lambda_row(limits, "eu-west-1", 0)[2] == "warn"
+    assert lambda_row(limits, "eu-west-1", 5)[2] == "fail"
+    assert lambda_row({"ConcurrentExecutions": 1000}, "eu-west-1", 5)[2] == "ok"
