@@ -7,18 +7,17 @@ once, so what is there of one is right.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import urllib3
 
 from mediactl.client import TIMEOUT, TRANSIENT, ApiError, backoff
-from mediactl.errors import REFUSED, CommandError
+from mediactl.locks import alone
 
 ATTEMPTS = 10
 """How often a file is asked for, in all, while nothing more of it comes."""
@@ -64,7 +63,11 @@ def load(url: Callable[[], str], target: Path, identity: str, shown: Shown) -> t
         urllib3.exceptions.HTTPError: If the network fails for longer than is waited.
     """
     partial = partial_file(target, identity)
-    with partial.open("ab") as file, _alone(file, target), contextlib.ExitStack() as stack:
+    with (
+        partial.open("ab") as file,
+        alone(file, f"loading {target}"),
+        contextlib.ExitStack() as stack,
+    ):
         before = file.tell()
         loading = _Loading(url, file, lambda size: stack.enter_context(shown(size, before)))
         size = loading.run()
@@ -139,16 +142,3 @@ class _Loading:
                 self._file.write(block)
                 self._step(len(block))
         return size
-
-
-@contextlib.contextmanager
-def _alone(file: IO[bytes], target: Path) -> Iterator[None]:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CommandError(
-            f"another mediactl is loading {target}",
-            hint="wait until it has ended",
-            exit_code=REFUSED,
-        ) from None
-    yield

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import json
 import mimetypes
@@ -32,8 +31,9 @@ from media_platform.contract import media_types
 from media_platform.contract.ids import new_id
 from media_platform.contract.upload import MULTIPART_TIME
 from mediactl.client import TRANSIENT, ApiError, MediaClient, Upload, UploadInParts, backoff
-from mediactl.errors import REFUSED, CommandError
+from mediactl.errors import CommandError
 from mediactl.local.state import read_state, write_json
+from mediactl.locks import alone
 
 ATTEMPTS = 10
 """How often a part is sent, in all, before the upload stops: more than half a minute."""
@@ -490,15 +490,8 @@ class UploadRecords:
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._forget_old()
-        with self._file.with_suffix(".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CommandError(
-                    f"another mediactl is uploading {self._path}",
-                    hint="wait until it has ended",
-                    exit_code=REFUSED,
-                ) from None
+        lock = self._file.with_suffix(".lock")
+        with lock.open("w") as file, alone(file, f"uploading {self._path}"):
             yield
 
     def begin(self) -> Begun:

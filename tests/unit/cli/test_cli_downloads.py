@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import urllib3
+from loopback_server import QuietHandler, serving
 
 from mediactl import downloads
 from mediactl.client import ApiError
@@ -41,50 +40,35 @@ class Server:
     asked: list[str] = field(default_factory=list)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_: Server
+class _Handler(QuietHandler):
+    served: Server
 
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
         """Serve a range, or do what is wanted of the next answers."""
-        served = self.server_
-        asked = self.headers["Range"]
+        served, asked = self.served, self.headers["Range"]
         served.asked.append(asked)
         start = int(asked.removeprefix("bytes=").rstrip("-")) if served.ranges else 0
         status = served.statuses.popleft() if served.statuses else 206 if served.ranges else 200
-        if status < 300 and start >= len(CONTENT):
-            status = 416
-        body = CONTENT[start:] if status < 300 else b"refused"
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
-        self.end_headers()
-        if status < 300 and served.cuts:
-            self.wfile.write(body[: served.cuts.popleft()])
-            self.close_connection = True
+        if status >= 300 or start >= len(CONTENT):
+            self.answer(status if status >= 300 else 416, b"refused")
             return
-        self.wfile.write(body)
+        whole = len(CONTENT)
+        cut = served.cuts.popleft() if served.cuts else whole
+        self.send_response(status)
+        self.send_header("Content-Length", str(whole - start))
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        self.end_headers()
+        self.wfile.write(CONTENT[start:][:cut])
+        self.close_connection = cut < whole - start
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     served = Server()
-    handler = type("Handler", (_Handler,), {"server_": served})
-    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    running.daemon_threads = True
-    served.url = f"http://127.0.0.1:{running.server_port}/film"
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(type("Handler", (_Handler,), {"served": served})) as url:
+        served.url = f"{url}/film"
         yield served
-    finally:
-        running.shutdown()
-        thread.join()
-        running.server_close()
 
 
 @pytest.fixture(autouse=True)

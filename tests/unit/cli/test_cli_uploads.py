@@ -35,7 +35,8 @@ def film(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> MediaClient:
+def client(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MediaClient:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("mediactl.client._PAUSE_SECONDS", 0.001)
     return MediaClient(platform.url, "token", attempts=3)
 
@@ -336,13 +337,8 @@ def body(film: Path) -> dict[str, object]:
 
 
 def test_a_network_that_is_gone_is_told_with_what_to_do(
-    platform: Platform,
-    client: MediaClient,
-    film: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    platform: Platform, client: MediaClient, film: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     batch = UploadBatch(client, parallel=1)
     platform.faults = deque([Fault(), *[Fault(after_bytes=10)] * uploads.ATTEMPTS])
     batch.send(film, body(film))
@@ -358,13 +354,8 @@ def test_a_network_that_is_gone_is_told_with_what_to_do(
 
 
 def test_a_file_that_fails_does_not_keep_the_others_back(
-    platform: Platform,
-    client: MediaClient,
-    film: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    platform: Platform, client: MediaClient, film: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     other = tmp_path / "other.mp4"
     other.write_bytes(CONTENT[:PART])
     batch = UploadBatch(client, parallel=2)

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from loopback_server import QuietHandler, serving
 
 PART = 64 * 1024
 VIDEO = "01a00000-0000-7000-8000-000000000001"
@@ -75,14 +76,10 @@ def digest(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     platform: Platform
 
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-    def do_PUT(self) -> None:
+    def do_PUT(self) -> None:  # noqa: N802 - as http.server calls it
         """Take a part, or do what a fault says."""
         platform, number = self.platform, int(self.path.rpartition("/")[2])
         with platform.lock:
@@ -103,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
                 platform.parts[number] = body
         self._answer(status, {"detail": f"S3 says {status}"})
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
         """Tell of the video or its upload."""
         self._read()
         if not self._admitted():
@@ -116,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(200, {"video_id": VIDEO, "status": self.platform.status})
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - as http.server calls it
         """Create the video, sign parts, complete or abort the upload."""
         body = self._read()
         platform = self.platform
@@ -173,26 +170,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, {"type": f"urn:media-platform:problem:{kind}", "detail": kind, **more})
 
     def _answer(self, status: int, body: Any) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        self.answer(status, json.dumps(body).encode())
 
 
 @contextmanager
 def running_platform() -> Iterator[Platform]:
     """Run one while the block runs."""
     platform = Platform()
-    handler = type("Handler", (_Handler,), {"platform": platform})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    platform.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(type("Handler", (_Handler,), {"platform": platform})) as url:
+        platform.url = url
         yield platform
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
