@@ -185,7 +185,7 @@ class AdminClient:
         Args:
             **find: ``email`` or ``user_id`` that they must have. Default: any.
         """
-        for entry in self._all(_USERS, "users", {"tenant": self.tenant, **find}):
+        for entry in self._client.listed(_USERS, "users", {"tenant": self.tenant, **find}):
             yield _read(User, entry)
 
     def user(self, name: str) -> User:
@@ -261,7 +261,7 @@ class AdminClient:
 
     def tenants(self) -> Iterator[Tenant]:
         """Go through all tenants, by name."""
-        for entry in self._all(_TENANTS, "tenants", {}):
+        for entry in self._client.listed(_TENANTS, "tenants"):
             yield _read(Tenant, entry)
 
     def tenant_use(self, tenant: str) -> TenantUse:
@@ -287,16 +287,6 @@ class AdminClient:
         path = f"{_TENANTS}/{quote(tenant, safe='')}/quota"
         body = {field.name: getattr(quota, field.name) for field in fields(Amounts)}
         return _tenant_use(self._client.call("PUT", path, body))
-
-    def _all(self, path: str, what: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Go through all pages of a list; a page may be short and not be the last."""
-        cursor = None
-        while True:
-            page = self._client.call("GET", path, query={**query, "cursor": cursor})
-            yield from page[what]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return
 
 
 def _tenant_use(body: Mapping[str, Any]) -> TenantUse:

@@ -239,6 +239,27 @@ class MediaClient:
         """
         return self.call("GET", f"/api/videos/{video_id}/playback")
 
+    def listed(
+        self, path: str, what: str, query: Mapping[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Go through a list, page by page; a page may be short and not be the last.
+
+        Args:
+            path: Path, from ``/api``.
+            what: What the pages call their entries.
+            query: Parameters. Default: none.
+
+        Raises:
+            ApiError: If the API refuses it.
+        """
+        cursor = None
+        while True:
+            page = self.call("GET", path, query={**(query or {}), "cursor": cursor})
+            yield from page[what]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
     def call(
         self,
         method: str,

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -257,7 +257,8 @@ class Seeding:
 
     def _found(self, client: MediaClient, wanted: SeedVideo) -> dict[str, Any] | None:
         """Return the video that is there, without those that came to nothing."""
-        for video in _own_videos(client):
+        own = client.listed("/api/videos", "videos", {"owner": "me", "limit": 100})
+        for video in own:
             if video["title"] != wanted.title:
                 continue
             failure = video.get("failure") or {}
@@ -347,17 +348,6 @@ def _seeded(wanted: SeedVideo, found: dict[str, Any] | None, result: Result) -> 
         video_id=found["video_id"] if found else None,
         status=found["status"] if found else None,
     )
-
-
-def _own_videos(client: MediaClient) -> Iterator[dict[str, Any]]:
-    cursor = None
-    while True:
-        query = {"owner": "me", "limit": 100, "cursor": cursor}
-        page = client.call("GET", "/api/videos", query=query)
-        yield from page["videos"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
 
 
 def _upload_of(client: MediaClient, video_id: str) -> Upload | UploadInParts | None:

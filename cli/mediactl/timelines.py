@@ -366,15 +366,10 @@ def with_audit(found: VideoReport, client: MediaClient) -> VideoReport:
     moments = list(found.timeline)
     for day in sorted({moment.at[:10] for moment in moments} | {found.updated_at[:10]}):
         query = {"day": day, "video": found.video_id, "tenant": found.tenant, "limit": 200}
-        while True:
-            page = client.call("GET", "/api/admin/audit", query=query)
-            for entry in page["entries"]:
-                changed = ", ".join(entry["changed"])
-                detail = f"by {entry['actor']}{f': {changed}' if changed else ''}"
-                moments.append(Moment(entry["at"], entry["action"], detail))
-            if page["next_cursor"] is None:
-                break
-            query["cursor"] = page["next_cursor"]
+        for entry in client.listed("/api/admin/audit", "entries", query):
+            changed = ", ".join(entry["changed"])
+            detail = f"by {entry['actor']}{f': {changed}' if changed else ''}"
+            moments.append(Moment(entry["at"], entry["action"], detail))
     return replace(found, timeline=sorted(moments, key=lambda moment: moment.at))
 
 

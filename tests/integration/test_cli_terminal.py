@@ -19,6 +19,10 @@ SCREENS = [
     ["local", "status"],
     ["status"],
     ["top"],
+    ["users", "list", "--tenant", "operators"],
+    ["tenants", "list"],
+    ["seed", "--dry-run"],
+    ["smoke", "--no-purge"],
 ]
 """Commands whose screens are looked at."""
 
