@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
 from aws_cdk import region_info
@@ -20,15 +21,22 @@ def region_problem(region: str, *, beside: str, opted_in: Collection[str]) -> st
     Source: AWS Account Management Reference, "Enable or disable AWS Regions in your account"; S3
     User Guide, "Replicating objects".
     """
-    there, here = region_info.RegionInfo.get(region), region_info.RegionInfo.get(beside)
-    if there.partition and here.partition and there.partition != here.partition:
+    (there, is_opt_in_region), (here, _) = _known(region), _known(beside)
+    if there and here and there != here:
         return (
-            f"{region!r}, which is in the partition {there.partition}, while {beside!r} is in "
-            f"{here.partition}; AWS copies within a partition, so deploy a stage in each"
+            f"{region!r}, which is in the partition {there}, while {beside!r} is in {here}; "
+            "AWS copies within a partition, so deploy a stage in each"
         )
-    if there.is_opt_in_region and region not in opted_in:
+    if is_opt_in_region and region not in opted_in:
         return (
             f"{region!r}, which is off until an account opts in; switch it on for the account, "
             "then add it to opted_in_regions"
         )
     return None
+
+
+@functools.cache
+def _known(region: str) -> tuple[str | None, bool]:
+    """Return the partition of a region, if the CDK knows it, and whether accounts opt in."""
+    info = region_info.RegionInfo.get(region)
+    return info.partition, info.is_opt_in_region

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -251,11 +252,11 @@ class WorkerService(Construct):
         """Let ``grantee`` lower the least number of workers to zero again."""
         return self.grant_wake(grantee)
 
-    @property
+    @functools.cached_property
     def _service_arn(self) -> str:
         return self._ecs_arn("service", self.service_name)
 
-    @property
+    @functools.cached_property
     def scalable_targets_arn(self) -> str:
         """ARN of the scalable target."""
         # The id of a scalable target is not known to CloudFormation.

@@ -63,27 +63,26 @@ class OperationsDashboard(Construct):
         super().__init__(scope, construct_id)
         check_stage(self, stage)
         self._stage = stage
-        self.dashboard = cloudwatch.Dashboard(
-            self, "Dashboard", default_interval=cdk.Duration.hours(3)
-        )
         shown = [store, pipeline, *([api] if api is not None else [])]
         alarms = [alarm for construct in shown for alarm in alarms_within(construct)]
-        self.dashboard.add_widgets(
-            cloudwatch.AlarmStatusWidget(title="Alarms", width=_COLUMNS, alarms=alarms)
-        )
-        self._add_row("The way of a video", self._way(pipeline))
-        self._add_row("What became of it", self._outcome(pipeline))
+        rows = {
+            "The way of a video": self._way(pipeline),
+            "What became of it": self._outcome(pipeline),
+        }
         if api is not None:
-            self._add_row("API", self._api(api))
-        self._add_row("Table", _table(store))
+            rows["API"] = self._api(api)
+        rows["Table"] = _table(store)
         if store.replication_regions:
-            self._add_row("Copies to other regions", _copies(store))
-
-    def _add_row(self, title: str, graphs: Sequence[cloudwatch.GraphWidget]) -> None:
-        self.dashboard.add_widgets(
-            cloudwatch.TextWidget(markdown=f"## {title}", width=_COLUMNS, height=1)
+            rows["Copies to other regions"] = _copies(store)
+        widgets: list[list[cloudwatch.IWidget]] = [
+            [cloudwatch.AlarmStatusWidget(title="Alarms", width=_COLUMNS, alarms=alarms)]
+        ]
+        for title, graphs in rows.items():
+            heading = cloudwatch.TextWidget(markdown=f"## {title}", width=_COLUMNS, height=1)
+            widgets += [heading], [*graphs]
+        self.dashboard = cloudwatch.Dashboard(
+            self, "Dashboard", default_interval=cdk.Duration.hours(3), widgets=widgets
         )
-        self.dashboard.add_widgets(*graphs)
 
     def _way(self, pipeline: TranscodePipeline) -> list[cloudwatch.GraphWidget]:
         scans = [scanner.queue for scanner in pipeline.scanners.values()]
