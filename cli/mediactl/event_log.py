@@ -9,30 +9,20 @@ the whole table.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from media_platform.contract import table
 from media_platform.contract.events import OUTBOX_BODY, REPLAYED_AT, DomainEvent
-from media_platform.contract.ids import first_of, is_id, made_at, new_id
+from media_platform.contract.ids import first_of
 from media_platform.contract.outputs import MediaOutput, StoreOutput
 from media_platform.contract.times import timestamp
-from mediactl.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
 
-TAIL_PREFIX = "mediactl-tail-"
-"""Start of the names of queues that are subscribed for a while."""
-
-LEFT_BEHIND = timedelta(hours=12)
-"""Age from which on such a queue is taken for one whose owner was killed."""
-
-_WAIT_SECONDS = 1
-_RETENTION_SECONDS = 300
 _BATCH = 10
 """Most messages of one call (Amazon SNS and SQS API References)."""
 
@@ -117,131 +107,6 @@ class Outbox:
                         event=DomainEvent.from_json(item[OUTBOX_BODY]["S"]),
                         published=table.UNPUBLISHED.partition_key not in item,
                     )
-
-
-class Tail:
-    """Queues of one's own that are subscribed to the topics of regions as long as it is open.
-
-    Args:
-        environment: The environment.
-        regions: The regions.
-
-    Attributes:
-        names: Names of the queues by region, once it is open.
-    """
-
-    def __init__(self, environment: Environment, regions: Sequence[str]) -> None:
-        self._parts = [
-            (
-                region,
-                environment.client("sqs", region),
-                environment.client("sns", region),
-                environment.output(MediaOutput.TOPIC_ARN, region),
-            )
-            for region in regions
-        ]
-        self._open: list[tuple[Any, str]] = []
-        self._closing = contextlib.ExitStack()
-        self.names: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo:
-            for region, sqs, sns, topic in self._parts:
-                _remove_left_behind(sqs, sns, topic)
-                name = f"{TAIL_PREFIX}{new_id()}"
-                url = sqs.create_queue(
-                    QueueName=name,
-                    Attributes={
-                        "MessageRetentionPeriod": str(_RETENTION_SECONDS),
-                        "SqsManagedSseEnabled": "true",
-                    },
-                )["QueueUrl"]
-                undo.callback(sqs.delete_queue, QueueUrl=url)
-                arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-                arn = arn["Attributes"]["QueueArn"]
-                sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": _policy(arn, topic)})
-                subscribed = sns.subscribe(
-                    TopicArn=topic,
-                    Protocol="sqs",
-                    Endpoint=arn,
-                    Attributes={"RawMessageDelivery": "true"},
-                    ReturnSubscriptionArn=True,
-                )["SubscriptionArn"]
-                undo.callback(sns.unsubscribe, SubscriptionArn=subscribed)
-                self._open.append((sqs, url))
-                self.names[region] = name
-            self._closing = undo.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with uninterrupted():
-            self._closing.close()
-
-    def events(self) -> Iterator[DomainEvent]:
-        """Yield events as they are published, each once, without end."""
-        seen: dict[str, None] = {}
-        while True:
-            for sqs, url in self._open:
-                for event in _received(sqs, url):
-                    if event.event_id not in seen:
-                        seen[event.event_id] = None
-                        yield event
-            while len(seen) > _REMEMBERED:
-                del seen[next(iter(seen))]
-
-
-_REMEMBERED = 10_000
-"""Events by which repeats are known."""
-
-
-def _received(sqs: Any, url: str) -> Iterator[DomainEvent]:
-    answer = sqs.receive_message(
-        QueueUrl=url, MaxNumberOfMessages=_BATCH, WaitTimeSeconds=_WAIT_SECONDS
-    )
-    messages = answer.get("Messages", [])
-    if messages:
-        sqs.delete_message_batch(
-            QueueUrl=url,
-            Entries=[
-                {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]}
-                for n, message in enumerate(messages)
-            ],
-        )
-    for message in messages:
-        with contextlib.suppress(ValueError):
-            yield DomainEvent.from_json(message["Body"])
-
-
-def _policy(queue_arn: str, topic_arn: str) -> str:
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": queue_arn,
-        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
-    }
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-
-
-def _remove_left_behind(sqs: Any, sns: Any, topic: str) -> None:
-    """Remove queues of those who were killed, with their subscriptions."""
-    before = datetime.now(UTC) - LEFT_BEHIND
-    pages = sqs.get_paginator("list_queues").paginate(QueueNamePrefix=TAIL_PREFIX)
-    old = {}
-    for page in pages:
-        for url in page.get("QueueUrls", []):
-            name = url.rpartition("/")[2]
-            identifier = name.removeprefix(TAIL_PREFIX)
-            if is_id(identifier) and made_at(identifier) < before:
-                old[name] = url
-    if not old:
-        return
-    for page in sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic):
-        for one in page["Subscriptions"]:
-            if one["Endpoint"].rpartition(":")[2] in old:
-                sns.unsubscribe(SubscriptionArn=one["SubscriptionArn"])
-    for url in old.values():
-        sqs.delete_queue(QueueUrl=url)
 
 
 def publish_again(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from media_platform.contract.events import DomainEvent
 from media_platform.contract.outputs import MediaOutput
+from mediactl.interrupts import uninterrupted
 from mediactl.temporary import TemporaryName
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ RETENTION_SECONDS = 3600
 """Time after which SQS drops what nobody received."""
 
 _MOST_MESSAGES = 10
+_REMEMBERED = 10_000
+"""Events by which repeats are known."""
 
 
 @dataclass
@@ -31,24 +34,36 @@ class EventQueues:
     Attributes:
         environment: Where.
         name: Name of the queues.
+        regions: Regions whose events they get.
         tenant: Tenant whose events they get. Default: those of all.
     """
 
     environment: Environment
     name: TemporaryName
+    regions: Sequence[str]
     tenant: str | None = None
     _open: list[tuple[Any, str]] = field(default_factory=list, init=False)
     _subscriptions: dict[str, str] = field(default_factory=dict, init=False)
 
+    @contextlib.contextmanager
+    def subscribed(self) -> Iterator[None]:
+        """Have the queues while the block runs."""
+        try:
+            self.subscribe()
+            yield
+        finally:
+            with uninterrupted():
+                self.remove()
+
     def subscribe(self) -> None:
         """Make the queues; :meth:`remove` is to be called in the end, also if this fails."""
-        for region in self.environment.regions:
+        for region in self.regions:
             self._subscribe(region)
 
     def remove(self) -> None:
         """Remove what there is of the queues, in all regions, also if one fails."""
         with contextlib.ExitStack() as stack:
-            for region in self.environment.regions:
+            for region in self.regions:
                 stack.callback(self._unsubscribe, region)
 
     def _subscribe(self, region: str) -> None:
@@ -57,6 +72,7 @@ class EventQueues:
         queue = _queue_arn(topic, str(self.name))
         attributes = {
             "MessageRetentionPeriod": str(RETENTION_SECONDS),
+            "SqsManagedSseEnabled": "true",
             "Policy": _admits(topic, queue),
         }
         url = sqs.create_queue(QueueName=str(self.name), Attributes=attributes)["QueueUrl"]
@@ -107,19 +123,33 @@ class EventQueues:
                 sqs.delete_message_batch(QueueUrl=url, Entries=entries)
         return found
 
+    def events(self) -> Iterator[DomainEvent]:
+        """Yield events as they are published, each once, without end."""
+        seen: dict[str, None] = {}
+        while True:
+            for event in self.receive():
+                if event.event_id not in seen:
+                    seen[event.event_id] = None
+                    yield event
+            while len(seen) > _REMEMBERED:
+                del seen[next(iter(seen))]
 
-def remove_outlived(environment: Environment, name: TemporaryName) -> list[str]:
+
+def remove_outlived(
+    environment: Environment, name: TemporaryName, regions: Sequence[str]
+) -> list[str]:
     """Remove queues and subscriptions that commands left which were killed.
 
     Args:
         environment: Where.
         name: A name of the same kind and stage.
+        regions: Regions in which to look.
 
     Returns:
         Names of what was removed.
     """
     removed: set[str] = set()
-    for region in environment.regions:
+    for region in regions:
         removed |= _remove_subscriptions(environment, region, name.outlives)
         sqs = environment.client("sqs", region)
         pages = sqs.get_paginator("list_queues").paginate(

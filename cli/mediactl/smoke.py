@@ -35,6 +35,7 @@ from mediactl.client import ApiError, MediaClient, Tokens
 from mediactl.errors import CommandError
 from mediactl.event_queues import EventQueues
 from mediactl.failures import explain
+from mediactl.interrupts import uninterrupted
 from mediactl.local import player
 from mediactl.local.sample import ffmpeg
 from mediactl.temporary import TemporaryName
@@ -283,9 +284,10 @@ class Smoke:
 
     def _queues(self, caller: _Caller, made: contextlib.ExitStack) -> EventQueues | CommandError:
         """Return queues for the events, or why there are none."""
-        queues = EventQueues(self.environment, self._name, tenant=caller.tenant)
+        regions = self.environment.regions
+        queues = EventQueues(self.environment, self._name, regions, tenant=caller.tenant)
         try:
-            self._removed += event_queues.remove_outlived(self.environment, self._name)
+            self._removed += event_queues.remove_outlived(self.environment, self._name, regions)
             made.callback(_cleaning, f"the queue {self._name}", queues.remove)
             queues.subscribe()
         except Exception as error:  # noqa: BLE001 - the step that needs them tells it
@@ -504,7 +506,8 @@ class CleaningError(Exception):
 def _cleaning(what: str, remove: Callable[[], object]) -> None:
     """Remove something, and say what it was if that fails."""
     try:
-        remove()
+        with uninterrupted():
+            remove()
     except Exception as error:
         raise CleaningError(
             f"{what} could not be removed: {explain(error)}; a later run removes it"

@@ -8,9 +8,8 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
-from unittest import mock
 
 import pytest
 from command_line import Mediactl
@@ -24,9 +23,14 @@ from media_platform.contract.events import REPLAYED_AT
 from media_platform.contract.ids import new_id
 from media_platform.contract.outputs import MediaOutput, StoreOutput
 from media_platform.contract.video import Video
+from mediactl.commands.events import KIND
 from mediactl.environment import load_environment
 from mediactl.errors import DEGRADED, REFUSED, USAGE
-from mediactl.event_log import LEFT_BEHIND, TAIL_PREFIX, Tail
+from mediactl.event_queues import EventQueues
+from mediactl.temporary import TemporaryName
+
+TAILS = f"mediactl-{KIND}-"
+"""How the names of queues of tails begin."""
 
 
 @contextmanager
@@ -79,11 +83,11 @@ def subscriber(plane: RunningPlane, outputs: dict[str, str]) -> Iterator[str]:
 
 def tails(plane: RunningPlane, outputs: dict[str, str]) -> list[str]:
     """Names of what tails left: queues and subscriptions."""
-    queues = plane.client("sqs").list_queues(QueueNamePrefix=TAIL_PREFIX).get("QueueUrls", [])
+    queues = plane.client("sqs").list_queues(QueueNamePrefix=TAILS).get("QueueUrls", [])
     topic = outputs[MediaOutput.TOPIC_ARN]
     subscriptions = plane.client("sns").list_subscriptions_by_topic(TopicArn=topic)
     ends = [one["Endpoint"] for one in subscriptions["Subscriptions"]]
-    return [*queues, *(end for end in ends if TAIL_PREFIX in end)]
+    return [*queues, *(end for end in ends if TAILS in end)]
 
 
 def test_events_of_a_video_are_read_from_its_beginning(
@@ -126,19 +130,21 @@ def test_a_tail_that_was_killed_is_cleaned_up_after_by_a_later_one(
 ) -> None:
     with mediactl.settings():
         environment = load_environment("local")
-    old = new_id()
-    then = datetime.now(UTC) - LEFT_BEHIND - timedelta(minutes=1)
-    with mock.patch("mediactl.event_log.new_id", return_value=_at(old, then)):
-        Tail(environment, environment.regions).__enter__()
-    with Tail(environment, environment.regions):
-        pass
+    left = TemporaryName.make(KIND, environment.stage, seconds=-1)
+    EventQueues(environment, left, environment.regions).subscribe()
+    assert len(tails(plane, outputs)) == 2
+    with subprocess.Popen(
+        mediactl.program("events", "tail"),
+        env={**os.environ, **mediactl.variables()},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as later:
+        assert later.stderr is not None
+        assert "is subscribed in" in later.stderr.readline()
+        assert all(str(left) not in name for name in tails(plane, outputs))
+        later.send_signal(signal.SIGINT)
+        assert later.wait(60) == 130
     assert tails(plane, outputs) == []
-
-
-def _at(identifier: str, at: datetime) -> str:
-    """Return an id as if it had been made at another time."""
-    digits = f"{int(at.timestamp() * 1000):012x}"
-    return f"{digits[:8]}-{digits[8:]}{identifier[13:]}"
 
 
 def test_a_replay_publishes_the_same_event_again_and_says_that_it_does(

@@ -113,7 +113,7 @@ def leave(environment: Environment, accounts: Accounts, *, seconds: float) -> Ev
         seconds: Time that the run has yet, as it was meant.
     """
     name = TemporaryName.make(KIND, environment.stage, seconds=seconds)
-    queues = EventQueues(environment, name, tenant=TENANT)
+    queues = EventQueues(environment, name, environment.regions, tenant=TENANT)
     queues.subscribe()
     client = client_of(environment, accounts, str(name))
     body = {

@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 LOOK_AGAIN_SECONDS = 1.0
 """Time between two looks at the events of a video."""
 
+KIND = "tail"
+"""What the names of its queues say (:class:`mediactl.temporary.TemporaryName`)."""
+
+TAIL_SECONDS = 12 * 3600
+"""Time after which a queue is taken for one whose owner was killed."""
+
 type_option = click.option(
     "--type",
     "types",
@@ -183,12 +189,16 @@ def _of_video(
 
 
 def _all(environment: Environment, regions: tuple[str, ...]) -> Iterator[DomainEvent]:
-    from mediactl.event_log import Tail  # noqa: PLC0415
+    from mediactl.event_queues import EventQueues, remove_outlived  # noqa: PLC0415
+    from mediactl.temporary import TemporaryName  # noqa: PLC0415
 
-    with Tail(environment, regions) as opened:
-        for region, name in opened.names.items():
+    name = TemporaryName.make(KIND, environment.stage, seconds=TAIL_SECONDS)
+    remove_outlived(environment, name, regions)
+    queues = EventQueues(environment, name, regions)
+    with queues.subscribed():
+        for region in regions:
             output.say(f"queue {name} is subscribed in {region} until this ends")
-        yield from opened.events()
+        yield from queues.events()
 
 
 def _print(event: DomainEvent, as_json: bool) -> None:
