@@ -61,7 +61,8 @@ def command(
     AdminSetUserPassword on the user pool: each tenant gets an account `mediactl-seed-TENANT` that
     owns the videos and whose password nobody knows. Quotas take an operator who is signed in.
 
-    A seed file is TOML. All of it may be left out but what stands in the first entries here:
+    A seed file is TOML. A user needs `email` and `tenant`, a video `tenant`, `title`, and one of
+    `file` and `sample`; all else may be left out:
 
     \b
       [[tenants]]
