@@ -12,7 +12,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,22 @@ from media_platform.contract.events import DomainEvent
 from media_platform.contract.ids import is_id
 from media_platform.contract.jobs import DEAD_LETTER_REASON, EXPRESS, JOBS, START, TranscodeJob
 from media_platform.contract.object_keys import RawKey
-from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput
+from media_platform.contract.outputs import StackPart, StoreOutput
 from media_platform.contract.run import thumbnail_part
 from media_platform.contract.scanning import ScanRequest, Verdict
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video
 from media_platform.contract.webhooks import DeliveryJob
-from mediactl.deployed import items_by_key, queue_urls, resources, side_by_side
+from mediactl.deployed import (
+    BATCH,
+    SUBSCRIPTIONS,
+    batches,
+    dead_letter_urls,
+    items_by_key,
+    queue_urls,
+    resources,
+    side_by_side,
+)
 from mediactl.errors import NOT_FOUND, USAGE, CommandError
 from mediactl.interrupts import uninterrupted
 
@@ -37,12 +46,6 @@ if TYPE_CHECKING:
 
 HELD_SECONDS = 120
 """Time for which a look hides dead letters from others, should it not give them back."""
-
-_BATCH = 10
-"""Most messages of one call (Amazon SQS API Reference, "ReceiveMessage", "SendMessageBatch")."""
-
-_BATCH_BYTES = 200_000
-"""Most bytes that are sent in one call, attributes not counted; SQS takes 1 MiB with them."""
 
 _WAIT_SECONDS = 1
 """Waiting makes SQS ask all its servers, so there is waiting while messages are missing."""
@@ -161,6 +164,7 @@ class _Content:
         function_arn: The function that was called in vain, if it is a call.
         payload: What that was called with.
         reason: Why the call failed, if it is said.
+        remedy: Why it cannot go back to a queue, and what can be done instead.
     """
 
     what: str
@@ -171,6 +175,7 @@ class _Content:
     function_arn: str | None = None
     payload: str = ""
     reason: str | None = None
+    remedy: str = "nobody could do anything with it; drop it"
 
 
 class Box:
@@ -231,7 +236,7 @@ class Box:
 
     def give_back(self, messages: Iterable[dict[str, Any]]) -> None:
         """Let others see messages again at once; one that is gone meanwhile does not matter."""
-        for batch in _batches(list(messages)):
+        for batch in batches(messages, _body):
             self._sqs.change_message_visibility_batch(
                 QueueUrl=self._url,
                 Entries=[
@@ -273,7 +278,7 @@ class Box:
     def _receive(self, wait_seconds: int) -> list[dict[str, Any]]:
         answer = self._sqs.receive_message(
             QueueUrl=self._url,
-            MaxNumberOfMessages=_BATCH,
+            MaxNumberOfMessages=BATCH,
             VisibilityTimeout=HELD_SECONDS,
             WaitTimeSeconds=wait_seconds,
             MessageAttributeNames=["All"],
@@ -323,6 +328,8 @@ class Box:
         )
 
     def _content(self, message: Mapping[str, Any]) -> _Content:
+        if self.name.startswith(SUBSCRIPTIONS):
+            return _undelivered(message["Body"])
         called = _call(message)
         return called or _READERS.get(self.name, _nothing)(message["Body"])
 
@@ -334,7 +341,7 @@ class Box:
         named = {url.rpartition("/")[2]: name for name, url in self._work.items()}
         name = content.queue and named.get(source.rpartition(":")[2], content.queue)
         if name is None:
-            return "nobody could do anything with it; drop it"
+            return content.remedy
         if name not in self._work:
             return f"there is no queue {name} any more; drop it"
         return _Way(name, url=self._work[name])
@@ -362,12 +369,12 @@ class Box:
             else:
                 ways.setdefault(way, []).append(message)
         for way, group in ways.items():
-            for batch in _batches(group):
+            for batch in batches(group, _body):
                 self._send_back(way, batch, outcome)
 
     def drop(self, messages: Sequence[dict[str, Any]], outcome: Outcome) -> None:
         """Delete messages."""
-        for batch in _batches(messages):
+        for batch in batches(messages, _body):
             failed = self._delete(batch)
             for message in batch:
                 name = message["MessageId"]
@@ -467,12 +474,12 @@ def boxes(environment: Environment, regions: Sequence[str], names: Sequence[str]
     found: list[Box] = []
     known: set[str] = set()
     for region in regions:
-        urls = queue_urls(environment, MediaOutput.DEAD_LETTER_QUEUE_URLS, region)
+        urls = dead_letter_urls(environment, region)
         known |= urls.keys()
         wanted = {name: url for name, url in urls.items() if not names or name in names}
         if not wanted:
             continue
-        work = queue_urls(environment, MediaOutput.QUEUE_URLS, region)
+        work = queue_urls(environment, region)
         functions = {
             one.name: one.physical_id
             for one in resources(
@@ -668,6 +675,15 @@ def _event(body: str) -> _Content:
     )
 
 
+def _undelivered(body: str) -> _Content:
+    """Read an event that a subscribed queue did not take."""
+    event = _event(body)
+    if event.queue is None:
+        return event
+    remedy = f"a subscriber did not get it: `mediactl events replay {event.video_id}`, then drop it"
+    return replace(event, queue=None, remedy=remedy)
+
+
 def _delivery(body: str) -> _Content:
     try:
         job = DeliveryJob.from_json(body)
@@ -743,16 +759,5 @@ def _as_sent(message: Mapping[str, Any], content: _Content) -> dict[str, Any]:
 _VALUES = ("DataType", "StringValue", "BinaryValue")
 
 
-def _batches(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield messages as many at a time as SQS takes."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for message in messages:
-        length = len(message["Body"].encode(errors="replace"))
-        if batch and (len(batch) == _BATCH or size + length > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(message)
-        size += length
-    if batch:
-        yield batch
+def _body(message: Mapping[str, Any]) -> str:
+    return str(message["Body"])

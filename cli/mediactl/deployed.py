@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
+
+SUBSCRIPTIONS = "subscriptions"
+"""What a queue of dead letters of the topic is called; several have numbers."""
+
+BATCH = 10
+"""Most messages of one call (Amazon SQS and SNS API References, "PublishBatch" and others)."""
+
+_BATCH_BYTES = 200_000
+"""Most bytes of bodies of one call; SNS takes 256 KiB with attributes, SQS a MiB."""
 
 SIDE_BY_SIDE = 8
 """Calls to one region that are made at a time."""
@@ -97,17 +107,25 @@ def friendly_name(logical_id: str, *endings: str) -> str:
     return _NEW_WORD.sub("-", words).lower()
 
 
-def queue_urls(environment: Environment, name: MediaOutput, region: str) -> dict[str, str]:
-    """Return the URLs of queues of a region by their names.
+def queue_urls(environment: Environment, region: str) -> dict[str, str]:
+    """Return the URLs of the queues of work of a region, by what they are called."""
+    urls: dict[str, str] = json.loads(environment.output(MediaOutput.QUEUE_URLS, region))
+    return urls
 
-    Args:
-        environment: The environment.
-        name: ``QUEUE_URLS`` or ``DEAD_LETTER_QUEUE_URLS``.
-        region: The region.
+
+def dead_letter_urls(environment: Environment, region: str) -> dict[str, str]:
+    """Return the URLs of the queues of what failed for good in a region, by what they are called.
+
+    Those of the topic, with events that a subscribed queue did not take, are found by what they
+    are: whoever subscribes a queue has one.
     """
-    import json  # noqa: PLC0415
-
-    urls: dict[str, str] = json.loads(environment.output(name, region))
+    urls: dict[str, str] = json.loads(
+        environment.output(MediaOutput.DEAD_LETTER_QUEUE_URLS, region)
+    )
+    queues = resources(environment, StackPart.MEDIA, region, "AWS::SQS::Queue", "DeadLetters")
+    left = [one for one in queues if "subscription" in one.name]
+    for number, one in enumerate(left, start=1):
+        urls[SUBSCRIPTIONS if len(left) == 1 else f"{SUBSCRIPTIONS}-{number}"] = one.physical_id
     return urls
 
 
@@ -121,6 +139,26 @@ def side_by_side(call: Callable[[Asked], Answer], asked: Iterable[Asked]) -> lis
     finally:
         # Whoever is interrupted need not wait for the answers; threads end before the process does.
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def batches(things: Iterable[Asked], length: Callable[[Asked], str]) -> Iterator[list[Asked]]:
+    """Yield things as many at a time as one call of SQS or SNS takes.
+
+    Args:
+        things: What is sent.
+        length: Returns what is sent of one.
+    """
+    batch: list[Asked] = []
+    size = 0
+    for thing in things:
+        more = len(length(thing).encode(errors="replace"))
+        if batch and (len(batch) == BATCH or size + more > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(thing)
+        size += more
+    if batch:
+        yield batch
 
 
 def is_unreachable(error: BaseException) -> bool:

@@ -19,15 +19,10 @@ from media_platform.contract.events import OUTBOX_BODY, REPLAYED_AT, DomainEvent
 from media_platform.contract.ids import first_of
 from media_platform.contract.outputs import MediaOutput, StoreOutput
 from media_platform.contract.times import timestamp
+from mediactl.deployed import batches
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
-
-_BATCH = 10
-"""Most messages of one call (Amazon SNS and SQS API References)."""
-
-_BATCH_BYTES = 200_000
-"""Most bytes of bodies that are published in one call; SNS takes 256 KiB with attributes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +120,7 @@ def publish_again(
         mine = [one.event for one in kept if one.event.region == region and one.published]
         sns = environment.client("sns", region)
         topic = environment.output(MediaOutput.TOPIC_ARN, region)
-        for batch in _batches(mine):
+        for batch in batches(mine, DomainEvent.to_json):
             failed = {} if dry_run else _publish(sns, topic, batch)
             replay.left.update(failed)
             replay.events.extend(event for event in batch if event.event_id not in failed)
@@ -157,17 +152,3 @@ def _publish(sns: Any, topic: str, batch: Sequence[DomainEvent]) -> dict[str, st
         batch[int(one["Id"])].event_id: f"{one['Code']}: {one.get('Message', '')}"
         for one in answer.get("Failed", [])
     }
-
-
-def _batches(events: Sequence[DomainEvent]) -> Iterator[list[DomainEvent]]:
-    batch: list[DomainEvent] = []
-    size = 0
-    for event in events:
-        length = len(event.to_json().encode())
-        if batch and (len(batch) == _BATCH or size + length > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(event)
-        size += length
-    if batch:
-        yield batch

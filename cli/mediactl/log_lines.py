@@ -232,7 +232,7 @@ def _sources_of(environment: Environment, region: str, wanted: Wanted) -> list[S
         services = resources(environment, StackPart.MEDIA, region, "AWS::ECS::Service", "Service")
         files = {
             one.name: LogFile(
-                state.log_file(one.physical_id.rpartition("/")[2]),
+                state.service_log_file(one.physical_id.rpartition("/")[2], region),
                 region=region,
                 service=one.name,
                 wanted=wanted,

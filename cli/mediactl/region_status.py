@@ -15,6 +15,7 @@ from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video
 from mediactl.deployed import (
     count,
+    dead_letter_urls,
     is_unreachable,
     items_by_key,
     queue_urls,
@@ -138,6 +139,7 @@ class ReplicationState:
         raw_pending_bytes: Bytes of uploads that wait to be copied.
         media_seconds: Most seconds that media take to it.
         media_pending_bytes: Bytes of media that wait to be copied.
+        under_way: Changes and copies that have not arrived, on a local plane, which knows no times.
     """
 
     region: str
@@ -146,6 +148,7 @@ class ReplicationState:
     raw_pending_bytes: int | None
     media_seconds: float | None
     media_pending_bytes: int | None
+    under_way: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,10 +336,8 @@ class _Region:
         return [_service(one.name, states.get(one.physical_id, {})) for one in deployed]
 
     def _queue_states(self) -> dict[str, Any]:
-        work, failed = (
-            queue_urls(self._environment, name, self._region)
-            for name in (MediaOutput.QUEUE_URLS, MediaOutput.DEAD_LETTER_QUEUE_URLS)
-        )
+        work = queue_urls(self._environment, self._region)
+        failed = dead_letter_urls(self._environment, self._region)
         ages = self._metrics(
             [
                 _query(
@@ -480,6 +481,17 @@ class _Region:
             raw_pending_bytes=_whole(values.get("raw BytesPendingReplication")),
             media_seconds=values.get("media ReplicationLatency"),
             media_pending_bytes=_whole(values.get("media BytesPendingReplication")),
+            under_way=self._under_way(region),
+        )
+
+    def _under_way(self, region: str) -> int | None:
+        if not self._environment.is_local:
+            return None
+        ways = self._environment.plane().emulator().control("waiting")
+        return sum(
+            int(way["parcels"])
+            for way in ways
+            if (way["source"], way["destination"]) == (self._region, region)
         )
 
     def _metrics(self, queries: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -21,6 +21,7 @@ from sample_videos import sample_video
 from waiting import eventually
 from worker_stage import TABLE, Stage
 
+from media_platform.contract import video as videos
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput
@@ -413,6 +414,29 @@ def test_a_call_of_another_function_is_not_made(
     answer = mediactl("dlq", "redrive", "--all", "--queue", "purges", "--json")
     assert answer.exit_code == DEGRADED
     assert "no function of this stage" in json.loads(answer.stdout)["left"][message_id]
+
+
+def test_an_event_that_a_subscriber_did_not_get_is_to_be_replayed(
+    mediactl: Mediactl, plane: RunningPlane, outputs: dict[str, str]
+) -> None:
+    created = videos.create("t", sample_video()).event
+    assert created is not None
+    policies = [
+        plane.client("sns").get_subscription_attributes(SubscriptionArn=one["SubscriptionArn"])
+        for one in plane.client("sns").list_subscriptions_by_topic(
+            TopicArn=outputs[MediaOutput.TOPIC_ARN]
+        )["Subscriptions"]
+        if "WebhooksEvents" in one["Endpoint"]
+    ]
+    arn = json.loads(policies[0]["Attributes"]["RedrivePolicy"])["deadLetterTargetArn"]
+    name = arn.rpartition(":")[2]
+    url = plane.client("sqs").get_queue_url(QueueName=name)["QueueUrl"]
+    message_id = put(plane, url, created.to_json())
+    answer = mediactl("dlq", "redrive", message_id, "--queue", "subscriptions", "--json")
+    assert answer.exit_code == DEGRADED
+    reason = json.loads(answer.stdout)["left"][message_id]
+    assert f"mediactl events replay {created.video_id}" in reason
+    assert mediactl("dlq", "drop", message_id, "--yes").exit_code == 0
 
 
 @pytest.mark.parametrize(

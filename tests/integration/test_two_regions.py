@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Mediactl
 from conftest import REPOSITORY, state_folder
 from two_regions import HOME, OTHER, STAGE, Neighbour, Subscriber, TwoRegions
 from waiting import eventually
@@ -70,6 +72,24 @@ def test_a_video_is_listed_edited_and_played_through_the_other_region(
     assert there.titles()[video_id] == "Edited"
     assert there.frames(video_id) == {360: 180}
     assert there.signed_frames(video_id) == 180
+
+
+def test_operators_see_each_region_by_itself_and_a_video_across_them(
+    pair: TwoRegions, ready: dict[str, Any], tmp_path: Path
+) -> None:
+    pair.settled()
+    state = pair.plane.state.root
+    mediactl = Mediactl.of_plane(tmp_path, state_dir=state, app=REPOSITORY)
+    status = json.loads(mediactl("status", "--json").stdout)
+    services = {one["region"]: [s["name"] for s in one["services"]] for one in status["regions"]}
+    assert services == {HOME: ["api", "admin", "workers"], OTHER: ["api", "workers"]}
+    assert status["regions"][0]["replication"][0]["region"] == OTHER
+    assert status["regions"][0]["replication"][0]["under_way"] == 0
+    lines = mediactl("logs", "--video", ready["video_id"], "--json").json_lines
+    assert {one["region"] for one in lines if one["service"] == "workers"} == {HOME}
+    assert {one["region"] for one in lines if one["service"] == "api"} == {HOME, OTHER}
+    jobs = mediactl("top", "--json").json["jobs"]
+    assert [job["region"] for job in jobs if job["video_id"] == ready["video_id"]] == [HOME]
 
 
 def test_files_of_a_video_are_asked_for_through_the_other_region(

@@ -42,7 +42,8 @@ def group() -> None:
     """Look at what failed for good, try it again, or drop it.
 
     It works on the queues themselves, so it needs AWS credentials and no running API. A look hides
-    what it sees from others while it goes on, for two minutes at most if it is killed.
+    what it sees from others while it goes on, for two minutes at most if it is killed. The queue
+    `subscriptions` has events that a queue which is subscribed to the topic did not take.
     """
 
 

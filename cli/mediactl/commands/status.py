@@ -214,6 +214,8 @@ def _copies(one: ReplicationState) -> str:
         waiting = f" ({size(pending)} wait)" if pending else ""
         return f"{'-' if seconds is None else f'{seconds:.1f} s'}{waiting}"
 
+    if one.under_way is not None:
+        return f"on the way to {one.region}: {one.under_way} changes and copies"
     return (
         f"late in {one.region}: table {late(one.table_seconds)},"
         f" uploads {late(one.raw_seconds, one.raw_pending_bytes)},"

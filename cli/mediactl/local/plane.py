@@ -438,7 +438,7 @@ class Plane:
                 hint=f"the runner's log is {self.state.log_file(RUNNER)}",
             )
         service = services[0]
-        log = self.state.log_file(service["name"])
+        log = self.state.service_log_file(service["name"], service["region"])
         text = service.get("problem") or _tail(log)
         return CommandError(
             f"service {service['name']} does not become healthy ({service['healthy']} of "

@@ -58,8 +58,12 @@ class StateFolder:
             folder.mkdir(parents=True, exist_ok=True)
 
     def log_file(self, name: str) -> Path:
-        """Return the log of a process or service."""
+        """Return the log of a process."""
         return self.logs / f"{name}.log"
+
+    def service_log_file(self, name: str, region: str) -> Path:
+        """Return the log of a service; it is called the same in every region."""
+        return self.log_file(f"{name}-{region}")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

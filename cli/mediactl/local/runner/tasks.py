@@ -179,7 +179,7 @@ def launch(
         f"{RECORD_PREFIX}{task.task_id}",
         [program or task.spec.command[0], *task.spec.command[1:]],
         environment=environment,
-        log=state.log_file(task.service.name),
+        log=state.service_log_file(task.service.name, task.service.region),
         working_folder=image.folder,
         end_with_parent=True,
     )
