@@ -41,6 +41,7 @@ COMMANDS = {
         "doctor_command",
         "Look for what could keep an environment from working",
     ),
+    "costs": ("mediactl.commands.costs", "group", "Tell what transcoding took"),
     "estimate": (
         "mediactl.commands.estimate",
         "estimate",

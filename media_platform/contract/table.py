@@ -215,6 +215,23 @@ def usage_key(tenant: str, region: str, number: int | None = None) -> Key:
     return Key(f"TENANT#{tenant}", f"{USAGE_PREFIX}{region}{part}")
 
 
+def spend_partition(tenant: str) -> str:
+    """Return the partition of what transcoding took for a tenant, oldest day first."""
+    return f"TENANT#{tenant}#SPEND"
+
+
+def spend_key(tenant: str, day: str, video_id: str, run_id: str) -> Key:
+    """Return the key of what a run took.
+
+    Args:
+        tenant: The tenant.
+        day: Day on which it began (``2026-11-26``, UTC).
+        video_id: The video.
+        run_id: The run.
+    """
+    return Key(spend_partition(tenant), f"{day}#RUN#{video_id}#{run_id}")
+
+
 WEBHOOK_PREFIX = "WEBHOOK#"
 """Start of the sort key of the webhook endpoints of a tenant."""
 

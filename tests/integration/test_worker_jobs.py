@@ -30,6 +30,7 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import REPLICATE_TAG, REPLICATE_VALUE
 from media_platform.contract.run import END, SOUND, RunStatus, video_part
+from media_platform.contract.spend import Spend
 from media_platform.contract.video import VideoStatus
 
 RATE = 10
@@ -124,6 +125,17 @@ def test_video_becomes_ready(stage: Stage, done: TranscodeJob) -> None:
     assert set(parts) == {*(video_part(n) for n in range(CHUNKS)), SOUND, END}
     assert {part.attempt for part in parts.values()} == {1}
     assert {part.failures for part in parts.values()} == {0}
+
+
+def test_what_the_run_took_is_kept_for_its_tenant(stage: Stage, done: TranscodeJob) -> None:
+    run, parts = stored_run(stage, done), stage.parts(done).values()
+    key = table.spend_key(done.tenant, run.started_at[:10], done.video_id, done.run_id)
+    item = stage.emulator.client("dynamodb").get_item(TableName=TABLE, Key=key.to_wire())["Item"]
+    spend = Spend.from_item(item)
+    assert (spend.status, spend.video_seconds) == (RunStatus.COMPLETE, 33.0)
+    assert spend.cpu_seconds == pytest.approx(sum(part.cpu_seconds for part in parts), abs=0.01)
+    assert spend.bytes_in == sum(part.bytes_in for part in parts) > 0
+    assert spend.bytes_out == sum(part.bytes_out for part in parts) > 0
 
 
 def test_one_event_tells_of_it(stage: Stage, done: TranscodeJob) -> None:

@@ -26,6 +26,7 @@ from media_platform.contract.run import (
     Span,
     video_part,
 )
+from media_platform.contract.spend import Spend
 from media_platform.contract.video import Failure, Video, VideoStatus
 from media_worker.claims import Busy, Done, Settled
 from media_worker.faults import StoppedError, TransientError
@@ -255,6 +256,69 @@ def test_what_was_spent_is_told_with_the_next_write(stage: Stage, job: Transcode
     again.spend(cpu_seconds=1.0)
     again.release()
     assert stored_part(stage, job).cpu_seconds == 3.0
+
+
+def stored_spend(stage: Stage, job: TranscodeJob) -> Spend | None:
+    day = str(stored_run(stage, job).started_at)[:10]
+    key = table.spend_key(job.tenant, day, job.video_id, job.run_id)
+    item = ledger(stage).item(key)
+    return None if item is None else Spend.from_item(item)
+
+
+def test_what_a_run_took_is_kept_over_all_attempts(stage: Stage, job: TranscodeJob) -> None:
+    found = opened(stage, job)
+    assert stored_spend(stage, job) is None
+    found.expect(job, stored_run(stage, job), megapixels=1000)
+    expected = stored_spend(stage, job)
+    assert expected is not None
+    assert (expected.status, expected.cpu_seconds) == (RunStatus.RUNNING, 29.0)
+
+    interrupted = hold(stage, job)
+    interrupted.spend(cpu_seconds=2.0, bytes_in=30, bytes_out=4)
+    interrupted.release()
+    again = hold(stage, job)
+    again.spend(cpu_seconds=1.0, bytes_in=10)
+    again.record(segments=1, samples=250, done=True, lease_until=0)
+    end = hold(stage, job, END)
+    end.spend(cpu_seconds=0.5)
+    complete(end)
+    spend = stored_spend(stage, job)
+    assert spend is not None
+    assert (spend.cpu_seconds, spend.bytes_in, spend.bytes_out) == (3.5, 40, 4)
+    assert (spend.status, spend.region) == (RunStatus.COMPLETE, REGION)
+    # Another worker that planned the same comes too late to change what is known.
+    found.expect(job, stored_run(stage, job), megapixels=1000)
+    assert stored_spend(stage, job) == spend
+
+
+def test_what_a_failed_run_took_is_not_counted_twice(stage: Stage, job: TranscodeJob) -> None:
+    opened(stage, job)
+    held = hold(stage, job)
+    held.spend(cpu_seconds=2.0)
+    held.fail(FAILURE)
+    failed = stored_spend(stage, job)
+    assert failed is not None
+    assert (failed.status, failed.cpu_seconds) == (RunStatus.FAILED, 2.0)
+    assert isinstance(ledger(stage).open(job, forgive=True), Run)
+    again = hold(stage, job)
+    again.spend(cpu_seconds=3.0)
+    again.record(segments=1, samples=250, done=True, lease_until=0)
+    complete(hold(stage, job, END))
+    spend = stored_spend(stage, job)
+    assert spend is not None
+    assert (spend.status, spend.cpu_seconds) == (RunStatus.COMPLETE, 5.0)
+
+
+def test_what_a_cancelled_run_took_is_known(stage: Stage, job: TranscodeJob) -> None:
+    opened(stage, job)
+    held = hold(stage, job)
+    held.spend(cpu_seconds=2.0, bytes_out=9)
+    held.release()
+    stage.edit(job, status=VideoStatus.DELETED)
+    ledger(stage).cancel(job)
+    spend = stored_spend(stage, job)
+    assert spend is not None
+    assert (spend.status, spend.cpu_seconds, spend.bytes_out) == (RunStatus.CANCELLED, 2.0, 9)
 
 
 def test_sound_that_is_done_can_be_opened_again(stage: Stage, job: TranscodeJob) -> None:

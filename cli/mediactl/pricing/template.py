@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from mediactl.assembly import AssemblyStack
 
@@ -103,10 +103,17 @@ class Stage:
 
     def __init__(self, stacks: Iterable[AssemblyStack]) -> None:
         self.resources = [
-            Resource(stack.id, stack.region, name, made["Type"], made.get("Properties") or {})
+            resource
             for stack in stacks
-            for name, made in stack.template.get("Resources", {}).items()
+            for resource in _resources(stack.id, stack.region, stack.template)
         ]
+
+    @classmethod
+    def of_template(cls, stack: str, region: str, template: Mapping[str, Any]) -> Self:
+        """Return what one template has."""
+        stage = cls([])
+        stage.resources = _resources(stack, region, template)
+        return stage
 
     def of(self, *types: str, region: str | None = None) -> list[Resource]:
         """Return the resources of some types, of one region or of all."""
@@ -212,6 +219,13 @@ class Stage:
                     least = threshold + float(step["MetricIntervalLowerBound"])
                     steps.append((least, float(step["ScalingAdjustment"])))
         return tuple(sorted(steps))
+
+
+def _resources(stack: str, region: str, template: Mapping[str, Any]) -> list[Resource]:
+    return [
+        Resource(stack, region, name, made["Type"], made.get("Properties") or {})
+        for name, made in template.get("Resources", {}).items()
+    ]
 
 
 def references(value: Any) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from media_platform.contract.spend import CPU_SECONDS_PER_MEGAPIXEL
 from mediactl.pricing.template import Stage, TaskService, ladder_of
 from mediactl.pricing.workload import Workload
 
@@ -20,12 +21,6 @@ SEGMENT_SECONDS = 4
 AUDIO_KILOBITS = 128
 DEFAULT_LADDER = [(1080, 4500.0), (720, 2600.0), (480, 1200.0), (360, 700.0)]
 """What is taken where no worker tells its own."""
-
-CPU_SECONDS_PER_MEGAPIXEL = 0.029
-"""Processor time that a million pixels of output take, everything else that workers do in it: 84
-seconds for 32 of 1080p at 25 frames a second, into four renditions. On a newer processor it was
-0.019.
-"""
 
 USEFUL_SHARE = 0.9
 """Share of the processors of a busy worker that works; the rest waits."""

@@ -281,6 +281,9 @@ class HeldPart:
             writes = [
                 *decision.writes,
                 *further,
+                ledger.spend(job, run, RunStatus(run_values["status"]), after).put(
+                    ledger.table_name
+                ),
                 *(
                     in_transaction(ledger.table_name, update)
                     for update in (

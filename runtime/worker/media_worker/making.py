@@ -85,7 +85,15 @@ def plan_run(place: Workplace, held: HeldPart) -> Plan:
     run = place.services.ledger.run(place.job)
     if run is None or run.plan is None:
         raise StoppedError(StopReason.SETTLED)
-    return plans.from_text(run.plan)
+    plan = plans.from_text(run.plan)
+    place.services.ledger.expect(place.job, run, _megapixels(plan))
+    return plan
+
+
+def _megapixels(plan: Plan) -> float:
+    """Return the millions of pixels of all frames that a plan makes, 0 if nothing tells."""
+    pixels = sum(rung.width * rung.height for rung in plan.rungs)
+    return pixels * (plan.frames or 0) / 1e6
 
 
 class Maker:

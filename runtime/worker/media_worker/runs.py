@@ -25,6 +25,7 @@ from media_platform.contract.run import (
     RunStatus,
     video_part,
 )
+from media_platform.contract.spend import Spend
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import (
     Video,
@@ -341,10 +342,47 @@ class RunLedger:
         if run.status is RunStatus.RUNNING and why_settled(video, job):
             raise StoppedError(StopReason.CANCELLED)
 
+    def expect(self, job: TranscodeJob, run: Run, megapixels: float) -> None:
+        """Write down what a planned run will take, unless it is known what it took.
+
+        Args:
+            job: A job of the run.
+            run: The run.
+            megapixels: Millions of pixels of all frames of all renditions.
+        """
+        expected = self._expected(job, run, megapixels)
+        put = {"Item": expected.to_item(), "ConditionExpression": "attribute_not_exists(pk)"}
+        self.succeeds(self.client.put_item, put)
+
+    def spend(
+        self, job: TranscodeJob, run: Run, status: RunStatus, ours: Part | None = None
+    ) -> Spend:
+        """Return what a run took that ends now.
+
+        Args:
+            job: A job of the run.
+            run: The run.
+            status: How it ends.
+            ours: A part as it is written with the end. Default: all parts are as they stand there.
+        """
+        parts = {part.name: part for part in self._parts(job)}
+        if ours is not None:
+            parts[ours.name] = ours
+        return self._expected(job, run, 0).ended(status, parts.values())
+
+    def _expected(self, job: TranscodeJob, run: Run, megapixels: float) -> Spend:
+        return Spend.expected(run, tenant=job.tenant, region=self.region, megapixels=megapixels)
+
     def cancel(self, job: TranscodeJob) -> None:
         """End a run that nobody wants any more, unless it has ended; viewers never had it."""
+        run = self.run(job)
+        if run is None:
+            return
         update = run_update(job, RunStatus.RUNNING, ended(RunStatus.CANCELLED))
-        writes = [in_transaction(self.table_name, update)]
+        writes = [
+            in_transaction(self.table_name, update),
+            self.spend(job, run, RunStatus.CANCELLED).put(self.table_name),
+        ]
         video = self.video(job.video_id)
         # All that a deleted video had is purged with it.
         if video is not None and video.status is not VideoStatus.DELETED:
@@ -371,6 +409,19 @@ class RunLedger:
             TableName=self.table_name, Key=key.to_wire(), ConsistentRead=True
         )
         return answer.get("Item")
+
+    def _parts(self, job: TranscodeJob) -> list[Part]:
+        """Return all parts of a run that somebody has taken."""
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table_name,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :parts)",
+            ExpressionAttributeValues={
+                ":pk": {"S": table.video_partition(job.video_id)},
+                ":parts": {"S": table.part_prefix(job.run_id)},
+            },
+            ConsistentRead=True,
+        )
+        return [Part.from_item(item) for page in pages for item in page["Items"]]
 
     def _chunk_page(self, job: TranscodeJob, start: int, end: int) -> list[Part]:
         first = table.part_key(job.video_id, job.run_id, video_part(start))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from media_platform.contract.run import (
     download_part,
     video_part,
 )
+from media_platform.contract.spend import KEPT, Spend
 from media_platform.contract.video import Failure, Video, VideoStatus, Visibility
 from tests.sample_videos import sample_video
 
@@ -180,6 +182,19 @@ purges = st.builds(
     region=texts,
     due_at=st.just("2026-01-01T00:00:00.000Z"),
 )
+spends = st.builds(
+    Spend,
+    tenant=texts,
+    video_id=st.builds(new_id),
+    run_id=st.builds(new_id),
+    region=texts,
+    day=st.dates(date(2020, 1, 1)).map(date.isoformat).filter(lambda day: day < "9990"),
+    status=st.sampled_from(RunStatus),
+    cpu_seconds=st.floats(0.001, 1e6),
+    bytes_in=counts,
+    bytes_out=counts,
+    video_seconds=st.none() | st.floats(0.001, 1e6),
+)
 json_data = st.dictionaries(texts, st.none() | st.booleans() | texts | counts, max_size=4)
 events = st.builds(
     DomainEvent,
@@ -209,6 +224,14 @@ def test_a_part_comes_back_as_it_was(part: Part) -> None:
     again = Part.from_item(part.to_item())
     assert again == part
     assert len(again.attempts) == again.segments
+
+
+@given(spends)
+def test_what_a_run_took_comes_back_as_it_was(spend: Spend) -> None:
+    item = spend.to_item()
+    assert Spend.from_item(item) == spend
+    day = datetime.fromisoformat(spend.day).replace(tzinfo=UTC)
+    assert from_item(item)[table.TTL_ATTRIBUTE] == (day + KEPT).timestamp()
 
 
 @given(purges)

@@ -1,0 +1,131 @@
+"""``mediactl costs``: what transcoding took."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mediactl import output
+from mediactl.environment import Environment
+from mediactl.options import HELP, environment_option, json_option
+
+if TYPE_CHECKING:
+    from mediactl.spending import Spending, SpendingRow
+
+
+class _Since(click.ParamType[str]):
+    """A day, or a number of days before today."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Read it."""
+        today = datetime.now(UTC).date()
+        days = re.fullmatch(r"(\d{1,4})d", str(value))
+        if days is not None:
+            return (today - timedelta(days=int(days[1]))).isoformat()
+        try:
+            return datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=UTC).date().isoformat()
+        except ValueError:
+            self.fail(f"{value!r} is no day; write it as {today} or 30d", param, ctx)
+
+
+def _this_month() -> str:
+    return datetime.now(UTC).date().replace(day=1).isoformat()
+
+
+@click.group(name="costs", context_settings=HELP)
+def group() -> None:
+    """Tell what transcoding took, and hold back who takes too much."""
+
+
+@group.command("list")
+@click.option(
+    "--since",
+    type=_Since(),
+    default=_this_month,
+    show_default="the first of this month",
+    help="First day, as 2026-11-26 or 30d (UTC).",
+)
+@click.option("--tenant", metavar="TENANT", help="Only this tenant.")
+@click.option(
+    "--by",
+    type=click.Choice(["video", "tenant", "day"]),
+    default="tenant",
+    show_default=True,
+    help="What is summed up.",
+)
+@environment_option
+@json_option("mediactl.spending:Spending")
+def list_costs(
+    *, since: str, tenant: str | None, by: str, environment: Environment, as_json: bool
+) -> None:
+    """List what transcoding took, and what the work cost.
+
+    Workers write down what each run took, interrupted and failed attempts among it; a run counts on
+    the day on which it began. What tasks cost while they start, wait and stay is not in it, nor are
+    downloads and thumbnails: `mediactl estimate` tells the share. docs/costs.md says how it is
+    priced.
+
+    \b
+    Examples:
+      mediactl costs list --since 30d
+      mediactl costs list --by video --tenant TENANT --json
+    """
+    from mediactl.pricing.book import price_table  # noqa: PLC0415
+    from mediactl.spending import SpendingStore, WorkerPrices, read_spending  # noqa: PLC0415
+
+    book, store = price_table(), SpendingStore(environment)
+    spending = read_spending(
+        store,
+        WorkerPrices(environment, book),
+        book,
+        since=since,
+        by=by,
+        tenants=store.tenants() if tenant is None else [tenant],
+    )
+    output.show(spending, as_json, _show)
+
+
+def _show(spending: Spending) -> None:
+    from rich.table import Table  # noqa: PLC0415 - slow to import
+
+    table = Table(title=f"Transcoding since {spending.since}", title_justify="left")
+    table.add_column(spending.by, overflow="fold")
+    for name in ("runs", "minutes", "CPU h", "GB in", "GB out", "USD", "a minute"):
+        table.add_column(name, justify="right")
+    for row in spending.rows:
+        table.add_row(*_cells(row))
+    table.add_section()
+    table.add_row(*_cells(spending.total), style="bold")
+    console = output.console()
+    console.print(table)
+    if spending.total.running:
+        console.print(f"{spending.total.running} runs go on and count with what is expected.")
+    if spending.unknown_videos:
+        console.print(
+            f"Of {spending.unknown_videos} videos nothing is known: an older version made them."
+        )
+    for price in spending.prices:
+        read = "as deployed" if price.deployed else "assumed, since the stack cannot be read"
+        console.print(
+            f"{price.region}: {price.usd_per_cpu_hour:.4f} USD for an hour of a processor with"
+            f" {price.gb_per_cpu:g} GB, {price.spot_share:.0%} on Spot ({read})."
+        )
+
+
+def _cells(row: SpendingRow) -> list[str]:
+    minute = "" if row.usd_per_minute is None else f"{row.usd_per_minute:.4f}"
+    return [
+        row.by,
+        str(row.runs),
+        f"{row.video_minutes:,.1f}",
+        f"{row.cpu_hours:,.2f}",
+        f"{row.gb_in:,.2f}",
+        f"{row.gb_out:,.2f}",
+        f"{row.usd:,.4f}",
+        minute,
+    ]
