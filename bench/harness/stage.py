@@ -461,6 +461,7 @@ def _make(endpoint: str, front: Front, folder: Path, emulator_pid: int) -> Stage
             max_pixels=3840 * 2160,
             max_frame_rate=240,
             max_tenant_parts=0,
+            max_tenant_daily_cpu_seconds=0,
             chunk_seconds=16,
             chunks_in_flight=10,
             ladder=ladder_to_json(DEFAULT_LADDER),

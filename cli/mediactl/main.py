@@ -20,6 +20,7 @@ COMMANDS = {
         "bootstrap_command",
         "Make the regions of an environment ready for the CDK",
     ),
+    "costs": ("mediactl.commands.costs", "group", "Tell what transcoding took"),
     "deploy": (
         "mediactl.commands.deploy",
         "deploy_command",
@@ -41,7 +42,6 @@ COMMANDS = {
         "doctor_command",
         "Look for what could keep an environment from working",
     ),
-    "costs": ("mediactl.commands.costs", "group", "Tell what transcoding took"),
     "estimate": (
         "mediactl.commands.estimate",
         "estimate",

@@ -154,12 +154,13 @@ class SpendingStore:
             ):
                 yield str(item["current_run"]["S"])
 
-    def _query(self, **arguments: Any) -> Iterator[dict[str, Any]]:
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self.table_name, **arguments
-        )
-        for page in pages:
+    def query(self, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the items that a query finds, on all of its pages."""
+        for page in self._dynamodb.get_paginator("query").paginate(**arguments):
             yield from page["Items"]
+
+    def _query(self, **arguments: Any) -> Iterator[dict[str, Any]]:
+        return self.query({"TableName": self.table_name, **arguments})
 
 
 class WorkerPrices:
@@ -178,7 +179,7 @@ class WorkerPrices:
     def of(self, region: str) -> WorkerPrice:
         """Return what an hour of a virtual CPU costs in a region."""
         if region not in self._known:
-            self._known[region] = worker_price(self._book, region, self._worker(region))
+            self._known[region] = worker_price(self._book, region, self.worker(region))
         return self._known[region]
 
     @property
@@ -186,7 +187,7 @@ class WorkerPrices:
         """The prices that were asked for, by region."""
         return [self._known[region] for region in sorted(self._known)]
 
-    def _worker(self, region: str) -> TaskService | None:
+    def worker(self, region: str) -> TaskService | None:
         """Return the workers that are deployed, ``None`` if that cannot be read."""
         name = stack_name(self._environment.stage, StackPart.MEDIA)
         try:

@@ -33,6 +33,7 @@ class UploadSweep(Construct):
         store: Store of this region.
         intake: What takes uploads in; it does what the intake should have done.
         interval: Time between two turns, whole minutes.
+        max_tenant_daily_cpu_seconds: As the workers have it; 0 for any.
 
     Attributes:
         function: The Lambda function.
@@ -48,11 +49,13 @@ class UploadSweep(Construct):
         store: VideoStoreBase,
         intake: UploadIntake,
         interval: cdk.Duration,
+        max_tenant_daily_cpu_seconds: int,
     ) -> None:
         super().__init__(scope, construct_id)
         environment = UploadSweepEnvironment(
             **vars(intake.environment),
             interval_minutes=int(interval.to_minutes()),
+            max_tenant_daily_cpu_seconds=max_tenant_daily_cpu_seconds,
         )
         self.dead_letter_queue = dead_letter_queue(
             self, "DeadLetters", what="sweeps of uploads", of_calls=True
@@ -69,6 +72,8 @@ class UploadSweep(Construct):
         )
         intake.grant_take_in(self.function, indexes=[table.DUE, table.IN_FLIGHT])
         store.grant_clear_uploads(self.function)
+        if max_tenant_daily_cpu_seconds:
+            store.grant_use_table(self.function, actions=["dynamodb:Query"])
         accept_wildcards(
             self.function,
             Accepted.LEFT_UPLOADS,

@@ -112,6 +112,7 @@ class WorkerService(Construct):
         max_pixels: Most pixels of a source frame.
         max_frame_rate: Most frames per second of a source.
         max_tenant_parts: Most parts that are worked on for one tenant at a time; 0 for any number.
+        max_tenant_daily_cpu_seconds: Processor time of a tenant's transcodes of a day; 0 for any.
         chunk_duration: Length of a chunk of the picture.
         chunks_in_flight: Most chunks of one video in the queue at a time.
         ladder: The renditions that are made, highest first.
@@ -151,6 +152,7 @@ class WorkerService(Construct):
         max_pixels: int,
         max_frame_rate: int,
         max_tenant_parts: int,
+        max_tenant_daily_cpu_seconds: int,
         chunk_duration: cdk.Duration,
         chunks_in_flight: int,
         ladder: Sequence[LadderRung],
@@ -185,6 +187,7 @@ class WorkerService(Construct):
             max_pixels=max_pixels,
             max_frame_rate=max_frame_rate,
             max_tenant_parts=max_tenant_parts,
+            max_tenant_daily_cpu_seconds=max_tenant_daily_cpu_seconds,
             chunk_seconds=int(chunk_duration.to_seconds()),
             chunks_in_flight=chunks_in_flight,
             ladder=ladder_to_json(ladder),
@@ -226,6 +229,8 @@ class WorkerService(Construct):
         self._scale(backlog_metric(express_queue, job_queue), max_workers)
         self._grant(store, (express_queue, job_queue), job_queue, dead_letter_queue)
         self._watch(stage)
+        if max_tenant_daily_cpu_seconds:
+            self._watch_budgets(stage)
 
     def grant_wake(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let ``grantee`` raise the least number of workers and start the first.
@@ -306,6 +311,18 @@ class WorkerService(Construct):
             above=_FAILED_PERCENT,
             description=f"More than {_FAILED_PERCENT} % of the videos fail; the log of the workers "
             "says why",
+        )
+
+    def _watch_budgets(self, stage: str) -> None:
+        OperatorAlarm(
+            self,
+            "VideosHeldBack",
+            metric=platform_metric(
+                stage, metrics.TRANSCODES_HELD_BACK, period=duration(_FAILURE_PERIOD)
+            ),
+            above=0,
+            description="Videos wait since their tenant spent its processor time of the day; "
+            "`mediactl costs breaker` names it, and `mediactl costs lift` lets it go on",
         )
 
     def _grant(

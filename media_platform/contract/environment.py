@@ -198,6 +198,8 @@ class WorkerEnvironment(Environment):
         max_pixels: Most pixels of a source frame (width x height).
         max_frame_rate: Most frames per second of a source.
         max_tenant_parts: Most parts that all workers do for one tenant at a time; 0 for any number.
+        max_tenant_daily_cpu_seconds: Processor time that transcodes of one tenant may take on a day
+            before no further one begins; 0 for any.
         chunk_seconds: Length of a chunk of the picture, a multiple of the segment length.
         chunks_in_flight: Most chunks of one video in the queue at a time.
         ladder: The renditions that are made, as ``ladder.ladder_to_json`` writes them.
@@ -221,6 +223,7 @@ class WorkerEnvironment(Environment):
     max_pixels: int
     max_frame_rate: int
     max_tenant_parts: int
+    max_tenant_daily_cpu_seconds: int
     chunk_seconds: int
     chunks_in_flight: int
     ladder: str
@@ -307,9 +310,11 @@ class UploadSweepEnvironment(UploadIntakeEnvironment):
 
     Attributes:
         interval_minutes: Time between two of its turns.
+        max_tenant_daily_cpu_seconds: As the workers have it.
     """
 
     interval_minutes: int
+    max_tenant_daily_cpu_seconds: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,9 @@ JOBS_COMPLETED = "JobsCompleted"
 JOBS_FAILED = "JobsFailed"
 """Runs that ended FAILED, because of the upload or after too many tries."""
 
+TRANSCODES_HELD_BACK = "TranscodesHeldBack"
+"""Videos that wait because their tenant spent the budget of the day; once for each wait."""
+
 QUEUE_WAIT_SECONDS = "QueueWaitSeconds"
 """From the upload to the first worker that takes the first chunk; once a run."""
 

@@ -232,6 +232,11 @@ def spend_key(tenant: str, day: str, video_id: str, run_id: str) -> Key:
     return Key(spend_partition(tenant), f"{day}#RUN#{video_id}#{run_id}")
 
 
+def spend_lifted_key(tenant: str, day: str) -> Key:
+    """Return the key under which the budget breaker is lifted for a day."""
+    return Key(spend_partition(tenant), f"{day}#LIFTED")
+
+
 WEBHOOK_PREFIX = "WEBHOOK#"
 """Start of the sort key of the webhook endpoints of a tenant."""
 

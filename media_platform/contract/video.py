@@ -183,6 +183,8 @@ class Video:
         taken_version: Version that the region read which took the video over. Default: none did.
         former_regions: Regions that were home to it, under which objects of it may lie. Default:
             none.
+        held_back: Why no worker may begin with the run that was asked for (``budget.HELD_BACK``).
+            Default: one may.
     """
 
     video_id: str
@@ -227,6 +229,7 @@ class Video:
     run_region: str | None = None
     taken_version: int | None = None
     former_regions: tuple[str, ...] | None = None
+    held_back: str | None = None
 
     @property
     def media_region(self) -> str:

@@ -321,6 +321,7 @@ class WorkerConfig(_TaskConfig):
     max_pixels: Annotated[int, Field(ge=1, le=7680 * 4320)] = 3840 * 2160
     max_frame_rate: Annotated[int, Field(ge=1, le=1000)] = 240
     max_tenant_parts: Annotated[int, Field(ge=0, le=10_000)] = 0
+    max_tenant_daily_cpu_hours: Annotated[float, Field(ge=0, le=100_000)] = 0
     chunk_seconds: Annotated[
         int, Field(ge=2 * SEGMENT_SECONDS, le=300, multiple_of=SEGMENT_SECONDS)
     ] = 16

@@ -135,6 +135,7 @@ class MediaStack(cdk.Stack):
             max_pixels=config.worker.max_pixels,
             max_frame_rate=config.worker.max_frame_rate,
             max_tenant_parts=config.worker.max_tenant_parts,
+            max_tenant_daily_cpu_hours=config.worker.max_tenant_daily_cpu_hours,
             chunk_duration=cdk.Duration.seconds(config.worker.chunk_seconds),
             chunks_in_flight=config.worker.chunks_in_flight,
             ladder=config.worker.ladder,

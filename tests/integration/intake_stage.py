@@ -315,6 +315,7 @@ def sweep_environment(
     return UploadSweepEnvironment(
         **vars(intake_environment(queue_url, scanners)),
         interval_minutes=INTERVAL_MINUTES,
+        max_tenant_daily_cpu_seconds=0,
     )
 
 

@@ -399,6 +399,7 @@ def field(stage: Stage) -> Iterator[Field]:
         scanners=scanners_to_json({}),
         raw_bucket=stage.environment.raw_bucket,
         interval_minutes=5,
+        max_tenant_daily_cpu_seconds=0,
     )
     life = Life()
     mortal = boto3.Session()

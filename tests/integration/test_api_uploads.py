@@ -161,6 +161,7 @@ def sweep_locally(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> dict[str, in
         scanners=scanners_to_json({}),
         raw_bucket=stage.environment.raw_bucket,
         interval_minutes=5,
+        max_tenant_daily_cpu_seconds=0,
     )
     return local_sweeper(stage.emulator, environment, monkeypatch).turn(lambda: True)
 

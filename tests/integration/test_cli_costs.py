@@ -8,10 +8,13 @@ import pytest
 from command_line import Mediactl
 from conftest import RunningPlane
 
+from media_platform.contract import table
+from media_platform.contract.budget import HELD_BACK
 from media_platform.contract.ids import new_id
 from media_platform.contract.run import RunStatus
 from media_platform.contract.spend import Spend
 from media_platform.contract.tenant import note_tenant
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video, VideoStatus
 from mediactl.pricing.book import price_table
 from tests.sample_videos import sample_video
@@ -117,9 +120,9 @@ def test_people_are_told_what_is_not_known(
     put(plane, outputs, replace(video, video_id=new_id(), current_run=new_id()))
     answer = mediactl("costs", "list", "--tenant", tenant, "--since", DAY, COLUMNS="80")
     assert answer.exit_code == 0
-    assert "1 runs go on" in answer.stdout
-    assert "Of 1 videos nothing is known" in answer.stdout
-    assert "80% on Spot (as deployed)" in answer.stdout
+    assert "with what is expected: 1\n" in answer.stdout
+    assert "of which nothing is known: 1\n" in answer.stdout
+    assert "80% on Spot, as deployed)" in answer.stdout
     assert max(map(len, answer.stdout.splitlines())) <= 80
 
 
@@ -127,3 +130,51 @@ def test_a_day_that_is_none_is_refused(mediactl: Mediactl) -> None:
     answer = mediactl("costs", "list", "--since", "yesterday")
     assert answer.exit_code == 2
     assert "'yesterday' is no day" in answer.stderr
+
+
+def test_who_spent_the_budget_is_named_and_let_go_on(
+    mediactl: Mediactl, tenant: str, plane: RunningPlane, outputs: dict[str, str]
+) -> None:
+    today = timestamp()[:10]
+    # In a status in which the sweep of the plane, which has no budget, leaves it alone.
+    waiting = sample_video(
+        tenant=tenant,
+        home_region=plane.region,
+        status=VideoStatus.PROCESSING,
+        current_run=new_id(),
+        held_back=HELD_BACK,
+    )
+    spend = Spend(
+        tenant=tenant,
+        video_id=new_id(),
+        run_id=new_id(),
+        region=plane.region,
+        day=today,
+        status=RunStatus.COMPLETE,
+        cpu_seconds=7200,
+    )
+    put(plane, outputs, spend, waiting)
+
+    def seen() -> dict[str, object]:
+        found = mediactl("costs", "breaker", "--json").json
+        assert (found["day"], found["limit_cpu_hours"]) == (today, None)
+        (one,) = [one for one in found["tenants"] if one["tenant"] == tenant]
+        return dict(one)
+
+    assert (seen()["cpu_hours"], seen()["waiting"], seen()["lifted"]) == (2, 1, False)
+    dry = mediactl("costs", "lift", tenant, "--dry-run", "--json").json
+    assert (dry["changed"], seen()["lifted"]) == (False, False)
+    lifted = mediactl("costs", "lift", tenant, "--json").json
+    assert (lifted["changed"], lifted["until"][11:19]) == (True, "00:00:00")
+    assert lifted["until"][:10] > today
+    assert seen()["lifted"] is True
+    assert tenant in mediactl("costs", "breaker").stdout
+    plane.client("dynamodb").delete_item(
+        TableName=outputs["TableName"], Key=table.video_key(waiting.video_id).to_wire()
+    )
+
+
+def test_a_tenant_that_nobody_knows_cannot_be_lifted(mediactl: Mediactl) -> None:
+    answer = mediactl("costs", "lift", "nobody-at-all")
+    assert answer.exit_code == 3
+    assert "there is no tenant 'nobody-at-all'" in answer.stderr

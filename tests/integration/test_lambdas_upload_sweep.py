@@ -8,15 +8,26 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from emulator import OTHER_REGION, FunctionError
-from intake_stage import BUCKET, CONTENT, TABLE, Stage, running_stage, stored_time
+from intake_stage import (
+    BUCKET,
+    CONTENT,
+    TABLE,
+    Stage,
+    local_sweeper,
+    running_stage,
+    stored_time,
+    sweep_environment,
+)
 from waiting import eventually
 
 from media_platform.contract import table
 from media_platform.contract import video as videos
+from media_platform.contract.budget import HELD_BACK, lifted_item
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.run import Run, RunStatus
+from media_platform.contract.spend import Spend
 from media_platform.contract.times import timestamp
 from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES, UploadKind
 from media_platform.contract.video import Video, VideoStatus
@@ -278,3 +289,48 @@ def test_one_that_cannot_be_read_does_not_stop_the_others(stage: Stage) -> None:
     stage.emulator.client("dynamodb").delete_item(
         TableName=TABLE, Key=table.upload_key(broken.video_id).to_wire()
     )
+
+
+def held_back(stage: Stage, cpu_seconds: float, *, day: str) -> Video:
+    """Store a video that waits for its tenant's budget, and what the tenant spent on a day."""
+    video = stage.change(uploaded(stage, timedelta(0)), held_back=HELD_BACK)
+    spend = Spend(
+        tenant=video.tenant,
+        video_id=new_id(),
+        run_id=new_id(),
+        region=video.home_region,
+        day=day,
+        status=RunStatus.COMPLETE,
+        cpu_seconds=cpu_seconds,
+    )
+    stage.put(spend.to_item())
+    return video
+
+
+def test_a_video_that_waits_for_the_budget_of_its_tenant_begins_on_the_next_day(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = replace(sweep_environment(stage.queue_url, {}), max_tenant_daily_cpu_seconds=100)
+    sweep = local_sweeper(stage.emulator, environment, monkeypatch)
+    today = timestamp()[:10]
+    video = held_back(stage, 100.0, day=today)
+    aged(stage, video, timedelta(minutes=6))
+    assert sweep.turn(lambda: True)["sent_again"] == 0
+    assert stage.jobs(video.video_id) == []
+    assert stage.video(video.video_id).held_back == HELD_BACK
+
+    stage.put(lifted_item(video.tenant, at=timestamp()))
+    assert sweep.turn(lambda: True)["sent_again"] == 1
+    (job,) = stage.jobs(video.video_id)
+    assert job.run_id == video.current_run
+    assert stage.video(video.video_id).held_back is None
+    # From then on it is one that waits for a worker, and is not sent again at once.
+    assert sweep.turn(lambda: True)["sent_again"] == 0
+    stage.change(stage.video(video.video_id), status=VideoStatus.DELETED)
+
+
+def test_without_a_budget_none_waits(stage: Stage) -> None:
+    video = held_back(stage, 1e6, day=timestamp()[:10])
+    assert stage.sweep() == {"sent_again": 1}
+    assert stage.video(video.video_id).held_back is None
+    stage.change(stage.video(video.video_id), status=VideoStatus.DELETED)

@@ -10,11 +10,15 @@ import pytest
 from emulator import REGION
 from waiting import eventually
 from worker_outcome import assert_complete, decode, stored_run
-from worker_stage import MEDIA, Stage, make_clip, moving_picture
+from worker_stage import MEDIA, TABLE, Stage, make_clip, moving_picture
 from worker_wire import wire_to
 
+from media_platform.contract import metrics
+from media_platform.contract.budget import lifted_item
+from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.run import Part, RunStatus, download_part
+from media_platform.contract.spend import Spend
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import VideoStatus
 from media_worker.download import disposition
@@ -229,3 +233,29 @@ def test_tenant_gets_no_more_than_its_slots(stage: Stage, clip: bytes) -> None:
 
         eventually(all_ready, "both videos are ready")
         assert most == 1
+
+
+def test_what_a_tenant_may_not_begin_today_waits_and_costs_no_retries(
+    stage: Stage, clip: bytes
+) -> None:
+    tenant = f"spender-{new_id()[-12:]}"
+    first, second = (stage.upload(clip, tenant=tenant) for _ in range(2))
+    dynamodb = stage.emulator.client("dynamodb")
+    with stage.worker(max_tenant_daily_cpu_seconds=1) as worker:
+        stage.send(first)
+        # What has begun goes on to its end, although it takes all of the budget.
+        assert stage.finished(first).status is VideoStatus.READY
+        run = stored_run(stage, first)
+        spend = Spend.expected(run, tenant=tenant, region=REGION, megapixels=1000)
+        dynamodb.put_item(TableName=TABLE, Item=spend.to_item())
+        stage.send(second)
+        eventually(lambda: stage.video(second).held_back, "the video waits")
+        eventually(lambda: stage.left() == 0, "no message is left in the queue")
+        assert stage.letters() == []
+        (told,) = [line for line in worker.log() if metrics.TRANSCODES_HELD_BACK in line]
+        assert told[metrics.TRANSCODES_HELD_BACK] == 1
+
+        dynamodb.put_item(TableName=TABLE, Item=lifted_item(tenant, at=timestamp()))
+        stage.send(second)
+        video = stage.finished(second)
+        assert (video.status, video.held_back) == (VideoStatus.READY, None)

@@ -13,6 +13,7 @@ from worker_outcome import stored_run
 from worker_stage import TABLE, Stage, make_stage
 
 from media_platform.contract import table
+from media_platform.contract.budget import lifted_item
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import TranscodeJob
@@ -27,8 +28,10 @@ from media_platform.contract.run import (
     video_part,
 )
 from media_platform.contract.spend import Spend
+from media_platform.contract.times import timestamp
 from media_platform.contract.video import Failure, Video, VideoStatus
-from media_worker.claims import Busy, Done, Settled
+from media_worker.budgets import TenantBudgets
+from media_worker.claims import Busy, Done, HeldBack, Settled
 from media_worker.faults import StoppedError, TransientError
 from media_worker.held import HeldPart
 from media_worker.runs import RunLedger
@@ -319,6 +322,89 @@ def test_what_a_cancelled_run_took_is_known(stage: Stage, job: TranscodeJob) -> 
     spend = stored_spend(stage, job)
     assert spend is not None
     assert (spend.status, spend.cpu_seconds, spend.bytes_out) == (RunStatus.CANCELLED, 2.0, 9)
+
+
+# -- the budget of a day ---------------------------------------------------------------------------
+
+
+def budgets(stage: Stage, limit: int) -> TenantBudgets:
+    return TenantBudgets(stage.emulator.client("dynamodb"), TABLE, limit_cpu_seconds=limit)
+
+
+def begins(stage: Stage, job: TranscodeJob, limit: int = 100) -> object:
+    return ledger(stage).open(job, forgive=False, budgets=budgets(stage, limit))
+
+
+def test_who_spent_the_budget_of_the_day_waits_until_it_is_lifted(stage: Stage) -> None:
+    tenant = f"spender-{new_id()[-12:]}"
+    first, second, third = (stage.upload(b"film", tenant=tenant) for _ in range(3))
+    assert isinstance(begins(stage, first), Run)
+    ledger(stage).expect(first, stored_run(stage, first), megapixels=99 / 0.029)
+    # What is expected of those that go on counts; as long as something is left, another begins.
+    assert isinstance(begins(stage, second), Run)
+    ledger(stage).expect(second, stored_run(stage, second), megapixels=1 / 0.029)
+    assert begins(stage, third) == HeldBack(first=True)
+    assert begins(stage, third) == HeldBack(first=False)
+    video = stage.video(third)
+    assert (video.status, video.held_back) == (VideoStatus.UPLOADED, "daily_budget")
+    assert stage.run(third) is None
+    # What has begun goes on, another tenant is not meant, and neither is a stage without a budget.
+    assert isinstance(begins(stage, first), Run)
+    assert isinstance(begins(stage, stage.upload(b"film")), Run)
+
+    stage.emulator.client("dynamodb").put_item(
+        TableName=TABLE, Item=lifted_item(tenant, at=timestamp())
+    )
+    assert isinstance(begins(stage, third), Run)
+    video = stage.video(third)
+    assert (video.status, video.held_back) == (VideoStatus.PROCESSING, None)
+
+
+def test_another_day_has_a_budget_of_its_own(stage: Stage) -> None:
+    tenant = f"spender-{new_id()[-12:]}"
+    job = stage.upload(b"film", tenant=tenant)
+    spend = Spend(
+        tenant=tenant,
+        video_id=new_id(),
+        run_id=new_id(),
+        region=REGION,
+        day="2026-11-25",
+        status=RunStatus.COMPLETE,
+        cpu_seconds=1e6,
+    )
+    stage.emulator.client("dynamodb").put_item(TableName=TABLE, Item=spend.to_item())
+    assert isinstance(begins(stage, job), Run)
+
+
+def test_a_budget_that_shrinks_in_the_end_lets_more_begin(stage: Stage) -> None:
+    tenant = f"spender-{new_id()[-12:]}"
+    first, second = (stage.upload(b"film", tenant=tenant) for _ in range(2))
+    assert isinstance(begins(stage, first), Run)
+    ledger(stage).expect(first, stored_run(stage, first), megapixels=1e6)
+    assert isinstance(begins(stage, second), HeldBack)
+    held = hold(stage, first)
+    held.spend(cpu_seconds=99)
+    held.record(segments=1, samples=250, done=True, lease_until=0)
+    complete(hold(stage, first, END))
+    assert isinstance(begins(stage, second), Run)
+
+
+def test_a_ready_video_that_is_held_back_keeps_what_viewers_have(stage: Stage) -> None:
+    tenant = f"spender-{new_id()[-12:]}"
+    job = stage.upload(b"film", tenant=tenant)
+    assert isinstance(begins(stage, job), Run)
+    ledger(stage).expect(job, stored_run(stage, job), megapixels=1e6)
+    complete(hold(stage, job, END))
+    again = stage.transcode_again(job)
+    item = Spend.expected(
+        stored_run(stage, job), tenant=tenant, region=REGION, megapixels=1e6
+    ).to_item()
+    stage.emulator.client("dynamodb").put_item(TableName=TABLE, Item=item)
+    assert isinstance(begins(stage, again), HeldBack)
+    video = stage.video(job)
+    assert (video.status, video.held_back) == (VideoStatus.READY, "daily_budget")
+    assert isinstance(begins(stage, again, limit=0), Run)
+    assert stage.video(job).held_back is None
 
 
 def test_sound_that_is_done_can_be_opened_again(stage: Stage, job: TranscodeJob) -> None:

@@ -474,6 +474,7 @@ def make_stage(
             max_pixels=4096 * 2160,
             max_frame_rate=240,
             max_tenant_parts=0,
+            max_tenant_daily_cpu_seconds=0,
             chunk_seconds=8,
             chunks_in_flight=2,
             ladder=ladder_to_json(DEFAULT_LADDER),

@@ -10,9 +10,10 @@ import click
 
 from mediactl import output
 from mediactl.environment import Environment
-from mediactl.options import HELP, environment_option, json_option
+from mediactl.options import HELP, dry_run_option, environment_option, json_option
 
 if TYPE_CHECKING:
+    from mediactl.breaker import Breaker, Lifted
     from mediactl.spending import Spending, SpendingRow
 
 
@@ -90,6 +91,45 @@ def list_costs(
     output.show(spending, as_json, _show)
 
 
+@group.command()
+@environment_option
+@json_option("mediactl.breaker:Breaker")
+def breaker(*, environment: Environment, as_json: bool) -> None:
+    """Show what tenants spent today of the budget of a day, and which videos wait.
+
+    The budget is `worker.max_tenant_daily_cpu_hours` of the stage. Who spent it begins no further
+    transcode until the next day (UTC).
+
+    \b
+    Examples:
+      mediactl costs breaker
+    """
+    from mediactl.breaker import read_breaker  # noqa: PLC0415 - slow to import
+
+    output.show(read_breaker(environment), as_json, _show_breaker)
+
+
+@group.command()
+@click.argument("tenant")
+@dry_run_option
+@environment_option
+@json_option("mediactl.breaker:Lifted")
+def lift(*, tenant: str, dry_run: bool, environment: Environment, as_json: bool) -> None:
+    """Let a tenant begin transcodes for the rest of the day, whatever it spent.
+
+    Videos that wait begin with the next turn of the sweep, within minutes. On the next day (UTC)
+    the budget holds again.
+
+    \b
+    Examples:
+      mediactl costs lift TENANT --dry-run
+      mediactl costs lift TENANT
+    """
+    from mediactl.breaker import lift_breaker  # noqa: PLC0415 - slow to import
+
+    output.show(lift_breaker(environment, tenant, dry_run=dry_run), as_json, _show_lifted)
+
+
 def _show(spending: Spending) -> None:
     from rich.table import Table  # noqa: PLC0415 - slow to import
 
@@ -104,16 +144,17 @@ def _show(spending: Spending) -> None:
     console = output.console()
     console.print(table)
     if spending.total.running:
-        console.print(f"{spending.total.running} runs go on and count with what is expected.")
+        console.print(f"Runs that go on, counted with what is expected: {spending.total.running}")
     if spending.unknown_videos:
         console.print(
-            f"Of {spending.unknown_videos} videos nothing is known: an older version made them."
+            "Videos that an older version made, of which nothing is known:"
+            f" {spending.unknown_videos}"
         )
     for price in spending.prices:
-        read = "as deployed" if price.deployed else "assumed, since the stack cannot be read"
+        read = "as deployed" if price.deployed else "assumed: no stack to read"
         console.print(
-            f"{price.region}: {price.usd_per_cpu_hour:.4f} USD for an hour of a processor with"
-            f" {price.gb_per_cpu:g} GB, {price.spot_share:.0%} on Spot ({read})."
+            f"{price.region}: {price.usd_per_cpu_hour:.4f} USD a processor hour"
+            f" ({price.gb_per_cpu:g} GB, {price.spot_share:.0%} on Spot, {read})"
         )
 
 
@@ -129,3 +170,26 @@ def _cells(row: SpendingRow) -> list[str]:
         f"{row.usd:,.4f}",
         minute,
     ]
+
+
+def _show_breaker(breaker: Breaker) -> None:
+    from rich.table import Table  # noqa: PLC0415 - slow to import
+
+    console = output.console()
+    if breaker.limit_cpu_hours is None:
+        console.print("The stage has no budget: worker.max_tenant_daily_cpu_hours is not set.")
+    table = Table(title=f"Processor time of {breaker.day}", title_justify="left")
+    table.add_column("tenant", overflow="fold")
+    for name in ("CPU h", "of", "videos wait"):
+        table.add_column(name, justify="right")
+    table.add_column("breaker")
+    for one in breaker.tenants:
+        limit = "" if breaker.limit_cpu_hours is None else f"{breaker.limit_cpu_hours:,.2f}"
+        state = "lifted" if one.lifted else "holds back" if one.holds_back else ""
+        table.add_row(one.tenant, f"{one.cpu_hours:,.2f}", limit, str(one.waiting), state)
+    console.print(table)
+
+
+def _show_lifted(lifted: Lifted) -> None:
+    what = "would begin" if not lifted.changed else "begins"
+    click.echo(f"tenant {lifted.tenant} {what} transcodes until {lifted.until}")

@@ -193,6 +193,8 @@ class VideoBody(PublicVideoBody):
         content_type: Content type of the file.
         size_bytes: Size of the file in bytes.
         failure: Why it failed, if it did.
+        held_back: Why its transcoding waits: ``daily_budget`` if the tenant spent what it may of
+            the day; it begins on the next, or once an operator lets it.
         checksum_sha256: SHA-256 of the file as S3 computed it, once uploaded: base64, or for a
             multipart upload the composite ``<base64>-<parts>``.
         duplicate_of: The video that has the same file, if it was refused for that.
@@ -210,6 +212,7 @@ class VideoBody(PublicVideoBody):
     content_type: str
     size_bytes: int
     failure: FailureBody | None
+    held_back: str | None
     checksum_sha256: str | None
     duplicate_of: str | None
     next_run: NextRunBody | None
@@ -388,6 +391,11 @@ def is_playable(video: Video, run: Run | None) -> bool:
     return video.status is VideoStatus.PROCESSING and bool(run and run.playable_at)
 
 
+def _waits(video: Video) -> bool:
+    """Tell whether a run was asked for that no worker took."""
+    return video.status is VideoStatus.UPLOADED or video.next_run is not None
+
+
 def video_body(
     video: Video, run: Run | None, next_run: Run | None = None, *, with_rules: bool
 ) -> VideoBody:
@@ -419,6 +427,7 @@ def video_body(
         width=video.width,
         height=video.height,
         failure=FailureBody(code=failure.code, message=failure.message) if failure else None,
+        held_back=video.held_back if _waits(video) else None,
         playable=is_playable(video, run),
         progress=_progress(video, run),
         renditions=_renditions(run),

@@ -11,6 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from media_platform.contract import duplicates, table
+from media_platform.contract.budget import DayBudget, day_query
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.object_keys import RAW_PREFIX
 from media_platform.contract.tracing import TraceContext
@@ -134,6 +135,13 @@ class LeftWork:
             ProjectionExpression=table.PARTITION_KEY,
         )
         return "Item" in answer
+
+    def budget(self, tenant: str, day: str) -> DayBudget:
+        """Return what a tenant spent on a day."""
+        pages = self._client.get_paginator("query").paginate(
+            **day_query(self._table_name, tenant, day)
+        )
+        return DayBudget.from_items(item for page in pages for item in page["Items"])
 
     def _query(
         self, index: table.Index, partition: str, condition: str = "", bound: str = ""

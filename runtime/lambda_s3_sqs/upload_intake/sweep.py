@@ -12,11 +12,13 @@ Each region looks after the videos that are at home there:
   is deleted;
 - uploads in parts that belong to no video, because whoever began them died before he wrote it;
 - runs that were asked for and that no worker took: their job is sent again, or while their file
-  waits for its scan, the requests to the scanners that did not answer.
+  waits for its scan, the requests to the scanners that did not answer;
+- runs that were held back by the budget of a day, once their tenant may begin more.
 
 The role needs what that of ``upload_intake.handler`` does, and exactly this beside it:
 
-- ``dynamodb:Query`` on the indexes ``due`` and ``in-flight`` of the table;
+- ``dynamodb:Query`` on the indexes ``due`` and ``in-flight`` of the table, and on the table itself
+  where tenants have a budget of a day;
 - the raw bucket: ``s3:ListBucketVersions`` and ``s3:ListBucketMultipartUploads``; and on ``raw/*``
   in it ``s3:DeleteObjectVersion``, with which delete markers go, too, and
   ``s3:AbortMultipartUpload``.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -125,10 +125,14 @@ class Sweeper:
                 yield str(item[table.PARTITION_KEY]), partial(self._upload, item, now)
         for key, upload_id in self.intake.uploads.unfinished(bucket, now - BEGINNING):
             yield key, partial(self._parts, key, upload_id)
+        spent = cache(partial(self._is_spent, day=timestamp(now)[:10]))
         for shard in range(table.SHARDS):
             for item in self.left.in_flight(region, shard):
                 video = Video.from_item(item)
-                if self._may_lack_a_job(video, now):
+                if video.held_back is not None:
+                    if not spent(video.tenant):
+                        yield video.video_id, partial(self._held_back, video.video_id)
+                elif self._may_lack_a_job(video, now):
                     yield video.video_id, partial(self._run, video.video_id, now)
 
     def _do(self, what: str, work: Work) -> Outcome | None:
@@ -223,6 +227,26 @@ class Sweeper:
             now - datetime.fromisoformat(video.updated_at),
             timedelta(minutes=self.environment.interval_minutes),
         )
+
+    def _is_spent(self, tenant: str, *, day: str) -> bool:
+        limit = self.environment.max_tenant_daily_cpu_seconds
+        return bool(limit) and self.left.budget(tenant, day).is_spent(limit)
+
+    def _held_back(self, video_id: str) -> Outcome | None:
+        """Send the job of a video that waited for another day; from now on it waits as others."""
+        video = self.intake.videos.read(video_id)
+        if video is None or video.held_back is None or run_to_start(video) is None:
+            return None
+        change = videos.change(
+            self.environment.table_name,
+            video,
+            region=self.environment.home_region,
+            held_back=None,
+        )
+        if not self.intake.videos.write(change):
+            return Outcome.LEFT
+        done = self.intake.onward.go_on(change.video, self.environment.raw_bucket)
+        return Outcome.LEFT if done is Next.CHANGED else Outcome.SENT_AGAIN
 
     def _run(self, video_id: str, now: datetime) -> Outcome | None:
         # The index lags behind, and the work before took its time.

@@ -22,7 +22,7 @@ from media_platform.contract.run import END, SOUND, Part, download_part, video_p
 from media_platform.contract.tracing import TraceContext
 from media_worker import plans
 from media_worker.cancellation import Cancellation
-from media_worker.claims import Busy, Done, Settled
+from media_worker.claims import Busy, Done, HeldBack, Settled
 from media_worker.download import make_download
 from media_worker.ending import Ending
 from media_worker.faults import BadInputError, StoppedError, StopReason, TransientError
@@ -204,7 +204,15 @@ class Assignment:
 
     def _open(self) -> None:
         """Read the run, and its plan if it has one."""
-        run = self._place.services.ledger.open(self.job, forgive=self._forgive is not None)
+        services = self._place.services
+        run = services.ledger.open(
+            self.job, forgive=self._forgive is not None, budgets=services.budgets
+        )
+        if isinstance(run, HeldBack):
+            if run.first:
+                self._place.emit({metrics.TRANSCODES_HELD_BACK: 1})
+            # The sweep sends the job again, so that no message waits in a queue for a day.
+            raise NothingToDoError("the tenant spent the budget of the day, the video waits")
         if isinstance(run, Settled):
             raise NothingToDoError(run.why)
         if run.plan is not None:

@@ -22,6 +22,17 @@ class Settled:
 
 
 @dataclass(frozen=True)
+class HeldBack:
+    """The run may not begin today; its video says so, and its message may go.
+
+    Attributes:
+        first: Whether the video said so only now.
+    """
+
+    first: bool
+
+
+@dataclass(frozen=True)
 class Busy:
     """Another worker holds the part.
 

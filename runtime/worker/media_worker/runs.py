@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from media_platform.contract import table
+from media_platform.contract.budget import HELD_BACK
 from media_platform.contract.items import TransactItem, to_wire
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.run import (
@@ -32,7 +33,8 @@ from media_platform.contract.video import (
     VideoStatus,
     change,
 )
-from media_worker.claims import Busy, Done, Settled, Standing, why_settled
+from media_worker.budgets import TenantBudgets
+from media_worker.claims import Busy, Done, HeldBack, Settled, Standing, why_settled
 from media_worker.faults import StoppedError, StopReason, TransientError
 from media_worker.held import HeldPart
 from media_worker.writes import (
@@ -138,12 +140,15 @@ class RunLedger:
                 break
         return Standing(run=run, joined=joined, partial=partial, sound=self.part(job, SOUND))
 
-    def open(self, job: TranscodeJob, *, forgive: bool) -> Run | Settled:
+    def open(
+        self, job: TranscodeJob, *, forgive: bool, budgets: TenantBudgets | None = None
+    ) -> Run | Settled | HeldBack:
         """Return the run of a job that is to be worked on; create it if there is none.
 
         Args:
             job: The job.
             forgive: Whether an operator wants a run that failed for good to go on.
+            budgets: Tell whether a run may begin. Default: any may.
 
         Raises:
             TransientError: If others kept changing the video at the same time.
@@ -154,22 +159,14 @@ class RunLedger:
             if why := why_settled(video, job, even_failed=redriven):
                 return Settled(why)
             assert video is not None  # noqa: S101 - it would be settled
+            writes: list[TransactItem] = []
             if run is None:
-                run = Run(
-                    video_id=job.video_id,
-                    run_id=job.run_id,
-                    status=RunStatus.RUNNING,
-                    started_at=timestamp(),
-                )
-                writes: list[TransactItem] = [
-                    {
-                        "Put": {
-                            "TableName": self.table_name,
-                            "Item": run.to_item(),
-                            "ConditionExpression": "attribute_not_exists(pk)",
-                        }
-                    }
-                ]
+                if budgets is not None and not budgets.allows(job.tenant):
+                    held_back = self._hold_back(video)
+                    if held_back is None:
+                        continue
+                    return held_back
+                run, writes = self._new_run(job)
             elif redriven:
                 run = replace(run, status=RunStatus.RUNNING)
                 reopened = run_update(job, RunStatus.FAILED, {"status": "RUNNING"})
@@ -178,20 +175,44 @@ class RunLedger:
                 return Settled(f"the run is {run.status}")
             elif video.status in {VideoStatus.PROCESSING, VideoStatus.READY}:
                 return run
-            else:
-                writes = []
-            if video.status is not VideoStatus.READY and video.status is not VideoStatus.PROCESSING:
-                begin = change(
-                    self.table_name,
-                    video,
-                    region=self.region,
-                    status=VideoStatus.PROCESSING,
-                    failure=None,
-                )
-                writes = [*begin.writes, *writes]
-            if self.write(writes):
+            if self.write([*self._begin(video), *writes]):
                 return run
         raise TransientError(f"video {job.video_id} changed {_CONFLICT_TRIES} times in a row")
+
+    def _new_run(self, job: TranscodeJob) -> tuple[Run, list[TransactItem]]:
+        """Return a run that begins now, and what writes it unless somebody did."""
+        run = Run(
+            video_id=job.video_id,
+            run_id=job.run_id,
+            status=RunStatus.RUNNING,
+            started_at=timestamp(),
+        )
+        put: TransactItem = {
+            "Put": {
+                "TableName": self.table_name,
+                "Item": run.to_item(),
+                "ConditionExpression": "attribute_not_exists(pk)",
+            }
+        }
+        return run, [put]
+
+    def _begin(self, video: Video) -> list[TransactItem]:
+        """Return what makes a video one that is worked on, nothing if it is already."""
+        changes: dict[str, Any] = {}
+        if video.status is not VideoStatus.READY and video.status is not VideoStatus.PROCESSING:
+            changes = {"status": VideoStatus.PROCESSING, "failure": None}
+        if video.held_back is not None:
+            changes["held_back"] = None
+        if not changes:
+            return []
+        return change(self.table_name, video, region=self.region, **changes).writes
+
+    def _hold_back(self, video: Video) -> HeldBack | None:
+        """Let a video say that it waits; ``None`` if it changed meanwhile."""
+        if video.held_back is not None:
+            return HeldBack(first=False)
+        held_back = change(self.table_name, video, region=self.region, held_back=HELD_BACK)
+        return HeldBack(first=True) if self.write(held_back.writes) else None
 
     def finished(self, job: TranscodeJob) -> Run | Settled:
         """Return the run of a job that adds to what viewers have."""

@@ -18,6 +18,7 @@ from botocore.config import Config
 from media_platform.contract.environment import WorkerEnvironment
 from media_platform.contract.ladder import ladder_from_json
 from media_worker import ffmpeg
+from media_worker.budgets import TenantBudgets
 from media_worker.ecs_service import Resting, TaskProtection
 from media_worker.job_queue import JobQueue
 from media_worker.logs import configure_logging
@@ -81,6 +82,11 @@ def make_worker(environment: WorkerEnvironment, agent_uri: str | None, tracer: T
                 environment.table_name,
                 limit=environment.max_tenant_parts,
                 lease_seconds=visibility,
+            ),
+            budgets=TenantBudgets(
+                dynamodb,
+                environment.table_name,
+                limit_cpu_seconds=environment.max_tenant_daily_cpu_seconds,
             ),
             store=S3ObjectStore(s3, environment.media_bucket),
             open_source=lambda job: S3RangeReader(s3, job.bucket, job.key, job.version_id),

@@ -18,6 +18,7 @@ from media_platform.contract import metrics
 from media_platform.contract.jobs import TranscodeJob
 from media_platform.contract.ladder import LadderRung
 from media_platform.contract.object_keys import RunKeys
+from media_worker.budgets import TenantBudgets
 from media_worker.cancellation import Cancellation
 from media_worker.faults import BadInputError
 from media_worker.held import HeldPart
@@ -77,6 +78,7 @@ class Services:
         jobs: The queue of chunks.
         ledger: The runs.
         slots: What bounds how much is done for one tenant at a time.
+        budgets: What bounds how much is begun for one tenant on a day.
         store: Where runs are published.
         open_source: Opens the source of a job.
         open_picture: Opens a picture, of a key beside the source of a job.
@@ -88,6 +90,7 @@ class Services:
     jobs: JobQueue
     ledger: RunLedger
     slots: TenantSlots
+    budgets: TenantBudgets
     store: ObjectStore
     open_source: Callable[[TranscodeJob], RangeReader]
     open_picture: Callable[[TranscodeJob, str], RangeReader]

@@ -362,6 +362,10 @@ def test_an_unknown_stage_is_told_the_known_ones() -> None:
         ({"worker": {"ladder": [{"short_side": "tall"}]}}, "worker.ladder.0.short_side: "),
         ({"worker": {"max_frame_rate": 0}}, "worker.max_frame_rate: "),
         ({"worker": {"max_tenant_parts": -1}}, "worker.max_tenant_parts: "),
+        (
+            {"worker": {"max_tenant_daily_cpu_hours": -1}},
+            "worker.max_tenant_daily_cpu_hours: ",
+        ),
         ({"worker": {"old_run_seconds": 0}}, "worker.old_run_seconds: "),
         ({"worker": {"purge_interval_minutes": 0}}, "worker.purge_interval_minutes: "),
         ({"worker": {"sweep_interval_minutes": 0}}, "worker.sweep_interval_minutes: "),

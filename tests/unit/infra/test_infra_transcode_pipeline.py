@@ -122,6 +122,7 @@ def test_everything_on(synth: Synth) -> None:
             max_pixels=1000,
             max_frame_rate=120,
             max_tenant_parts=4,
+            max_tenant_daily_cpu_hours=1.5,
             chunk_duration=cdk.Duration.seconds(24),
             chunks_in_flight=5,
             ladder=[LadderRung(short_side=2160, peak_kilobits=20_000)],
@@ -151,6 +152,7 @@ def test_everything_on(synth: Synth) -> None:
         "MAX_PIXELS": "1000",
         "MAX_FRAME_RATE": "120",
         "MAX_TENANT_PARTS": "4",
+        "MAX_TENANT_DAILY_CPU_SECONDS": "5400",
         "CHUNK_SECONDS": "24",
         "CHUNKS_IN_FLIGHT": "5",
         "LADDER": '[{"short_side": 2160, "peak_kilobits": 20000}]',
@@ -159,6 +161,11 @@ def test_everything_on(synth: Synth) -> None:
         "IDLE_SECONDS": "7",
     }
     assert expected.items() <= variables(made).items()
+    assert "TranscodeWorkersVideosHeldBack" in {
+        name[:-8] for name in made.resources("AWS::CloudWatch::Alarm")
+    }
+    sweep = made.grants("TranscodeLeftUploadsSweepRole")
+    assert any(on.endswith(("Table", "Table.Arn>")) for on in sweep["dynamodb:Query"])
     functions = made.resources("AWS::Lambda::Function").values()
     environments = [f["Properties"].get("Environment", {}).get("Variables", {}) for f in functions]
     assert {e["UPLOAD_MAX_BYTES"] for e in environments if "UPLOAD_MAX_BYTES" in e} == {"1048576"}
@@ -199,6 +206,7 @@ def test_defaults_of_the_worker(synth: Synth) -> None:
     expected = {
         "MAX_FRAME_RATE": "240",
         "MAX_TENANT_PARTS": "0",
+        "MAX_TENANT_DAILY_CPU_SECONDS": "0",
         "CHUNK_SECONDS": "16",
         "CHUNKS_IN_FLIGHT": "10",
         "LADDER": ladder_to_json(DEFAULT_LADDER),
@@ -866,6 +874,13 @@ def test_deployed_steps_ask_for_one_number_of_workers(
             (
                 "max_tenant_parts is -1, allowed are 0 to 10000; pass 0 for any number, since no "
                 "pipeline has more workers than that (path: Test/Transcode)"
+            ),
+        ),
+        (
+            {"max_tenant_daily_cpu_hours": -1},
+            (
+                "max_tenant_daily_cpu_hours is -1, allowed are 0 to 100000; pass 0 for any number, "
+                "since a thousand workers do not work more in a day (path: Test/Transcode)"
             ),
         ),
         (

@@ -1,0 +1,36 @@
+"""Whether transcodes of a tenant may begin today."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from media_platform.contract.budget import DayBudget, day_query
+from media_platform.contract.times import timestamp
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+class TenantBudgets:
+    """The budgets of all tenants.
+
+    Args:
+        client: Client for the region.
+        table_name: The table.
+        limit_cpu_seconds: Processor time of a tenant's transcodes of a day; 0 for any.
+    """
+
+    def __init__(self, client: DynamoDBClient, table_name: str, *, limit_cpu_seconds: int) -> None:
+        self._client = client
+        self._table_name = table_name
+        self._limit = limit_cpu_seconds
+
+    def allows(self, tenant: str) -> bool:
+        """Tell whether a transcode of a tenant may begin; asks nobody where there is no limit."""
+        if not self._limit:
+            return True
+        pages = self._client.get_paginator("query").paginate(
+            **day_query(self._table_name, tenant, timestamp()[:10])
+        )
+        spent = DayBudget.from_items(item for page in pages for item in page["Items"])
+        return not spent.is_spent(self._limit)
