@@ -17,10 +17,11 @@ from mediactl import output
 from mediactl.environment import Environment
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.options import environment_option, json_option
+from mediactl.pricing import EVERYWHERE
 
 if TYPE_CHECKING:
     from mediactl.pricing.book import PriceBook
-    from mediactl.pricing.estimate import Estimate, StageCost
+    from mediactl.pricing.estimate import Estimate, RegionCost, StageCost
     from mediactl.pricing.template import Stage
 
 _SHOWN_USD = 0.005
@@ -201,6 +202,8 @@ def _show_stage(cost: StageCost, *, lines: bool) -> None:
     table.add_section()
     table.add_row("all", f"{cost.usd:,.2f}", f"{cost.idle_usd:,.2f}", style="bold")
     console.print(table)
+    if len(cost.regions) > 1:
+        console.print("Of it " + ", ".join(map(_in_region, cost.by_region)) + ".")
     if cost.usd_per_minute is not None:
         console.print(
             f"A minute of uploaded video costs {_usd(cost.usd_per_minute, 4)},"
@@ -223,6 +226,11 @@ def _show_stage(cost: StageCost, *, lines: bool) -> None:
     for one in cost.alternatives:
         others.add_row(one.name, one.what, f"{one.usd:,.2f}", f"{one.ours_usd:,.2f}")
     console.print(others)
+
+
+def _in_region(part: RegionCost) -> str:
+    where = "in no region" if part.region == EVERYWHERE else f"in {part.region}"
+    return f"{_usd(part.usd)} {where}"
 
 
 def _show_lines(cost: StageCost) -> None:

@@ -6,7 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from mediactl.pricing.book import EVERYWHERE, Price, PriceBook
+from mediactl.pricing import EVERYWHERE
+from mediactl.pricing.book import Price, PriceBook
 
 
 @dataclass(frozen=True, kw_only=True)

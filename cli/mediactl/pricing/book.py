@@ -11,8 +11,7 @@ from importlib import resources
 from itertools import pairwise
 from typing import Any
 
-EVERYWHERE = "all"
-"""Region of a price that is the same everywhere, or of a service without regions."""
+from mediactl.pricing import EVERYWHERE
 
 DEFAULT_REGION = "us-east-1"
 """Region whose price stands for that of a region which the table does not have."""

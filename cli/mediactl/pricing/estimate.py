@@ -33,6 +33,19 @@ class ServiceCost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegionCost:
+    """What a stage costs in a region.
+
+    Attributes:
+        region: The region; ``all`` for services without one.
+        usd: US dollars in a month.
+    """
+
+    region: str
+    usd: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageCost:
     """What a stage costs in a month.
 
@@ -48,6 +61,7 @@ class StageCost:
         worker_cpu_hours: Hours of a virtual CPU that are paid for workers.
         worker_busy_share: Share of them that transcodes; workers start, and stay for a while.
         services: The sum by AWS service, dearest first.
+        by_region: The sum by region.
         lines: Every line.
         unpriced: Types of the templates of which nothing is known: they may cost something.
         alternatives: What others ask for the same.
@@ -63,6 +77,7 @@ class StageCost:
     worker_cpu_hours: float
     worker_busy_share: float
     services: list[ServiceCost]
+    by_region: list[RegionCost]
     lines: list[CostLine]
     unpriced: list[str]
     alternatives: list[Alternative]
@@ -145,6 +160,7 @@ def stage_cost(
         worker_cpu_hours=round(month.worker_cpu_hours, 2),
         worker_busy_share=round(month.worker_busy_share, 4),
         services=_by_service(bill, idle),
+        by_region=_by_region(bill),
         lines=bill.rounded(),
         unpriced=unpriced_types(stage),
         alternatives=_rounded(alternatives(book, month, workers_usd=workers, all_usd=bill.usd)),
@@ -169,6 +185,17 @@ def _by_service(bill: Bill, idle: Bill) -> list[ServiceCost]:
         for service, (usd, idle_usd) in sums.items()
     ]
     return sorted(costs, key=lambda cost: (-cost.usd, cost.service))
+
+
+def _by_region(bill: Bill) -> list[RegionCost]:
+    regions = sorted({line.region for line in bill.lines})
+    return [
+        RegionCost(
+            region=region,
+            usd=round(sum(line.usd for line in bill.lines if line.region == region), 2),
+        )
+        for region in regions
+    ]
 
 
 def _rounded(found: list[Alternative]) -> list[Alternative]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mediactl.pricing.book import EVERYWHERE, PriceBook
+from mediactl.pricing import EVERYWHERE
+from mediactl.pricing.book import PriceBook
 from mediactl.pricing.usage import Month
 
 _HD_LINES = 720

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mediactl.pricing.book import EVERYWHERE, ListKey, PriceBook
+from mediactl.pricing.book import ListKey, PriceBook
 
 API_REGION = "us-east-1"
 """A region in which the API is; it tells prices of all."""
@@ -44,11 +44,6 @@ def list_prices(
         for (name, region, key), usd in zip(wanted, answers, strict=True)
         if usd is not None
     }
-
-
-def known_regions(regions: Iterable[str]) -> list[str]:
-    """Return what are names of regions, sorted."""
-    return sorted({region for region in regions if region != EVERYWHERE})
 
 
 def _price(client: Any, key: ListKey, region: str) -> float | None:

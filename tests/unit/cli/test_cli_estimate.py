@@ -443,6 +443,8 @@ class TestCommand:
         assert stage["stage"] == "dev"
         assert sum(line["usd"] for line in stage["lines"]) == pytest.approx(stage["usd"], abs=0.01)
         assert sum(one["usd"] for one in stage["services"]) == pytest.approx(found["usd"], abs=0.1)
+        parts = [part["usd"] for part in stage["by_region"]]
+        assert sum(parts) == pytest.approx(stage["usd"], abs=0.05)
         used = {(price["name"], price["region"]) for price in found["prices"]}
         for line in stage["lines"]:
             assert {(line["price"], line["region"]), (line["price"], "all")} & used
