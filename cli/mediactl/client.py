@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -217,11 +218,11 @@ class MediaClient:
             body: Its bytes.
 
         Raises:
-            ApiError: If S3 refuses it; the problem holds the start of its answer.
+            ApiError: If S3 refuses it.
         """
         answer = self._http.request("PUT", upload.url, body=body, headers=upload.headers)
         if answer.status != 200:  # noqa: PLR2004
-            raise ApiError(answer.status, {"detail": answer.data[:500].decode(errors="replace")})
+            raise ApiError(answer.status, {"detail": storage_refusal(answer.data)})
 
     def video(self, video_id: str) -> dict[str, Any]:
         """Return a video.
@@ -327,6 +328,18 @@ class MediaClient:
     ) -> urllib3.BaseHTTPResponse:
         authorized = {"Authorization": f"Bearer {token}", **headers}
         return self._http.request(method, url, json=body, headers=authorized)
+
+
+def storage_refusal(content: bytes) -> str:
+    """Return why S3 or the distribution refuses something.
+
+    The rest of such an answer is left out: it repeats the signature.
+    """
+    text = content.decode(errors="replace")
+    code, message = (re.search(rf"<{name}>([^<]*)</{name}>", text) for name in ("Code", "Message"))
+    if code is None:
+        return "the storage refuses it without saying why"
+    return f"the storage says {code[1]}{f': {message[1]}' if message else ''}"
 
 
 def backoff(attempts: int) -> Iterator[float]:

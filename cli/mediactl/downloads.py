@@ -16,7 +16,7 @@ from typing import IO
 
 import urllib3
 
-from mediactl.client import TIMEOUT, TRANSIENT, ApiError, backoff
+from mediactl.client import TIMEOUT, TRANSIENT, ApiError, backoff, storage_refusal
 from mediactl.locks import alone
 
 ATTEMPTS = 10
@@ -128,8 +128,7 @@ class _Loading:
             if answer.status == _NOTHING_LEFT and at:
                 return at
             if answer.status not in {_OK, _PARTIAL}:
-                start = answer.read(500).decode(errors="replace")
-                raise ApiError(answer.status, {"detail": start})
+                raise ApiError(answer.status, {"detail": storage_refusal(answer.read(4096))})
             if answer.status == _OK:
                 # Whoever answers knows no ranges: all of it comes again.
                 self._file.truncate(0)

@@ -77,6 +77,8 @@ class FailureShown:
 class VideoSummary:
     """A video; the fields are called as the API calls them.
 
+    Some of a PUBLIC video are not told to those who are not of its tenant.
+
     Attributes:
         video_id: Its id.
         status: Where it stands.
@@ -108,13 +110,13 @@ class VideoSummary:
     video_id: str
     status: str
     title: str
-    tenant: str
-    owner: str
+    tenant: str | None
+    owner: str | None
     visibility: str
     tags: list[str]
-    file_name: str
-    content_type: str
-    size_bytes: int
+    file_name: str | None
+    content_type: str | None
+    size_bytes: int | None
     version: int
     created_at: str
     updated_at: str
@@ -124,8 +126,8 @@ class VideoSummary:
     playable: bool
     progress: int
     next_progress: int | None
-    profile: str
-    quality: str
+    profile: str | None
+    quality: str | None
     failure: FailureShown | None
     duplicate_of: str | None
     deleted_at: str | None

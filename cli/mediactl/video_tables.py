@@ -115,7 +115,8 @@ def _facts(found: VideoReport) -> Table:
     row("status", _status(found.status, found.progress if found.status == "PROCESSING" else None))
     if found.next_progress is not None:
         row("again", f"the run that will replace it is at {found.next_progress} %")
-    row("file", printable(found.file_name), found.content_type, size(found.size_bytes))
+    if found.file_name is not None:
+        row("file", printable(found.file_name), found.content_type, size(found.size_bytes or 0))
     row("picture", f"{found.width} x {found.height}" if found.width else None)
     row("length", length(found.duration_seconds))
     row("tenant", found.tenant, found.visibility)

@@ -250,6 +250,12 @@ def test_a_video_is_shown_with_what_happened_to_it(run: Mediactl, ready: str) ->
     assert all(len(line) <= 80 for line in shown.stdout.splitlines())
 
 
+def test_a_video_is_shown_although_the_api_tells_nothing(run: Mediactl, ready: str) -> None:
+    shown = run("videos", "show", ready, "--json", MEDIACTL_TOKEN="garbage")
+    assert shown.json["status"] == "READY"
+    assert "this is what the table keeps, since that is no access token" in shown.stderr
+
+
 @pytest.mark.parametrize("command", ["show", "play", "download", "transcode", "cancel", "restore"])
 def test_a_video_that_nobody_knows_is_told_by_the_exit_code(run: Mediactl, command: str) -> None:
     answer = run("videos", command, new_id())

@@ -368,19 +368,17 @@ def show(
 
     What the API tells of it is shown with what the table keeps: its events, runs and their parts.
     With AWS credentials that may read the table, videos are found that the API does not tell you
-    of, also deleted ones.
+    of, deleted ones among them, and all of them while the API does not answer.
 
     \b
     Examples:
       mediactl videos show VIDEO
       mediactl videos show VIDEO --audit --json
     """
-    client = sessions.client(environment, tenant=tenant)
     kept = _read_kept(environment, video)
-    body = _body(client, video, kept)
-    report = timelines.report(body, kept)
+    report = timelines.report(_body(environment, tenant, video, kept), kept)
     if audit:
-        report = timelines.with_audit(report, client)
+        report = timelines.with_audit(report, sessions.client(environment, tenant=tenant))
     if kept is None:
         output.say("the table could not be read: runs and events are not shown")
     output.show(report, as_json, lambda one: _show_report(one, parts=parts))
@@ -398,20 +396,23 @@ def _read_kept(environment: Environment, video: str) -> Kept | None:
         return None
 
 
-def _body(client: MediaClient, video: str, kept: Kept | None) -> dict[str, Any]:
+def _body(
+    environment: Environment, tenant: str | None, video: str, kept: Kept | None
+) -> dict[str, Any]:
     """Return a video as the API tells of it, or as the table has it if the API does not."""
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - slow to import
+
     from mediactl.client import ApiError  # noqa: PLC0415 - slow to import
+    from mediactl.failures import explain  # noqa: PLC0415
 
     try:
-        return client.video(video)
-    except (ApiError, CommandError) as error:
-        hidden = isinstance(error, CommandError) or error.status == _HTTP_NOT_FOUND
-        if kept is not None and hidden:
-            return timelines.body_of(kept)
-        raise
-
-
-_HTTP_NOT_FOUND = 404
+        body = sessions.client(environment, tenant=tenant).video(video)
+    except (ApiError, CommandError, HTTPError) as error:
+        if kept is None:
+            raise
+        output.say(f"this is what the table keeps, since {explain(error)}")
+        return timelines.body_of(kept)
+    return {**(timelines.body_of(kept) if kept else {}), **body}
 
 
 def _show_report(report: VideoReport, *, parts: bool) -> None:

@@ -127,7 +127,7 @@ def test_a_signature_that_has_ended_is_made_anew_once(server: Server, tmp_path: 
     load(url, tmp_path / "film.mp4", "a run", unseen)
     assert len(made) == 2
     server.statuses = deque([403, 403])
-    with pytest.raises(ApiError, match="refused"):
+    with pytest.raises(ApiError, match="the storage refuses it without saying why"):
         load(url, tmp_path / "again.mp4", "a run", unseen)
 
 

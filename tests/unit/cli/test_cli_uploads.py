@@ -120,8 +120,9 @@ def test_a_refusal_that_no_signature_mends_ends_the_upload(
 ) -> None:
     begun = begin(client, film, tmp_path)
     platform.faults = deque([Fault(status=404)])
-    with pytest.raises(ApiError, match="S3 says 404"):
+    with pytest.raises(ApiError, match="the storage says Refused: S3 says 404") as refused:
         go_on(client, begun, film, parallel=1)
+    assert "secret" not in f"{refused.value} {refused.value.problem}"
     platform.faults = deque([Fault(status=403)] * uploads.ROUNDS)
     with pytest.raises(ApiError, match="S3 says 403"):
         go_on(client, begun, film, parallel=1)

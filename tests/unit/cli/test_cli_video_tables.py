@@ -146,6 +146,14 @@ def test_a_change_is_told_in_words(data: dict[str, Any], detail: str) -> None:
     assert [m.detail for m in report.timeline if m.what == "changed"] == [detail]
 
 
+def test_a_public_video_of_others_is_shown_as_far_as_it_is_told() -> None:
+    hidden = {"tenant", "owner", "file_name", "content_type", "size_bytes", "profile", "quality"}
+    told = timelines.body_of(Kept(video(), [run()], [], [])).items()
+    report = timelines.report({key: value for key, value in told if key not in hidden}, None)
+    assert (report.tenant, report.table_read, report.runs) == (None, False, [])
+    assert any("Harbour" in line for line in shown(report))
+
+
 def test_what_events_tell_no_more_is_told_by_the_video() -> None:
     report = found(Kept(video(), [run()], [], []))
     assert [moment.what for moment in report.timeline] == [

@@ -98,7 +98,8 @@ class _Handler(QuietHandler):
         if status == 200:
             with platform.lock:
                 platform.parts[number] = body
-        self._answer(status, {"detail": f"S3 says {status}"})
+        said = f"<Message>S3 says {status}</Message><SignatureProvided>secret</SignatureProvided>"
+        self.answer(status, f"<Error><Code>Refused</Code>{said}</Error>".encode())
 
     def do_GET(self) -> None:  # noqa: N802 - as http.server calls it
         """Tell of the video or its upload."""
