@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from command_line import Mediactl
@@ -20,7 +21,10 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
 from media_platform.contract.run import Run, RunStatus
 from media_platform.contract.video import Video, VideoStatus
+from mediactl.environment import AwsEnvironment
 from mediactl.errors import DEGRADED, NOT_FOUND, USAGE
+from mediactl.local.aws import new_client
+from mediactl.region_status import status_of
 
 QUEUES = [
     "express",
@@ -147,6 +151,28 @@ def test_a_stage_in_aws_is_asked_the_same_and_a_region_that_is_not_deployed_is_t
     ) in needs
     (region,) = status(as_in_aws, "-e", "two-regions", "--region", plane.region)["regions"]
     assert region["replication"][0]["region"] == "eu-west-1"
+
+
+class OneRegionIsLost(AwsEnvironment):
+    """An environment of two regions, of which one answers nobody."""
+
+    def _make_client(self, service: str, region: str) -> Any:
+        url = self.emulator_url if region == self.home_region else "http://127.0.0.1:1"
+        return new_client(url, service, region)
+
+    emulator_url = ""
+
+
+def test_a_region_that_is_lost_is_told_and_the_other_is_shown(plane: RunningPlane) -> None:
+    regions = (plane.region, "eu-west-1")
+    environment = OneRegionIsLost("prod", stage="local", regions=regions, app=Path())
+    environment.emulator_url = plane.emulator.url
+    found = status_of(environment, regions)
+    assert [one.reachable for one in found.regions] == [True, False]
+    assert found.regions[0].services
+    assert f"mediactl region takeover eu-west-1 --by {plane.region} -e prod" in {
+        need.command for need in found.needs
+    }
 
 
 def test_what_is_not_deployed_or_not_up_or_no_region_is_told_by_the_exit_code(
