@@ -508,17 +508,23 @@ def _stacks(patient: Patient) -> Iterator[Finding]:
 
 
 def _certificates(patient: Patient) -> Iterator[Finding]:
+    kind = "AWS::CertificateManager::Certificate"
     found = False
     for region in regions_of(patient.environment):
         for part in (StackPart.MEDIA, StackPart.EDGE):
-            kind = "AWS::CertificateManager::Certificate"
             for one in resources(patient.environment, part, region, kind):
                 found = True
                 acm = patient.environment.client("acm", region)
                 answer = acm.describe_certificate(CertificateArn=one.physical_id)
                 yield certificate_finding(answer["Certificate"], region)
     if not found:
-        yield Finding(check="certificate", state="skipped", seen="the stage has none of its own")
+        has_one = any(
+            resource["Type"] == kind
+            for stack in _required_templates(patient)
+            for resource in stack.template["Resources"].values()
+        )
+        seen = "it is not deployed" if has_one else "the stage has none of its own"
+        yield Finding(check="certificate", state="skipped", seen=seen)
 
 
 def certificate_finding(certificate: dict[str, Any], region: str) -> Finding:

@@ -83,7 +83,7 @@ def deployed(account: Account) -> Account:
     return account
 
 
-def test_a_stage_is_bootstrapped_deployed_and_destroyed_in_all_its_regions(
+def test_a_stage_is_bootstrapped_and_deployed_in_all_its_regions(
     account: Account,
 ) -> None:
     mediactl = account.mediactl

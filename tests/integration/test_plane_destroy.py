@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 from small_plane import SmallPlane
 
 from mediactl.deployment import deploy, destroy
-from mediactl.environment import AwsEnvironment
+from mediactl.environment import AwsEnvironment, LocalEnvironment
 from mediactl.local.aws import root_environment
 from mediactl.options import Consent
 
@@ -57,3 +57,13 @@ def test_a_store_that_keeps_no_data_is_destroyed_with_what_is_in_it(
     for name in buckets.values():
         with pytest.raises(ClientError, match="404"):
             s3.head_bucket(Bucket=name)
+
+
+def test_a_plane_stays_up_without_stacks_and_gets_them_again(small: SmallPlane) -> None:
+    environment = LocalEnvironment("local", state_dir=small.plane.state.root, app=small.app)
+    done = destroy(environment, consent=AGREED, say=lambda _: None)
+    assert done.stacks == ["Small in eu-west-1"]
+    status = small.plane.status()
+    assert (status.up, status.services) == (True, [])
+    small.up()
+    assert small.plane.status().healthy

@@ -44,6 +44,7 @@ table = dynamodb.TableV2(
     partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
     time_to_live_attribute="expires",
     replicas=[dynamodb.ReplicaTableProps(region="us-west-2")],
+    removal_policy=cdk.RemovalPolicy.DESTROY,
 )
 function = lambda_.Function(
     stack,
