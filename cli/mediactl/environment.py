@@ -133,6 +133,19 @@ class Environment(ABC):
         Raises:
             CommandError: If the stack is not deployed there.
         """
+        return self._found(part, region)[1]
+
+    @cached_property
+    def edge_region(self) -> str:
+        """Region of the Edge stack.
+
+        Raises:
+            CommandError: If it is not deployed.
+        """
+        return self._found(StackPart.EDGE, None)[0]
+
+    def _found(self, part: StackPart, region: str | None) -> tuple[str, dict[str, str]]:
+        """Return where a stack is, and its outputs."""
         if region is not None:
             places = [region]
         elif part is StackPart.EDGE:
@@ -143,7 +156,7 @@ class Environment(ABC):
             found = self._outputs.get((part, place)) or self._read_outputs(part, place)
             if found is not None:
                 self._outputs[part, place] = found
-                return found
+                return place, found
         raise CommandError(
             f"{self.name} is not deployed: there is no stack {stack_name(self.stage, part)}"
             f" in {', '.join(places)}",
@@ -249,12 +262,20 @@ class LocalEnvironment(Environment):
 
     @cached_property
     def regions(self) -> tuple[str, ...]:
-        """Regions that are deployed.
+        """Regions that are deployed, that with the users first.
 
         Raises:
             CommandError: If the plane is not up.
         """
-        return tuple(self.plane().endpoints().regions)
+        found = self.plane().endpoints().regions
+        if len(found) == 1:
+            return tuple(found)
+        pool = MediaOutput.USER_POOL_ID
+        return tuple(
+            sorted(
+                found, key=lambda one: pool not in (self._read_outputs(StackPart.MEDIA, one) or ())
+            )
+        )
 
     @cached_property
     def base_url(self) -> str:

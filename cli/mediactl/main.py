@@ -48,6 +48,7 @@ COMMANDS = {
         "Tell what a stage will cost in a month",
     ),
     "events": ("mediactl.commands.events", "group", "Follow domain events, and replay them"),
+    "keys": ("mediactl.commands.keys", "group", "Show and rotate the keys that sign playback"),
     "local": ("mediactl.commands.local", "group", "Run the whole platform on this machine"),
     "logs": ("mediactl.commands.logs", "command", "Show what services and workers log"),
     "region": (

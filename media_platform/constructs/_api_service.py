@@ -16,7 +16,7 @@ from media_platform.constructs._media_cluster import AwsEndpoint
 from media_platform.constructs._tracing import Tracing
 from media_platform.constructs._video_store_base import VideoStoreBase
 from media_platform.contract import table
-from media_platform.contract.delivery import signing_secret_name
+from media_platform.contract.delivery import SLOTS, signing_secret_name
 from media_platform.contract.environment import ApiEnvironment
 
 _SECRET_SUFFIX = "-??????"  # noqa: S105  what Secrets Manager adds to a name in an ARN
@@ -39,7 +39,6 @@ class ApiService(HttpService):
         cluster: Cluster that it runs in.
         store: Store of this region.
         environment: Its variables, complete.
-        signing_slots: Key slots whose secrets it may read.
         calls: The services of AWS from which it has the keys of tokens.
         min_tasks: Fewest tasks.
         max_tasks: Most tasks.
@@ -62,7 +61,6 @@ class ApiService(HttpService):
         cluster: ecs.ICluster,
         store: VideoStoreBase,
         environment: ApiEnvironment,
-        signing_slots: Sequence[str],
         calls: Sequence[AwsEndpoint],
         min_tasks: int,
         max_tasks: int,
@@ -86,11 +84,9 @@ class ApiService(HttpService):
             requests_per_minute=requests_per_minute,
             tracing=tracing,
         )
-        self._grant(store, environment, signing_slots)
+        self._grant(store, environment)
 
-    def _grant(
-        self, store: VideoStoreBase, environment: ApiEnvironment, signing_slots: Sequence[str]
-    ) -> None:
+    def _grant(self, store: VideoStoreBase, environment: ApiEnvironment) -> None:
         role = self.task.task_role
         store.grant_use_table(
             role,
@@ -133,7 +129,7 @@ class ApiService(HttpService):
                 resource_name=f"{signing_secret_name(environment.stage, slot)}{_SECRET_SUFFIX}",
                 arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
             )
-            for slot in signing_slots
+            for slot in SLOTS
         ]
         for action, resources in (
             ("ssm:GetParameter", [parameter]),

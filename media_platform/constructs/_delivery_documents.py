@@ -13,6 +13,7 @@ from media_platform.constructs._deploy_resource import (
     deploy_function,
     deploy_resource,
 )
+from media_platform.constructs._signing_key import SigningKey, SigningKeyParameters
 from media_platform.contract.delivery import delivery_parameter_name, signing_secret_name
 
 
@@ -25,9 +26,8 @@ class DeliveryDocuments(Construct):
         stage: Name of the stage.
         regions: Regions that sign.
         base_url: Scheme and authority of the one origin that clients know.
-        key_pair_id: Id of the CloudFront public key that verifies.
-        active_slot: Slot of the key that signs.
-        other_key_pair_ids: Ids of the other public keys of the distribution, by their slot.
+        signing_keys: The keys by slot.
+        parameters: What says which of them signs.
     """
 
     def __init__(
@@ -38,9 +38,8 @@ class DeliveryDocuments(Construct):
         stage: str,
         regions: Sequence[str],
         base_url: str,
-        key_pair_id: str,
-        active_slot: str,
-        other_key_pair_ids: Mapping[str, str],
+        signing_keys: Mapping[str, SigningKey],
+        parameters: SigningKeyParameters,
     ) -> None:
         super().__init__(scope, construct_id)
         name = delivery_parameter_name(stage)
@@ -59,11 +58,16 @@ class DeliveryDocuments(Construct):
                 for region in regions
             ],
         )
-        secrets = [
-            {"KeyPairId": key_pair, "SigningSecret": signing_secret_name(stage, slot)}
-            for slot, key_pair in other_key_pair_ids.items()
-        ]
-        others = {"OtherSecrets": secrets} if secrets else {}
+        key_pair_ids = {slot: key.public_key.public_key_id for slot, key in signing_keys.items()}
+        secrets = {slot: signing_secret_name(stage, slot) for slot in signing_keys}
+        others = {
+            slot: cdk.Fn.condition_if(
+                key.is_used.logical_id,
+                [{"KeyPairId": key_pair_ids[slot], "SigningSecret": secrets[slot]}],
+                [],
+            )
+            for slot, key in signing_keys.items()
+        }
         documents = Construct(self, "Documents")
         for region in regions:
             deploy_resource(
@@ -75,8 +79,8 @@ class DeliveryDocuments(Construct):
                     "Region": region,
                     "ParameterName": name,
                     "BaseUrl": base_url,
-                    "KeyPairId": key_pair_id,
-                    "SigningSecret": signing_secret_name(stage, active_slot),
-                    **others,
+                    "KeyPairId": parameters.of_active(key_pair_ids),
+                    "SigningSecret": parameters.of_active(secrets),
+                    "OtherSecrets": parameters.of_other(others),
                 },
             )

@@ -148,8 +148,6 @@ class ApiCluster(ApiClusterBase):
             logged for a year, without tokens, cookies and signatures. Default ``False``.
         tracing: Where spans of both services go, :meth:`Tracing.x_ray` or :meth:`Tracing.otlp`.
             Default: nowhere; ids of traces are in log lines and messages all the same.
-        signing_slots: Key slots that may sign. Default ``a`` and ``b``, so that a key can be
-            changed without a deployment here.
         removal_policy: What happens to users. Default ``RETAIN``.
         deletion_protection: Whether user pool and load balancer refuse to be deleted.
             Default: when users are retained.
@@ -211,7 +209,6 @@ class ApiCluster(ApiClusterBase):
         waf: bool = False,
         waf_logs: bool = False,
         tracing: Tracing | None = None,
-        signing_slots: Sequence[str] = ("a", "b"),
         removal_policy: cdk.RemovalPolicy | None = None,
         deletion_protection: bool | None = None,
     ) -> None:
@@ -297,7 +294,6 @@ class ApiCluster(ApiClusterBase):
                 webhook_allowed_networks=join_networks(webhook_allowed_networks),
                 cache_url=self._cache_url,
             ),
-            signing_slots=signing_slots,
             calls=self._keys_of_tokens(token_issuer),
             min_tasks=min_tasks,
             max_tasks=max_tasks,
@@ -592,7 +588,7 @@ class ApiCluster(ApiClusterBase):
             self,
             "playback_expiry in seconds",
             in_seconds(self, "playback_expiry", playback_expiry),
-            (60, _MAX_EXPIRY_SECONDS),
+            (10, _MAX_EXPIRY_SECONDS),
             "a signature outlives the deletion of its video, so keep it short",
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_certificatemanager as acm
@@ -24,14 +24,16 @@ from media_platform.constructs._countries import country_problem
 from media_platform.constructs._delivery_documents import DeliveryDocuments
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs._log_groups import encrypt_logs
-from media_platform.constructs._signing_key import SigningKey, SigningKeyMaker
+from media_platform.constructs._signing_key import (
+    SigningKey,
+    SigningKeyMaker,
+    SigningKeyParameters,
+)
 from media_platform.constructs._web_acl import check_waf_logs, distribution_acl
 from media_platform.constructs.api_cluster import ADMIN_PATHS, API_PATHS
+from media_platform.contract.delivery import SLOTS
 from media_platform.contract.object_keys import MEDIA_PREFIX
 from media_platform.contract.site import fallback_code, is_page
-
-SLOTS = ("a", "b")
-"""Slots of the key group: two, so that a new key is trusted before the old one is given up."""
 
 _ROOT_PAGE = "index.html"
 _ERROR_PERCENT = 1
@@ -79,8 +81,6 @@ class CdnDistribution(CdnDistributionBase):
         certificate: Certificate of ``domain_name``, in us-east-1.
         scheme: Scheme of the URLs that clients get. Default ``https``; ``http`` is for planes
             without TLS, and lets viewers use both.
-        signing_slots: Slots that CloudFront trusts, ``a`` or both. Default ``a``.
-        active_slot: Slot that signs now. Default: the first.
         cors_origins: Pages of other origins that may play. Default: any, since the signature is
             the permission.
         price_class: Where CloudFront serves from. Default: everywhere.
@@ -116,6 +116,8 @@ class CdnDistribution(CdnDistributionBase):
         distribution: The distribution.
         key_group: The keys whose signatures it accepts.
         signing_keys: The keys by slot.
+        signing_parameters: Parameters of the stack that say which keys there are; a rotation
+            changes them in the stack that runs.
         base_url: Scheme and authority of the one origin that clients know.
 
     Source: CloudFront Developer Guide, "Serve private content with signed URLs and signed
@@ -137,8 +139,6 @@ class CdnDistribution(CdnDistributionBase):
         domain_name: str | None = None,
         certificate: acm.ICertificate | None = None,
         scheme: Literal["https", "http"] = "https",
-        signing_slots: Sequence[str] = ("a",),
-        active_slot: str | None = None,
         cors_origins: Sequence[str] | None = None,
         price_class: cloudfront.PriceClass | None = None,
         ipv6: bool = True,
@@ -152,7 +152,6 @@ class CdnDistribution(CdnDistributionBase):
         removal_policy: cdk.RemovalPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        active_slot = active_slot or (signing_slots[0] if signing_slots else "")
         check_stage(self, stage)
         if admin_domain_name is not None and api_domain_name is None:
             raise reject(
@@ -163,7 +162,6 @@ class CdnDistribution(CdnDistributionBase):
         self._check_origins(media_origins, site_origin, load_balancer, api_domain_name)
         self._check_site(site_origin, site_fallback_page)
         self._check_domain(domain_name, certificate)
-        self._check_slots(signing_slots, active_slot)
         access_logs = self._check_logs(access_logs)
         countries = self._countries(allowed_countries, denied_countries)
         self._check_waf(waf, waf_requests_per_address)
@@ -178,12 +176,9 @@ class CdnDistribution(CdnDistributionBase):
 
         regions = [origin.region for origin in media_origins]
         encrypt_logs(self, encryption_key)
-        self.signing_keys = self._make_keys(
-            stage, signing_slots, regions, encryption_key, removal_policy
-        )
-        self.key_group = cloudfront.KeyGroup(
-            self, "KeyGroup", items=[key.public_key for key in self.signing_keys.values()]
-        )
+        self.signing_parameters = SigningKeyParameters(self, "SigningKeys")
+        self.signing_keys = self._make_keys(stage, regions, encryption_key, removal_policy)
+        self.key_group = self._make_key_group()
         viewers = (
             cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS
             if scheme == "https"
@@ -248,20 +243,14 @@ class CdnDistribution(CdnDistributionBase):
         self._watch()
         authority = domain_name or self.distribution.distribution_domain_name
         self.base_url = f"{scheme}://{authority}"
-        active = self.signing_keys[active_slot]
         self.delivery = DeliveryDocuments(
             self,
             "Delivery",
             stage=stage,
             regions=regions,
             base_url=self.base_url,
-            key_pair_id=active.public_key.public_key_id,
-            active_slot=active_slot,
-            other_key_pair_ids={
-                slot: key.public_key.public_key_id
-                for slot, key in self.signing_keys.items()
-                if slot != active_slot
-            },
+            signing_keys=self.signing_keys,
+            parameters=self.signing_parameters,
         )
 
     @classmethod
@@ -318,7 +307,6 @@ class CdnDistribution(CdnDistributionBase):
     def _make_keys(
         self,
         stage: str,
-        slots: Sequence[str],
         regions: Sequence[str],
         encryption_key: kms.IKey | None,
         removal_policy: cdk.RemovalPolicy,
@@ -331,13 +319,28 @@ class CdnDistribution(CdnDistributionBase):
                 f"Slot{slot.upper()}",
                 stage=stage,
                 slot=slot,
+                number=number,
                 maker=maker,
                 replica_regions=[region for region in regions if region != here],
                 encryption_key=encryption_key,
                 removal_policy=removal_policy,
             )
-            for slot in slots
+            for slot, number in self.signing_parameters.keys.items()
         }
+
+    def _make_key_group(self) -> cloudfront.KeyGroup:
+        keys = [self.signing_keys[slot] for slot in SLOTS]
+        group = cloudfront.KeyGroup(self, "KeyGroup", items=[key.public_key for key in keys])
+        cast("cloudfront.CfnKeyGroup", group.node.default_child).add_property_override(
+            "KeyGroupConfig.Items",
+            [
+                cdk.Fn.condition_if(
+                    key.is_used.logical_id, key.public_key.public_key_id, cdk.Aws.NO_VALUE
+                )
+                for key in keys
+            ],
+        )
+        return group
 
     def _media_behaviors(
         self,
@@ -522,18 +525,6 @@ class CdnDistribution(CdnDistributionBase):
             (10, 2_000_000_000),
             "AWS WAF counts no others",
         )
-
-    def _check_slots(self, slots: Sequence[str], active: str) -> None:
-        if not slots or not set(slots) <= set(SLOTS) or len(set(slots)) != len(slots):
-            raise reject(
-                self, f"signing_slots is {list(slots)}, allowed are 'a', 'b' or both; choose some"
-            )
-        if active not in slots:
-            raise reject(
-                self,
-                f"active_slot is {active!r}, but signing_slots is {list(slots)}; sign with a slot "
-                "that CloudFront trusts",
-            )
 
     def _accept_findings(
         self, certificate: acm.ICertificate | None, *, waf: bool, everywhere: bool

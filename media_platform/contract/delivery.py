@@ -9,6 +9,34 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Final
+
+SLOTS: Final = ("a", "b")
+"""Slots of the key group: two, so that a new key is trusted before the old one is given up."""
+
+FIRST_KEY: Final = 1
+"""Number of the key that a stage begins with, in slot ``a``; each later one has a greater."""
+
+NO_KEY: Final = 0
+"""In place of a number: the slot is empty."""
+
+FRESH_SECONDS: Final = 10
+"""Age after which signers read the document again."""
+
+FOLLOWED_SECONDS: Final = 20
+"""Time after which all signers that can read a new document go by it, attempts included."""
+
+GRANT_STEPS: Final = 4
+"""Grants end at whole steps, of which a lifetime has so many, so that equal ones are cached."""
+
+
+def longest_grant_seconds(lifetime_seconds: int) -> int:
+    """Return how long a grant holds at most.
+
+    Args:
+        lifetime_seconds: How long it holds at least.
+    """
+    return lifetime_seconds + max(1, lifetime_seconds // GRANT_STEPS)
 
 
 def delivery_parameter_name(stage: str) -> str:
@@ -28,10 +56,12 @@ class SigningKeyPair:
     Attributes:
         private_key: PEM, PKCS #8.
         public_key: PEM, SubjectPublicKeyInfo, as CloudFront takes it.
+        number: Number of the key, by which a slot tells it from the one that it had before.
     """
 
     private_key: str = field(repr=False)
     public_key: str
+    number: int = FIRST_KEY
 
     def to_json(self) -> str:
         """Return the value of the secret."""
@@ -45,7 +75,7 @@ class SigningKeyPair:
             ValueError: If it is not a key pair; the message does not repeat the value.
         """
         try:
-            content = json.loads(text)
+            content = {"number": FIRST_KEY, **json.loads(text)}
             return cls(**{name: content[name] for name in cls.__dataclass_fields__})
         except (KeyError, TypeError, ValueError):
             raise ValueError("the signing secret does not hold a key pair") from None

@@ -1,4 +1,4 @@
-"""Outputs of the stacks: what the local plane, ``mediactl`` and other teams look up by name."""
+"""Outputs and parameters of stacks: what planes, ``mediactl`` and other teams look up by name."""
 
 from __future__ import annotations
 
@@ -59,3 +59,14 @@ class EdgeOutput(StrEnum):
     DISTRIBUTION_ID = "DistributionId"
     DISTRIBUTION_DOMAIN = "DistributionDomain"
     BASE_URL = "BaseUrl"
+
+
+class EdgeParameter(StrEnum):
+    """Parameters of the Edge stack: which keys sign playback, which a rotation changes.
+
+    They are no part of the template, so deployments of it leave them as they are.
+    """
+
+    KEY_A = "SigningKeyA"
+    KEY_B = "SigningKeyB"
+    ACTIVE_SLOT = "SigningSlot"

@@ -285,7 +285,7 @@ class ApiConfig(_ServiceConfig):
     requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     upload_max_mebibytes: Annotated[int, Field(ge=1, le=5 * 1024**2)] = 5 * 1024
     upload_expiry_seconds: Annotated[int, Field(ge=1, le=7 * 86_400)] = 3600
-    playback_expiry_seconds: Annotated[int, Field(ge=60, le=7 * 86_400)] = 4 * 3600
+    playback_expiry_seconds: Annotated[int, Field(ge=10, le=7 * 86_400)] = 4 * 3600
     quota_videos: Annotated[int, Field(ge=1)] = 100_000
     quota_mebibytes: Annotated[int, Field(ge=1)] = 10 * 1024**2
     quota_uploads: Annotated[int, Field(ge=1)] = 1000
@@ -493,8 +493,6 @@ class StageConfig(_Part):
         network: How tasks reach AWS: ``nat``, ``public``, or ``endpoints``, which lead to services
             of their own region alone; ``ApiCluster`` says what each costs. Default ``nat``.
         nat_gateways: NAT gateways of each region, where ``network`` is ``nat``. Default 1.
-        signing_slots: Key slots that CloudFront trusts. Default ``a``.
-        active_slot: Slot that signs. Default ``a``.
         api: The video API.
         admin: The admin service.
         operator_tenant: Tenant whose administrators are operators of the stage. Default: none, so
@@ -551,8 +549,6 @@ class StageConfig(_Part):
     tracing: TracingConfig | None = None
     network: Network = Network.NAT
     nat_gateways: Annotated[int, Field(ge=1)] | None = None
-    signing_slots: Annotated[tuple[Literal["a", "b"], ...], Field(min_length=1)] = ("a",)
-    active_slot: Literal["a", "b"] = "a"
     api: ApiConfig = ApiConfig()
     admin: AdminConfig = AdminConfig()
     operator_tenant: TenantName | None = None
@@ -694,14 +690,6 @@ class StageConfig(_Part):
         return self
 
     @model_validator(mode="after")
-    def _slots_are_distinct(self) -> Self:
-        if len(set(self.signing_slots)) != len(self.signing_slots):
-            raise ValueError(
-                f"signing_slots names one twice: {', '.join(self.signing_slots)}; name each once"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _countries_are_listed_once(self) -> Self:
         if self.allowed_countries is not None and self.denied_countries is not None:
             raise ValueError(
@@ -749,15 +737,6 @@ class StageConfig(_Part):
             raise ValueError(
                 f"health_check_prefix_list of {unchecked[0]!r} is missing, while {checked[0]!r} "
                 "has one; give it to all regions, a region that nobody checks counts as healthy"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _active_slot_is_trusted(self) -> Self:
-        if self.active_slot not in self.signing_slots:
-            raise ValueError(
-                f"active_slot is {self.active_slot!r}, which signing_slots lacks; add it, deploy, "
-                "then sign with it"
             )
         return self
 

@@ -16,7 +16,8 @@ from constructs import Construct
 
 from media_platform.constructs import AlarmTopic, CdnDistribution, MediaOrigin, RegionHealth
 from media_platform.constructs._distributions import CLOUDFRONT_REGION
-from media_platform.contract.outputs import EdgeOutput
+from media_platform.contract.delivery import SLOTS
+from media_platform.contract.outputs import EdgeOutput, EdgeParameter
 from media_platform.stacks.config import DomainConfig, StageConfig
 from media_platform.stacks.media_stack import hosted_zone
 from media_platform.stacks.removal import removal_policy
@@ -87,8 +88,6 @@ class EdgeStack(cdk.Stack):
             ),
             scheme=config.scheme,
             ipv6=config.ipv6,
-            signing_slots=config.signing_slots,
-            active_slot=config.active_slot,
             cors_origins=config.player_origins,
             allowed_countries=config.allowed_countries,
             denied_countries=config.denied_countries,
@@ -98,6 +97,13 @@ class EdgeStack(cdk.Stack):
             encryption_key=encryption_key,
             removal_policy=removal_policy(config),
         )
+        first, second = SLOTS
+        for parameter, known_as in (
+            (self.cdn.signing_parameters.keys[first], EdgeParameter.KEY_A),
+            (self.cdn.signing_parameters.keys[second], EdgeParameter.KEY_B),
+            (self.cdn.signing_parameters.active_slot, EdgeParameter.ACTIVE_SLOT),
+        ):
+            parameter.override_logical_id(known_as.value)
         for region, health_check_id in (health_check_ids or {}).items():
             RegionHealth.watch(
                 self, f"Health-{region}", region=region, health_check_id=health_check_id

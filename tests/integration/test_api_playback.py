@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
+import anyio
 import pytest
 from api_stage import BASE_URL, STAGE, Person, Stage, put_delivery, running_stage
 from emulator import REGION, Emulator, running_emulator
+from structlog.testing import capture_logs
 from waiting import eventually
 
 from media_api.aws import Clients, open_clients
-from media_api.delivery import (
-    FRESH_SECONDS,
-    RETRY_SECONDS,
-    Delivery,
-    DeliveryUnavailableError,
-)
+from media_api.delivery import RETRY_SECONDS, Delivery, DeliveryUnavailableError
 from media_api.signing import PlaybackSigner, SignatureRefusedError, expiry
 from media_platform.contract import playback, table
-from media_platform.contract.delivery import SigningKeyPair, delivery_parameter_name
+from media_platform.contract.delivery import (
+    FRESH_SECONDS,
+    SigningKeyPair,
+    delivery_parameter_name,
+)
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import REQUESTED_PART
@@ -663,6 +664,20 @@ async def clients(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     async with open_clients(REGION) as clients:
         yield clients
+
+
+@pytest.mark.anyio
+async def test_a_process_that_nobody_asks_reads_the_document_as_well(
+    bare_emulator: Emulator, clients: Clients
+) -> None:
+    parameter = delivery_parameter_name(STAGE)
+    put_delivery(bare_emulator, PAIR, slot="idle", key_pair_id="KI")
+    delivery = Delivery(clients.ssm, clients.secrets, parameter=parameter)
+    with capture_logs() as lines:
+        async with delivery.reading():
+            await anyio.to_thread.run_sync(eventually, lambda: lines, "the document is read")
+    assert (lines[0]["event"], lines[0]["key_pair_ids"]) == ("delivery_read", ["KI"])
+    bare_emulator.client("ssm").delete_parameter(Name=parameter)
 
 
 @pytest.mark.anyio

@@ -239,6 +239,20 @@ def test_filler_that_cloudformation_put_into_the_secret_is_replaced(stage: Stage
     assert stage.secret().public_key == outputs["PublicKey"]
 
 
+def test_a_slot_gets_another_key_only_after_it_was_empty(stage: Stage) -> None:
+    first = stage.deploy("slot", "Custom::SigningKey", signing_key(stage, Number="1"))
+    with pytest.raises(AssertionError, match="the slot has another key than 7; set its number"):
+        stage.deploy("slot", "Custom::SigningKey", signing_key(stage, Number="7"))
+    assert stage.secret().public_key == first["PublicKey"], "what signs is not lost by it"
+    with pytest.raises(AssertionError, match="Number is 'new', allowed are whole numbers"):
+        stage.deploy("slot", "Custom::SigningKey", signing_key(stage, Number="new"))
+    stage.delete("slot")
+    second = stage.deploy("slot", "Custom::SigningKey", signing_key(stage, Number="7"))
+    assert second != first
+    assert (stage.secret().number, stage.secret().public_key) == (7, second["PublicKey"])
+    stage.delete("slot")
+
+
 def test_a_missing_grant_fails_the_stack_with_one_clear_line(stage: Stage) -> None:
     with pytest.raises(AssertionError) as raised:
         stage.deploy("denied", "Custom::SigningKey", signing_key(stage, SecretId="another"))

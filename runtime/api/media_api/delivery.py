@@ -1,24 +1,23 @@
 """The delivery document and the signing key, kept fresh.
 
 The Edge stack is deployed after the API, and keys rotate: so both are read when they are needed,
-read again when they are old, and the last good ones serve through an outage.
+read again when they are old, and the last good ones serve through an outage. A process reads them
+also while nobody asks it anything: whoever rotates keys knows by when all have the new one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from media_api.logs import log
 from media_api.signing import PlaybackSigner, SignatureRefusedError
-from media_platform.contract.delivery import DeliveryDocument, SigningKeyPair
-
-FRESH_SECONDS = 30
-"""Age after which the document is read again."""
+from media_platform.contract.delivery import FRESH_SECONDS, DeliveryDocument, SigningKeyPair
 
 RETRY_SECONDS = 3
 """Shortest time between two reads after one that failed."""
@@ -86,6 +85,23 @@ class Delivery:
         if signer is None:
             raise SignatureRefusedError("the playback signature names a key that is not in use")
         return signer
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Read again what is old meanwhile, whether somebody asks or not."""
+        task = asyncio.create_task(self._read_now_and_then())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _read_now_and_then(self) -> None:
+        while True:
+            with suppress(DeliveryUnavailableError):
+                await self.signer()
+            pause = self._next_read - self._clock() if self._signer else FRESH_SECONDS
+            await asyncio.sleep(max(pause, RETRY_SECONDS))
 
     async def _read(self) -> None:
         pause = RETRY_SECONDS

@@ -139,9 +139,10 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             region=environment.home_region,
             regions=environment.region_names,
         )
+        delivery = Delivery(clients.ssm, clients.secrets, parameter=environment.delivery_parameter)
         playback = PlaybackService(
             videos,
-            Delivery(clients.ssm, clients.secrets, parameter=environment.delivery_parameter),
+            delivery,
             views,
             clients.s3,
             http,
@@ -177,7 +178,7 @@ async def serve(settings: Settings, spans: TracerProvider | None = None) -> None
             lifecycle=lifecycle,
             metrics=metrics,
         )
-        async with views.adding():
+        async with views.adding(), delivery.reading():
             await run(create_app(services, spans), services, settings.listening)
 
 

@@ -30,14 +30,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from media_api.rules import is_within
 from media_platform.contract import playback
-from media_platform.contract.delivery import SigningKeyPair
+from media_platform.contract.delivery import GRANT_STEPS, SigningKeyPair
 from media_platform.contract.ids import is_id
 from media_platform.contract.object_keys import MEDIA_PREFIX, RunKeys, is_key_segment
 
 _OF_DIGESTS = ec.ECDSA(Prehashed(SHA256()), deterministic_signing=True)
 """Made once, and for digests: what it would do for each signature takes longer than the hash."""
 
-_SLOTS_OF_A_LIFETIME = 4
 _KEPT_SIGNATURES = 1024
 _LONGEST_POLICY = 2048
 
@@ -114,9 +113,9 @@ def expiry(now: float, lifetime_seconds: int, longest_seconds: int | None = None
         longest_seconds: Longest lifetime, of which at least four fifths are given where it is less
             than the other would come to. Default: any.
     """
-    slot = max(1, lifetime_seconds // _SLOTS_OF_A_LIFETIME)
+    slot = max(1, lifetime_seconds // GRANT_STEPS)
     if longest_seconds is not None and longest_seconds < lifetime_seconds + slot:
-        slot = max(1, longest_seconds // (_SLOTS_OF_A_LIFETIME + 1))
+        slot = max(1, longest_seconds // (GRANT_STEPS + 1))
         lifetime_seconds = longest_seconds - slot
     return math.ceil((now + lifetime_seconds) / slot) * slot
 

@@ -39,7 +39,11 @@ def test_a_command_says_what_it_does_and_shows_how(name: str) -> None:
 def test_an_example_is_accepted_as_it_is_written(name: str) -> None:
     for words in examples(ALL[name]):
         command: Any = ALL[name]
-        known = {one for parameter in command.params for one in parameter.opts}
+        known = {
+            one
+            for parameter in command.params
+            for one in (*parameter.opts, *parameter.secondary_opts)
+        }
         used = {word.partition("=")[0] for word in words if word.startswith("-")}
         assert used <= known
 

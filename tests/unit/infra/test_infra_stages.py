@@ -365,8 +365,9 @@ def test_a_key_of_the_stage_encrypts_what_it_keeps(stages: Stages) -> None:
     kinds = ("AWS::Logs::LogGroup", "AWS::S3::Bucket", "AWS::SecretsManager::Secret")
     assert keyless("prod") == {LOGS, REPLICA_LOGS}
     assert {"CdnSlotASecretD50014E9", "TranscodeWorkersTaskLogsC6F0EC41"} < keyless("dev")
-    (replica,) = stages["prod"]["Edge"].only("AWS::SecretsManager::Secret")["ReplicaRegions"]
-    assert flat(replica["KmsKeyId"]).startswith("arn:aws:kms:eu-west-1:ACCOUNT:key/")
+    for secret in stages["prod"]["Edge"].resources("AWS::SecretsManager::Secret").values():
+        (replica,) = secret["Properties"]["ReplicaRegions"]
+        assert flat(replica["KmsKeyId"]).startswith("arn:aws:kms:eu-west-1:ACCOUNT:key/")
     store = stages["prod"]["Store-us-east-1"].resources("AWS::KMS::Key")["Key961B73FD"]
     statements = store["Properties"]["KeyPolicy"]["Statement"]
     (logs,) = (one for one in statements if one.get("Sid") == "LogGroupsUse")
