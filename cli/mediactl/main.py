@@ -42,6 +42,11 @@ COMMANDS = {
         "doctor_command",
         "Look for what could keep an environment from working",
     ),
+    "drill": (
+        "mediactl.commands.drill",
+        "drill",
+        "Try out what happens when a region is lost",
+    ),
     "estimate": (
         "mediactl.commands.estimate",
         "estimate",

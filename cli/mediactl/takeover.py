@@ -81,7 +81,7 @@ class RegionStore:
         Raises:
             CommandError: If it was not taken over.
         """
-        if lost not in {one.lost for one in self._takeovers()}:
+        if not self.is_taken_over(lost):
             raise CommandError(f"{lost} was not taken over, so there is nothing to end")
         key = table.takeover_key(lost).to_wire()
         self._dynamodb.delete_item(TableName=self.table_name, Key=key)
@@ -89,7 +89,7 @@ class RegionStore:
     def take_over(self, lost: str) -> Report:
         """Take over every video that can go on here; it may be repeated."""
         report = Report()
-        for video_id in self._at_home_in(lost):
+        for video_id in self.videos(home=lost):
             reason = self._take(video_id, lost)
             if reason is None:
                 report.taken.append(video_id)
@@ -97,25 +97,37 @@ class RegionStore:
                 report.left[video_id] = reason
         return report
 
-    def _takeovers(self) -> list[takeover.Takeover]:
-        answer = self._dynamodb.query(**takeover.list_takeovers(self.table_name))
-        return [takeover.Takeover.from_item(item) for item in answer["Items"]]
+    def is_taken_over(self, region: str) -> bool:
+        """Tell whether a takeover of a region stands."""
+        return region in {one.lost for one in self._takeovers()}
 
-    def _at_home_in(self, region: str) -> Iterator[str]:
-        """Yield the videos that are at home in a region; no index lists them."""
+    def videos(self, *, home: str | None = None) -> Iterator[str]:
+        """Yield videos that the table has; no index lists them.
+
+        Args:
+            home: The region in which they are at home. Default: any.
+        """
+        of_home = " AND #home = :region" if home is not None else ""
         pages = self._dynamodb.get_paginator("scan").paginate(
             TableName=self.table_name,
-            FilterExpression="#sk = :video AND #home = :region",
-            ExpressionAttributeNames={"#sk": table.SORT_KEY, "#home": "home_region"},
+            FilterExpression=f"#sk = :video{of_home}",
+            ExpressionAttributeNames={
+                "#sk": table.SORT_KEY,
+                **({"#home": "home_region"} if home is not None else {}),
+            },
             ExpressionAttributeValues={
                 ":video": {"S": table.video_key("").sk},
-                ":region": {"S": region},
+                **({":region": {"S": home}} if home is not None else {}),
             },
             ConsistentRead=True,
         )
         for page in pages:
             for item in page["Items"]:
                 yield str(item["video_id"]["S"])
+
+    def _takeovers(self) -> list[takeover.Takeover]:
+        answer = self._dynamodb.query(**takeover.list_takeovers(self.table_name))
+        return [takeover.Takeover.from_item(item) for item in answer["Items"]]
 
     def _take(self, video_id: str, lost: str) -> str | None:
         """Take a video over; return why not, if it is left to its region."""

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "destroy": "test_cli_deploy.py",
     "diff": "test_cli_deploy.py",
     "doctor": "test_cli_doctor.py",
+    "drill": "test_two_regions.py",
     "keys rotate": "test_stage_changes.py",
     "local cut": "test_two_regions.py",
     "local down": "test_plane_lifecycle.py",

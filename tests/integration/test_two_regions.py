@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+import urllib3
 from command_line import Mediactl
 from conftest import REPOSITORY, state_folder
+from playback_load import Viewers
 from two_regions import HOME, OTHER, STAGE, Neighbour, Subscriber, TwoRegions
 from waiting import eventually
 
 from media_platform.contract.events import EventType
 from media_platform.contract.takeover import VERSION_STEP
-from mediactl.errors import FAILED, NOT_FOUND, CommandError
+from mediactl.client import ApiError
+from mediactl.errors import FAILED, NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.local.plane import Plane
+from mediactl.smoke import CLIP
 
 PATCH = {"Content-Type": "application/merge-patch+json"}
 WHOLE = [EventType.VIDEO_CREATED, EventType.VIDEO_UPLOADED, EventType.VIDEO_READY]
@@ -267,3 +275,139 @@ def test_a_region_that_was_taken_over_loses_nothing_and_tells_nothing_twice(
     pair.settled()
     after = here.when(here.upload(film), "READY")["video_id"]
     assert [event.event_type for event in subscriber.told_of(after, count=3)] == WHOLE
+
+
+@dataclass
+class Uploaders:
+    """People who upload all the time: what was accepted of them, and what was not.
+
+    Attributes:
+        accepted: Videos whose file arrived, in order.
+        refused: What else was answered.
+    """
+
+    accepted: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def uploading(self, *people: Callable[[], str]) -> Iterator[Uploaders]:
+        """Upload while the block runs.
+
+        Args:
+            *people: Each uploads a file, and returns the video.
+        """
+        ended = threading.Event()
+
+        def upload(once: Callable[[], str]) -> None:
+            while not ended.wait(SECONDS_BETWEEN_UPLOADS):
+                try:
+                    self.accepted.append(once())
+                except (AssertionError, ApiError, urllib3.exceptions.HTTPError) as error:
+                    self.refused.append(repr(error))
+
+        with ThreadPoolExecutor(len(people)) as pool:
+            working = [pool.submit(upload, one) for one in people]
+            try:
+                yield self
+            finally:
+                ended.set()
+        for one in working:
+            one.result()
+
+
+SECONDS_BETWEEN_UPLOADS = 1.5
+
+
+@pytest.fixture(scope="module")
+def operator(pair: TwoRegions, tmp_path_factory: pytest.TempPathFactory) -> Mediactl:
+    """The command line of a person whose environment ``local`` is the plane of two regions."""
+    home = tmp_path_factory.mktemp("operator")
+    return Mediactl.of_plane(home, state_dir=pair.plane.state.root, app=REPOSITORY)
+
+
+def check_all_ready(near: Neighbour, videos: list[str]) -> None:
+    """Check that all videos become READY, and that what was uploaded last plays."""
+    assert videos
+    for video_id in videos:
+        near.when(video_id, "READY")
+    assert near.frames(videos[-1]) == {180: CLIP_FRAMES}
+
+
+CLIP_FRAMES = 30
+
+
+def test_a_drain_under_load_refuses_nobody_and_loses_no_upload(
+    pair: TwoRegions, ada: tuple[Neighbour, Neighbour], ready: dict[str, Any], operator: Mediactl
+) -> None:
+    here, there = ada
+    clip = CLIP.read_bytes()
+    viewers, uploaders = Viewers(), Uploaders()
+    with (
+        viewers.playing([here.client, there.client], lambda: str(ready["video_id"])),
+        uploaders.uploading(lambda: pair.upload_anywhere(here, clip)),
+    ):
+        eventually(lambda: uploaders.accepted, "people upload")
+        report = operator("drill", "--drain", HOME, "--yes", "--json").json
+        accepted = len(uploaders.accepted)
+        eventually(lambda: uploaders.accepted[accepted:], "people go on")
+    assert (viewers.refused, uploaders.refused) == ([], [])
+    assert (report["kind"], report["region"], report["by"]) == ("drain", HOME, OTHER)
+    assert (report["lost"], report["left"], report["unknown"]) == ([], {}, [])
+    assert set(uploaders.accepted) & set(report["taken"])
+    check_all_ready(there, uploaders.accepted)
+    assert set(uploaders.accepted) <= there.titles().keys()
+
+
+def test_a_cut_under_load_names_every_video_that_was_not_copied(
+    pair: TwoRegions, ada: tuple[Neighbour, Neighbour], operator: Mediactl
+) -> None:
+    here, there = ada
+    clip = CLIP.read_bytes()
+    waiting, upload = here.create(clip, title="To come")
+    pair.settled()
+    inside = pair.inside_of(HOME, here)
+    outside, within = Uploaders(), Uploaders()
+    due: set[str] = set()
+
+    def also_due(change: Callable[..., None]) -> Callable[..., None]:
+        """Have all that was accepted until a change of the plane be due in the report."""
+
+        def changed(plane: Plane, region: str) -> None:
+            # Nobody outside hears of what is accepted in the region while it is cut off.
+            due.update(within.accepted, outside.accepted if change is Plane.cut else ())
+            change(plane, region)
+
+        return changed
+
+    cut, rejoin = also_due(Plane.cut), also_due(Plane.rejoin)
+    with (
+        mock.patch.object(Plane, "cut", cut),
+        mock.patch.object(Plane, "rejoin", rejoin),
+        outside.uploading(lambda: pair.upload_anywhere(here, clip)),
+        within.uploading(lambda: pair.upload_directly(inside, clip)),
+    ):
+        eventually(lambda: within.accepted and outside.accepted, "people upload")
+        report = operator("drill", "--cut", HOME, "--yes", "--json").json
+    assert 0 < report["playback_seconds"] <= report["upload_seconds"] < report["seconds"]
+    assert report["left"][waiting["video_id"]] == (
+        "its file is still to come, to the bucket of its region"
+    )
+    assert due <= {*report["taken"], *report["left"], *report["unknown"]}
+    assert set(report["unknown"]) & set(within.accepted)
+    assert report["lost"] == []
+    pair.settled()
+    assert here.put(upload.url, clip, upload.headers) == 200, "the upload goes on"
+    check_all_ready(there, [*outside.accepted, *within.accepted, waiting["video_id"]])
+
+
+def test_a_drill_that_cannot_be_is_refused_in_a_line(operator: Mediactl) -> None:
+    for arguments, code, told in (
+        (["--drain", HOME], REFUSED, f"this would take {HOME} away for a while"),
+        (["--drain", "us-west-2", "--yes"], USAGE, "'us-west-2' is no region of local"),
+        (["--cut", HOME, "--by", HOME, "--yes"], USAGE, f"{HOME} cannot stand in for itself"),
+        (["--cut", HOME, "--drain", OTHER, "--yes"], USAGE, "takes one region away"),
+        (["--cut", HOME, "--yes", "-e", "prod"], USAGE, "on this machine only"),
+    ):
+        answer = operator("drill", *arguments)
+        assert (answer.exit_code, answer.stdout) == (code, "")
+        assert told in answer.stderr

@@ -211,17 +211,43 @@ class TwoRegions:
         self, region: str, person: Neighbour, video_id: str, change: dict[str, Any]
     ) -> dict[str, Any]:
         """Change a video as somebody can who is in a region that is cut off; return it."""
+        inside = self.inside_of(region, person)
+        headers = {"Content-Type": "application/merge-patch+json"}
+        path = f"/api/videos/{video_id}"
+        changed: dict[str, Any] = inside.json("PATCH", path, json=change, headers=headers)
+        return changed
+
+    def inside_of(self, region: str, person: Neighbour) -> Neighbour:
+        """Return a person as one who is in a region, cut off or not: he asks its API itself."""
         (port,) = [
             task["port"]
             for service in self.plane.status().services
             if service["region"] == region and "ApiService" in service["name"]
             for task in service["tasks"]
         ]
-        inside = replace(person, base_url=f"http://127.0.0.1:{port}")
-        headers = {"Content-Type": "application/merge-patch+json"}
-        path = f"/api/videos/{video_id}"
-        changed: dict[str, Any] = inside.json("PATCH", path, json=change, headers=headers)
-        return changed
+        base_url = f"http://127.0.0.1:{port}"
+        client = NearClient(base_url, person.token, region)
+        return replace(person, client=client, base_url=base_url, region=region)
+
+    def upload_anywhere(self, person: Neighbour, content: bytes) -> str:
+        """Create a video and send its file to the region that answered, by its gateway."""
+        video, upload = person.create(content)
+        (region,) = (
+            one
+            for one in (HOME, OTHER)
+            if self.output(StackPart.STORE, StoreOutput.RAW_BUCKET, one) in upload.url
+        )
+        near = replace(person, gateway=self.gateway(region))
+        assert near.put(upload.url, content, upload.headers) == 200, region
+        return str(video["video_id"])
+
+    def upload_directly(self, person: Neighbour, content: bytes) -> str:
+        """Create a video and send its file as somebody who is in the region himself."""
+        return Person.upload(person, content)
+
+    def gateway(self, region: str) -> str:
+        """Return the URL of the gateway of a region."""
+        return f"http://127.0.0.1:{gateway_ports(self.plane.state)[region]}"
 
     def inside(self, region: str, video_id: str) -> Video:
         """Return a video as the table of a region has it, cut off or not."""

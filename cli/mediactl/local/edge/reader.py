@@ -42,6 +42,8 @@ class Deployed:
         target_groups: Target groups by ARN.
         bucket_policies: Policies of the buckets that are origins.
         gateways: Ports of the gateways by region, where there are several.
+        led_away: Load balancers that names lead to only if they lead to no other: the health check
+            of their record counts as its opposite.
     """
 
     distribution: Distribution | None = None
@@ -49,6 +51,7 @@ class Deployed:
     target_groups: Mapping[str, TargetGroup] = field(default_factory=dict)
     bucket_policies: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     gateways: Mapping[str, int] = field(default_factory=dict)
+    led_away: frozenset[str] = frozenset()
 
 
 def read_deployed(emulator: Emulator, regions: list[str], gateways: Mapping[str, int]) -> Deployed:
@@ -70,7 +73,8 @@ def read_deployed(emulator: Emulator, regions: list[str], gateways: Mapping[str,
             target_groups[arn] = read_target_group(group, attributes)
         for balancer in elb.describe_load_balancers()["LoadBalancers"]:
             balancers[balancer["LoadBalancerArn"]] = balancer
-    distribution = _read_distribution(emulator, _by_name(emulator, balancers))
+    by_name, led_away = _by_name(emulator, balancers)
+    distribution = _read_distribution(emulator, by_name)
     behaviors = distribution.behaviors if distribution else ()
     return Deployed(
         distribution=distribution,
@@ -78,6 +82,7 @@ def read_deployed(emulator: Emulator, regions: list[str], gateways: Mapping[str,
         target_groups=target_groups,
         bucket_policies=_read_bucket_policies(emulator, behaviors),
         gateways=gateways,
+        led_away=led_away,
     )
 
 
@@ -88,8 +93,12 @@ def region_of(arn: str) -> str:
 
 def _by_name(
     emulator: Emulator, balancers: Mapping[str, Mapping[str, Any]]
-) -> dict[str, tuple[str, ...]]:
-    """Return load balancers by the domains that lead to them: their own, and those of records."""
+) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
+    """Return load balancers by the domains that lead to them: their own, and those of records.
+
+    And those to which records do not lead, since their health check counts as its opposite.
+    """
+    led_away: set[str] = set()
     found: dict[str, tuple[str, ...]] = {
         balancer["DNSName"].lower(): (arn,) for arn, balancer in balancers.items()
     }
@@ -103,7 +112,16 @@ def _by_name(
             if behind and record["Type"] == "A":
                 name = record["Name"].rstrip(".").lower()
                 found[name] = (*found.get(name, ()), *behind)
-    return found
+                if _is_inverted(route53, record.get("HealthCheckId")):
+                    led_away.update(behind)
+    return found, frozenset(led_away)
+
+
+def _is_inverted(route53: Any, health_check_id: str | None) -> bool:
+    if health_check_id is None:
+        return False
+    check = route53.get_health_check(HealthCheckId=health_check_id)["HealthCheck"]
+    return bool(check["HealthCheckConfig"].get("Inverted"))
 
 
 def _read_distribution(

@@ -237,7 +237,10 @@ class Edge:
         Health checks would take half a minute to see that a region is gone; here it shows at once.
         """
         wanted = request.headers.get(VIEWER_REGION)
-        nearest = sorted(origin.load_balancers, key=lambda arn: region_of(arn) != wanted)
+        away = self.deployed.led_away
+        nearest = sorted(
+            origin.load_balancers, key=lambda arn: (arn in away, region_of(arn) != wanted)
+        )
         for balancer in nearest[:-1]:
             if await self._answers(region_of(balancer)) and self._has_targets(balancer):
                 return balancer

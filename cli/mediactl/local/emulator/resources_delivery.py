@@ -65,6 +65,21 @@ def install(edge_authority: str) -> None:
 
     extend("AWS::CloudFront::Distribution", domain)
     _make_hosted_zones()
+    _write_truth_as_xml_does()
+
+
+def _write_truth_as_xml_does() -> None:
+    """Write ``true`` and ``false`` of health checks in the letters of XML, as clients read them."""
+    build = route53._build_health_check_el  # noqa: SLF001
+
+    def build_health_check(parent: Any, check: dict[str, Any]) -> None:
+        config = {
+            name: str(value).lower() if isinstance(value, bool) else value
+            for name, value in check.get("config", {}).items()
+        }
+        build(parent, {**check, "config": config})
+
+    route53._build_health_check_el = build_health_check  # noqa: SLF001
 
 
 def _make_hosted_zones() -> None:
