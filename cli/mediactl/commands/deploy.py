@@ -107,8 +107,12 @@ def _show_deployment(done: Deployment) -> None:
         return
     for stack in done.stacks:
         click.echo(f"{stack.stack} in {stack.region}: {stack.status}")
-        width = max(map(len, stack.outputs), default=0)
-        for name, value in sorted(stack.outputs.items()):
+        # What stacks export to each other tells people nothing.
+        named = {
+            name: value for name, value in stack.outputs.items() if not name.startswith(_EXPORT)
+        }
+        width = max(map(len, named), default=0)
+        for name, value in sorted(named.items()):
             click.echo(f"  {name:{width}}  {value}")
     for reached in done.reached:
         output.say(f"{reached.name}: {reached.seen}")
@@ -146,6 +150,9 @@ def diff_command(ctx: click.Context, environment: Environment, full: bool, as_js
         stage.run(["diff", "--all", "--app", str(stage.assembly)], heard=output.say)
     ctx.exit(DEGRADED if found.differs else 0)
 
+
+_EXPORT = "ExportsOutput"
+"""How the CDK begins the names of outputs that it makes for other stacks."""
 
 _MARKS = {"add": "+", "change": "~", "replace": "!", "remove": "-"}
 
