@@ -18,6 +18,9 @@ from media_platform.contract.ids import new_id
 
 TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
+SENDING_TIMEOUT = urllib3.Timeout(connect=5, read=120)
+"""Longest wait for a block to leave, and for the answer: a slow line holds much that was sent."""
+
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed a moment later."""
 
@@ -220,7 +223,9 @@ class MediaClient:
         Raises:
             ApiError: If S3 refuses it.
         """
-        answer = self._http.request("PUT", upload.url, body=body, headers=upload.headers)
+        answer = self._http.request(
+            "PUT", upload.url, body=body, headers=upload.headers, timeout=SENDING_TIMEOUT
+        )
         if answer.status != 200:  # noqa: PLR2004
             raise ApiError(answer.status, {"detail": storage_refusal(answer.data)})
 

@@ -1,8 +1,8 @@
 """Sends files to S3 by URLs that the API signs, and goes on with what was interrupted.
 
-A file in parts is sent by several threads. Whoever finds no part that is signed hashes and signs
-the next few for all, while the others send; so hashing costs no time unless it is slower than the
-network. What S3 has already is compared by its SHA-256, not sent again.
+A file in parts is sent by several threads, and one more that hashes the next parts and gets them
+signed meanwhile; so hashing costs no time unless it is slower than the network. What S3 has already
+is compared by its SHA-256, not sent again.
 
 Before a video is created, a record of the upload is written below the person's state folder, with
 the key by which the API knows the request again. So a command that is killed at any moment, and run
@@ -41,7 +41,9 @@ ATTEMPTS = 10
 ROUNDS = 3
 """How often parts are sent that S3 turns out to lack when the upload is completed."""
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
+"""Bytes that are read, and handed to the network, at a time; few enough for a slow line."""
+
 KEY_SECONDS = 24 * 3600
 """Time for which the API knows a request again by its key."""
 
@@ -50,6 +52,7 @@ _RENEWED = frozenset({400, 403})
 
 _ALREADY_THERE = 412
 _JOIN_SECONDS = 2
+_LOOK_AGAIN_SECONDS = 0.1
 
 Progress = Callable[[int], None]
 """Called with the number of bytes that arrived, less than zero for what has to be sent again."""
@@ -311,7 +314,8 @@ class _Parts:
         self._waiting = deque(sorted(everything, key=lambda number: number in plan.arrived))
         self._signed: deque[_Part] = deque()
         self._batch = 1
-        self._lock = threading.Lock()
+        self._all_signed = False
+        self._ready = threading.Condition()
         self._telling = threading.Lock()
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
@@ -319,9 +323,10 @@ class _Parts:
     def send(self) -> None:
         """Send it, and raise what went wrong first."""
         self._progress(sum(self._length(number) for number in self._plan.arrived))
+        senders = min(self._parallel, self._plan.parts)
         threads = [
-            threading.Thread(target=self._work, daemon=True)
-            for _ in range(min(self._parallel, self._plan.parts))
+            threading.Thread(target=self._guarded, args=(work,), daemon=True)
+            for work in (self._prepare, *[self._deliver_parts] * senders)
         ]
         for thread in threads:
             thread.start()
@@ -338,26 +343,55 @@ class _Parts:
         if self._errors:
             raise self._errors[0]
 
-    def _work(self) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            while (part := self._next()) is not None:
-                self._send_part(part)
+            work()
         except _StoppedError:
             pass
         except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
             self._errors.append(error)
             self._stop.set()
 
-    def _next(self) -> _Part | None:
-        with self._lock:
-            while not self._signed and self._waiting and not self._stop.is_set():
-                self._sign_more()
-            return None if self._stop.is_set() or not self._signed else self._signed.popleft()
+    def _prepare(self) -> None:
+        """Hash and sign parts, a few ahead of those that are sent."""
+        while self._waiting:
+            signed = self._sign_more()
+            with self._ready:
+                self._signed.extend(signed)
+                self._ready.notify_all()
+                while len(self._signed) > self._parallel:
+                    self._look_again()
+        with self._ready:
+            self._all_signed = True
+            self._ready.notify_all()
 
-    def _sign_more(self) -> None:
+    def _deliver_parts(self) -> None:
+        while True:
+            with self._ready:
+                while not self._signed and not self._all_signed:
+                    self._look_again()
+                if not self._signed:
+                    return
+                part = self._signed.popleft()
+                self._ready.notify_all()
+            self._send_part(part)
+
+    def _look_again(self) -> None:
+        """Wait until parts come or go.
+
+        Raises:
+            _StoppedError: If there is no use in waiting.
+        """
+        self._ready.wait(_LOOK_AGAIN_SECONDS)
+        if self._stop.is_set():
+            raise _StoppedError
+
+    def _sign_more(self) -> list[_Part]:
         """Hash and sign the next parts: one at first, so that something is sent at once."""
         digests: dict[int, str] = {}
         while self._waiting and len(digests) < self._batch:
+            if self._stop.is_set():
+                raise _StoppedError
             number = self._waiting.popleft()
             sha256 = self._sha256(number)
             known = self._plan.arrived.get(number)
@@ -367,10 +401,11 @@ class _Parts:
                 self.changed += 1
                 self._progress(-self._length(number))
             digests[number] = sha256
-        if digests:
-            self._batch = min(self._batch * 2, self._parallel)
-            for number, upload in self._client.sign_parts(self._video_id, digests).items():
-                self._signed.append(self._part(number, digests[number], upload))
+        if not digests:
+            return []
+        self._batch = min(self._batch * 2, self._parallel)
+        signed = self._client.sign_parts(self._video_id, digests)
+        return [self._part(number, digests[number], upload) for number, upload in signed.items()]
 
     def _part(self, number: int, sha256: str, upload: Upload) -> _Part:
         start = (number - 1) * self._plan.part_bytes

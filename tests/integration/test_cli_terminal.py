@@ -17,6 +17,7 @@ SCREENS = [
     [],
     ["dlq", "list"],
     ["local", "status"],
+    ["videos", "list"],
     ["status"],
     ["top"],
     ["users", "list", "--tenant", "operators"],
