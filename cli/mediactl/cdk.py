@@ -72,14 +72,16 @@ def deploying(assembly: Path, stacks: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def destroying(assembly: Path, stacks: Sequence[str] = ()) -> list[str]:
+def destroying(assembly: Path, stacks: Sequence[str] = (), *, alone: bool = False) -> list[str]:
     """Return the arguments that destroy the stacks of a cloud assembly, those of others first.
 
     Args:
         assembly: Its folder.
         stacks: Ids of stacks that are destroyed, with those that need them. Default: all.
+        alone: Whether those that need them stay.
     """
-    return ["destroy", *(stacks or ["--all"]), "--force", "--app", str(assembly)]
+    exclusively = ["--exclusively"] if alone else []
+    return ["destroy", *(stacks or ["--all"]), *exclusively, "--force", "--app", str(assembly)]
 
 
 def require_app(app: Path) -> None:

@@ -531,9 +531,17 @@ class CdkStage:
         """
         self._change(deploying(self.assembly, only), stacks)
 
-    def destroy(self, stacks: Sequence[AssemblyStack], only: Sequence[str] = ()) -> None:
-        """Destroy what was synthesized, as :meth:`deploy` deploys."""
-        self._change(destroying(self.assembly, only), list(reversed(stacks)))
+    def destroy(
+        self, stacks: Sequence[AssemblyStack], only: Sequence[str] = (), *, alone: bool = False
+    ) -> None:
+        """Destroy what was synthesized, as :meth:`deploy` deploys.
+
+        Args:
+            stacks: Its stacks.
+            only: Ids of the stacks that are meant, with those that need them. Default: all.
+            alone: Whether those that need them stay.
+        """
+        self._change(destroying(self.assembly, only, alone=alone), list(reversed(stacks)))
 
     def _change(self, arguments: list[str], stacks: Sequence[AssemblyStack]) -> None:
         from mediactl.deploy_progress import shown  # noqa: PLC0415 - imports rich

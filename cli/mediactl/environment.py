@@ -95,6 +95,12 @@ class Environment(ABC):
         """The one origin that clients know, without a final slash."""
 
     @property
+    def stage_regions(self) -> tuple[str, ...]:
+        """Regions that the stage is to have: those of cdk.json, else those that are known."""
+        stage = _stages(self.app).get(self.stage, {})
+        return tuple(one["name"] for one in stage.get("regions", [])) or self.regions
+
+    @property
     def home_region(self) -> str:
         """Region of the users and of the admin service."""
         return self.regions[0]

@@ -59,7 +59,7 @@ COMMANDS = {
     "region": (
         "mediactl.commands.region",
         "group",
-        "Take a lost region over, and let it in again",
+        "Let regions join a stage; take a lost one over, and let it in again",
     ),
     "seed": ("mediactl.commands.seed", "command", "Let tenants, users and videos be there"),
     "smoke": (

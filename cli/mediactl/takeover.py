@@ -86,6 +86,11 @@ class RegionStore:
         key = table.takeover_key(lost).to_wire()
         self._dynamodb.delete_item(TableName=self.table_name, Key=key)
 
+    def readmit(self, region: str) -> None:
+        """Let a region in that was taken over before it left; else do nothing."""
+        if region in {one.lost for one in self._takeovers()}:
+            self.end(region)
+
     def take_over(self, lost: str) -> Report:
         """Take over every video that can go on here; it may be repeated."""
         report = Report()
