@@ -120,6 +120,12 @@ def _of_api(error: Exception) -> CommandError | None:
                 hint="sign in again: `mediactl token login`",
                 exit_code=REFUSED,
             )
+        if error.kind == "video-not-found":
+            return CommandError(
+                "there is no video with this id that you may see",
+                hint="`mediactl videos list` shows those that you may see",
+                exit_code=NOT_FOUND,
+            )
         code = NOT_FOUND if error.status == _HTTP_NOT_FOUND else 1
         return CommandError(
             f"the API refused: {_one_line(error)}",

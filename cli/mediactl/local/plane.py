@@ -37,7 +37,7 @@ from mediactl.local.gateway import assign_ports, gateway_ports, publish_ports, r
 from mediactl.local.ports import is_free
 from mediactl.local.processes import ProcessRecord
 from mediactl.local.runner_address import RUNNER_FILE, RunnerAddress
-from mediactl.local.state import StateFolder, read_state, write_json
+from mediactl.local.state import DEFAULT_FOLDER, StateFolder, read_state, write_json
 
 RUNNER = "runner"
 STEADY_SECONDS = 180
@@ -182,7 +182,7 @@ class Plane:
             for region in sorted(gateway_ports(self.state).keys() - running_gateways(self.state))
         ]
         if endpoints is None:
-            problems.append("the plane was never up as a whole; run `mediactl local up`")
+            problems.append(f"the plane was never up as a whole; {self._remedy}")
         return Status(
             up=True,
             healthy=not problems,
@@ -200,9 +200,7 @@ class Plane:
         """
         status = self.status()
         if not status.up or status.endpoints is None:
-            raise CommandError(
-                "the local plane is not up", hint="run `mediactl local up`", exit_code=NOT_FOUND
-            )
+            raise self._not_up("the local plane is not up")
         return status.endpoints
 
     def refresh(self) -> None:
@@ -212,11 +210,7 @@ class Plane:
             CommandError: If the plane is not up.
         """
         if self._ask_runner(self.emulator(), "refresh") is None:
-            raise CommandError(
-                "the process runner does not answer",
-                hint="run `mediactl local up`",
-                exit_code=NOT_FOUND,
-            )
+            raise self._not_up("the process runner does not answer")
 
     def stacks(self) -> list[AssemblyStack]:
         """Return the stacks that are deployed, in the order of their deployment.
@@ -275,10 +269,23 @@ class Plane:
         """
         emulator = running_emulator(self.state)
         if emulator is None:
-            raise CommandError(
-                "the local plane is not up", hint="run `mediactl local up`", exit_code=NOT_FOUND
-            )
+            raise self._not_up("the local plane is not up")
         return emulator
+
+    def _not_up(self, what: str) -> CommandError:
+        return CommandError(what, hint=self._remedy, exit_code=NOT_FOUND)
+
+    @property
+    def _remedy(self) -> str:
+        """The command that brings this plane up, and not the one beside it."""
+        folder = self.state.root
+        if folder.name == DEFAULT_FOLDER.name:
+            option = ""
+        elif folder.name.startswith(f"{DEFAULT_FOLDER}-"):
+            option = f" -e {folder.name.removeprefix('.')}"
+        else:
+            option = f" --state-dir {folder}"
+        return f"run `mediactl local up{option}`"
 
     # --- up -------------------------------------------------------------------------------
 

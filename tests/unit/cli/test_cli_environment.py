@@ -130,10 +130,29 @@ def test_a_configuration_that_is_named_and_not_there_is_told(
         load_environment("prod")
 
 
-def test_what_needs_a_plane_says_so_when_none_is_up() -> None:
+@pytest.mark.parametrize(
+    ("name", "command"), [("local", "local up"), ("local-blue", "local up -e local-blue")]
+)
+def test_what_needs_a_plane_says_how_that_comes_up_when_it_is_not(name: str, command: str) -> None:
     with pytest.raises(CommandError, match="the local plane is not up") as raised:
-        load_environment("local").outputs(StackPart.STORE)
+        load_environment(name).outputs(StackPart.STORE)
     assert raised.value.exit_code == NOT_FOUND
+    assert raised.value.hint == f"run `mediactl {command}`"
+
+
+def test_a_plane_in_a_folder_of_another_name_comes_up_by_its_folder() -> None:
+    plane = LocalEnvironment("local", state_dir=Path("plane"), app=Path()).plane()
+    with pytest.raises(CommandError) as raised:
+        plane.endpoints()
+    assert raised.value.hint == f"run `mediactl local up --state-dir {Path('plane').resolve()}`"
+
+
+def test_a_video_that_is_not_there_is_told_with_the_command_that_lists_them() -> None:
+    explained = explain(ApiError(404, {"type": "urn:problem:video-not-found", "detail": "at /api"}))
+    assert str(explained) == "there is no video with this id that you may see"
+    assert explained.hint is not None
+    assert "mediactl videos list" in explained.hint
+    assert explained.exit_code == NOT_FOUND
 
 
 @pytest.mark.parametrize(
