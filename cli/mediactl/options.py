@@ -24,7 +24,25 @@ from mediactl.errors import REFUSED, CommandError
 if TYPE_CHECKING:
     from mediactl.environment import Environment
 
+_LONGEST_SENTENCE = 1000
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Group(click.Group):
+    """A group that lists its commands with whole sentences."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands; click alone would cut off what is longer than a line."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(limit=_LONGEST_SENTENCE).removesuffix("."))
+                    for name, command in sorted(self.commands.items())
+                ]
+            )
+
 
 HELP = {"help_option_names": ["-h", "--help"]}
 """Context settings of every group."""

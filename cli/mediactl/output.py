@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 Shown = TypeVar("Shown")
 
@@ -56,6 +57,30 @@ def console() -> Console:
     from rich.console import Console  # noqa: PLC0415 - slow to import
 
     return Console(highlight=False)
+
+
+def table(*headings: str, title: str | None = None, gap: int = 2) -> Table:
+    """Return a table without rows, as all commands show them.
+
+    Args:
+        headings: What is above its columns; more may be added.
+        title: What is above the table. Default: nothing.
+        gap: Blanks between two columns.
+    """
+    from rich import box  # noqa: PLC0415 - slow to import
+    from rich.table import Table  # noqa: PLC0415 - slow to import
+
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, gap - 1, 0, 0),  # the box adds one
+        title=title,
+        title_justify="left",
+    )
+    for heading in headings:
+        made.add_column(heading, overflow="fold")
+    return made
 
 
 def talk() -> Console:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from mediactl.output import printable
+from mediactl.output import table as new_table
 from mediactl.progress import size
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _STYLES = {"READY": "green", "FAILED": "red", "DELETED": "dim", "PROCESSING": "y
 
 def listed(videos: list[VideoSummary]) -> Table:
     """Return a list of videos."""
-    table = _table("video", "status", "length", "age", "title")
+    table = new_table("video", "status", "length", "age", "title")
     now = datetime.now(UTC)
     for video in videos:
         table.add_row(
@@ -52,7 +52,7 @@ def report(found: VideoReport, *, parts: bool) -> Iterator[Any]:
     yield _timeline(found.timeline)
     if found.renditions:
         yield ""
-        ladder = _table("rendition", "frames", "Mbit/s", "codecs")
+        ladder = new_table("rendition", "frames", "Mbit/s", "codecs")
         for one in found.renditions:
             ladder.add_row(
                 f"{one.width} x {one.height}",
@@ -84,13 +84,6 @@ def age(seconds: float) -> str:
         if seconds >= length_:
             return f"{int(seconds // length_)} {unit}"
     return f"{max(0, int(seconds))} s"
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading)
-    return table
 
 
 def _status(status: str, progress: int | None) -> Text:
@@ -134,7 +127,7 @@ def _facts(found: VideoReport) -> Table:
 
 
 def _timeline(moments: list[Moment]) -> Table:
-    table = _table("time (UTC)", "after", "what", "")
+    table = new_table("time (UTC)", "after", "what", "")
     first = _time(moments[0].at)
     for moment in moments:
         after = (_time(moment.at) - first).total_seconds()
@@ -150,7 +143,7 @@ def _timeline(moments: list[Moment]) -> Table:
 
 
 def _runs(runs: list[RunShown]) -> Table:
-    table = _table("run", "role", "status", "done", "chunks", "CPU s")
+    table = new_table("run", "role", "status", "done", "chunks", "CPU s")
     for run in runs:
         chunks = f"{run.chunks_done} of {run.chunks}" if run.chunks is not None else ""
         table.add_row(
@@ -161,7 +154,7 @@ def _runs(runs: list[RunShown]) -> Table:
 
 
 def _parts(run: RunShown) -> Table:
-    table = _table(f"parts of {run.run_id}", "state", "attempt", "failures", "CPU s")
+    table = new_table(f"parts of {run.run_id}", "state", "attempt", "failures", "CPU s")
     for part in run.parts:
         table.add_row(
             part.name, part.state, str(part.attempt), str(part.failures), f"{part.cpu_seconds:.1f}"

@@ -10,7 +10,7 @@ import click
 
 from mediactl import output
 from mediactl.environment import Environment
-from mediactl.options import HELP, dry_run_option, environment_option, json_option
+from mediactl.options import HELP, Group, dry_run_option, environment_option, json_option
 
 if TYPE_CHECKING:
     from mediactl.breaker import Breaker, Lifted
@@ -38,7 +38,7 @@ def _this_month() -> str:
     return datetime.now(UTC).date().replace(day=1).isoformat()
 
 
-@click.group(name="costs", context_settings=HELP)
+@click.group(name="costs", cls=Group, context_settings=HELP)
 def group() -> None:
     """Tell what transcoding took, and hold back who takes too much."""
 
@@ -131,11 +131,10 @@ def lift(*, tenant: str, dry_run: bool, environment: Environment, as_json: bool)
 
 
 def _show(spending: Spending) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
-    table = Table(title=f"Transcoding since {spending.since}", title_justify="left")
-    table.add_column(spending.by, overflow="fold")
-    for name in ("runs", "minutes", "CPU h", "GB in", "GB out", "USD", "a minute"):
+    # Ids of videos leave little room in 80 columns, and are to be copied.
+    table = output.table(title=f"Transcoding since {spending.since}", gap=1)
+    table.add_column(spending.by, no_wrap=spending.by == "video", overflow="fold")
+    for name in ("runs", "min", "CPU h", "GB in", "GB out", "USD", "a min"):
         table.add_column(name, justify="right")
     for row in spending.rows:
         table.add_row(*_cells(row))
@@ -173,13 +172,10 @@ def _cells(row: SpendingRow) -> list[str]:
 
 
 def _show_breaker(breaker: Breaker) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
     console = output.console()
     if breaker.limit_cpu_hours is None:
         console.print("The stage has no budget: worker.max_tenant_daily_cpu_hours is not set.")
-    table = Table(title=f"Processor time of {breaker.day}", title_justify="left")
-    table.add_column("tenant", overflow="fold")
+    table = output.table("tenant", title=f"Processor time of {breaker.day}")
     for name in ("CPU h", "of", "videos wait"):
         table.add_column(name, justify="right")
     table.add_column("breaker")

@@ -107,9 +107,11 @@ def _show_deployment(done: Deployment) -> None:
         return
     for stack in done.stacks:
         click.echo(f"{stack.stack} in {stack.region}: {stack.status}")
-        # What stacks export to each other tells people nothing.
+        # What stacks export to each other tells people nothing, and maps of URLs are for programs.
         named = {
-            name: value for name, value in stack.outputs.items() if not name.startswith(_EXPORT)
+            name: value
+            for name, value in stack.outputs.items()
+            if not name.startswith(_EXPORT) and not value.startswith("{")
         }
         width = max(map(len, named), default=0)
         for name, value in sorted(named.items()):
@@ -242,11 +244,7 @@ def synth_command(environment: Environment, validate: bool, as_json: bool) -> No
 
 
 def _show_synthesis(made: Synthesis) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
-    table = Table()
-    table.add_column("stack", overflow="fold")
-    table.add_column("region")
+    table = output.table("stack", "region")
     table.add_column("resources", justify="right")
     for stack in made.stacks:
         table.add_row(stack.stack, stack.region, str(stack.resources))

@@ -13,6 +13,7 @@ from mediactl.errors import DEGRADED, USAGE, CommandError
 from mediactl.options import (
     HELP,
     Consent,
+    Group,
     consent_option,
     dry_run_option,
     environment_option,
@@ -37,7 +38,7 @@ queue_option = click.option(
 all_option = click.option("--all", "everything", is_flag=True, help="All that are there now.")
 
 
-@click.group("dlq", context_settings=HELP)
+@click.group(name="dlq", cls=Group, context_settings=HELP)
 def group() -> None:
     """Look at what failed for good, try it again, or drop it.
 

@@ -189,11 +189,8 @@ def _show(found: Estimate, *, lines: bool) -> None:
 
 
 def _show_stage(cost: StageCost, *, lines: bool) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
     console = output.console()
-    table = Table(title=f"{cost.stage} in {', '.join(cost.regions)}: a month", title_justify="left")
-    table.add_column("service")
+    table = output.table("service", title=f"{cost.stage} in {', '.join(cost.regions)}: a month")
     table.add_column("USD", justify="right")
     table.add_column("if nobody comes", justify="right")
     for service in cost.services:
@@ -218,9 +215,7 @@ def _show_stage(cost: StageCost, *, lines: bool) -> None:
         console.print(f"[bold]not counted:[/bold] {kind}, of which no price is known")
     if lines:
         _show_lines(cost)
-    others = Table(title="The same elsewhere, a month", title_justify="left")
-    for name in ("service", "what"):
-        others.add_column(name)
+    others = output.table("service", "what", title="The same elsewhere, a month")
     others.add_column("USD", justify="right")
     others.add_column("here", justify="right")
     for one in cost.alternatives:
@@ -234,11 +229,7 @@ def _in_region(part: RegionCost) -> str:
 
 
 def _show_lines(cost: StageCost) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
-    table = Table(title="Lines of the bill", title_justify="left")
-    for name in ("what", "region"):
-        table.add_column(name)
+    table = output.table("what", "region", title="Lines of the bill")
     table.add_column("quantity", justify="right")
     table.add_column("USD", justify="right")
     for line in sorted(cost.lines, key=lambda one: -one.usd):

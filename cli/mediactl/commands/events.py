@@ -18,6 +18,7 @@ from mediactl.options import (
     HELP,
     SINCE,
     Consent,
+    Group,
     consent_option,
     dry_run_option,
     environment_option,
@@ -49,7 +50,7 @@ type_option = click.option(
 )
 
 
-@click.group("events", context_settings=HELP)
+@click.group(name="events", cls=Group, context_settings=HELP)
 def group() -> None:
     """Follow domain events, and publish them again."""
 

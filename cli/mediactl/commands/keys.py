@@ -13,6 +13,7 @@ from mediactl.errors import DEGRADED
 from mediactl.options import (
     HELP,
     Consent,
+    Group,
     consent_option,
     dry_run_option,
     environment_option,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mediactl.signing_keys import KeyList, Rotation
 
 
-@click.group(name="keys", context_settings=HELP)
+@click.group(name="keys", cls=Group, context_settings=HELP)
 def group() -> None:
     """Show and rotate the keys that sign playback."""
 
@@ -123,9 +124,7 @@ def rotate(
 
 
 def _show_list(found: KeyList) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
-    keys = Table("slot", "key", "made", "days", "", "last grant ends", box=None)
+    keys = output.table("slot", "key", "made", "days", "", "last grant ends")
     for slot in found.slots:
         use = [name for name, is_so in (("signs", slot.signs), ("trusted", slot.trusted)) if is_so]
         keys.add_row(
@@ -136,7 +135,7 @@ def _show_list(found: KeyList) -> None:
             ", ".join(use) or "empty",
             _minute(slot.last_grant_ends_at),
         )
-    regions = Table("region", "signs with", "accepts", "since", box=None)
+    regions = output.table("region", "signs with", "accepts", "since")
     for region in found.regions:
         regions.add_row(
             region.region, region.signs_with, " ".join(region.accepts), _minute(region.since)

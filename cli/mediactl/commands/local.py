@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from mediactl import output
 from mediactl.environment import LOCAL, LocalEnvironment, load_environment
 from mediactl.errors import DEGRADED, NOT_FOUND, USAGE, CommandError
 from mediactl.local.state import DEFAULT_FOLDER, StateFolder
-from mediactl.options import HELP, Command, json_option
+from mediactl.options import HELP, Command, Group, json_option
 
 if TYPE_CHECKING:
     from mediactl.commands.demo import Platform
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 0.3
 
 
-@click.group(name="local", context_settings=HELP)
+@click.group(name="local", cls=Group, context_settings=HELP)
 def group() -> None:
     """Run the whole platform on this machine, from the templates that `cdk deploy` ships.
 
@@ -234,31 +235,28 @@ def status(ctx: click.Context, environment: LocalEnvironment, as_json: bool) -> 
         ctx.exit(DEGRADED)
 
 
+def _short(name: str) -> str:
+    """Return a physical name without its stack and its hash, so that a line has room for it."""
+    return re.sub(r"^MediaPlatform-[^-]+-[^-]+-|-?[0-9A-F]{8}(-?[0-9A-F]*)$", "", name)
+
+
 def _show_status(found: Status) -> None:
     if not found.up:
         click.echo("the plane is not up")
         return
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
     console = output.console()
     if found.endpoints:
         console.print(f"edge      {found.endpoints.edge_url}")
         console.print(f"emulator  {found.endpoints.emulator_url}")
-    services = Table(title="Services")
-    services.add_column("service", overflow="fold")
-    for heading in ("region", "desired", "running", "healthy"):
-        services.add_column(heading)
+    services = output.table("service", "region", "desired", "running", "healthy")
     for service in found.services:
         counts = (str(service[name]) for name in ("desired", "running", "healthy"))
-        services.add_row(service["name"], service["region"], *counts)
-    queues = Table(title="Queues")
-    queues.add_column("queue", overflow="fold")
-    for heading in ("region", "visible", "in flight"):
-        queues.add_column(heading)
+        services.add_row(_short(service["name"]), service["region"], *counts)
+    queues = output.table("queue", "region", "visible", "in flight")
     for queue in found.queues:
-        name = f"{queue['name']} (dead letters)" if queue["dead_letter"] else queue["name"]
-        queues.add_row(name, queue["region"], str(queue["visible"]), str(queue["in_flight"]))
-    console.print(services, queues)
+        counts = (str(queue[name]) for name in ("visible", "in_flight"))
+        queues.add_row(_short(queue["name"]), queue["region"], *counts)
+    console.print(services, "", queues, sep="\n")
     for problem in found.problems:
         console.print(f"problem: {problem}", markup=False)
     console.print("healthy" if found.healthy else "not healthy")

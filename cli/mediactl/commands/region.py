@@ -13,6 +13,7 @@ from mediactl.errors import DEGRADED
 from mediactl.options import (
     HELP,
     Consent,
+    Group,
     consent_option,
     dry_run_option,
     environment_option,
@@ -29,7 +30,7 @@ by_option = click.option(
 )
 
 
-@click.group(name="region", context_settings=HELP)
+@click.group(name="region", cls=Group, context_settings=HELP)
 def group() -> None:
     """Let regions join a stage; take a lost one over, and let it in again."""
 

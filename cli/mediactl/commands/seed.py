@@ -111,12 +111,10 @@ def command(
 
 
 def _show(report: SeedReport) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
     title = "is there" if report.changed else "would be there"
-    table = Table(title=f"What {title} in {report.environment}")
-    for heading in ("what", "tenant", "name", "result"):
-        table.add_column(heading, overflow="fold")
+    table = output.table(
+        "what", "tenant", "name", "result", title=f"What {title} in {report.environment}"
+    )
     for tenant in report.tenants:
         table.add_row("tenant", tenant.tenant, "", tenant.result)
     for user in report.users:

@@ -148,11 +148,9 @@ def _told() -> Iterator[Any]:
 
 
 def _show(report: SmokeReport) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
     failed = [step for step in report.steps if step.result == "failed"]
     verdict = "passed" if report.passed else f"failed: {', '.join(step.name for step in failed)}"
-    table = Table(title=f"smoke of {report.environment}: {verdict} ({report.seconds:.1f} s)")
+    table = output.table(title=f"smoke of {report.environment}: {verdict} ({report.seconds:.1f} s)")
     table.add_column("step", no_wrap=True)
     table.add_column("result", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)

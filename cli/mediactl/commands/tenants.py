@@ -10,7 +10,7 @@ import click
 
 from mediactl import output
 from mediactl.errors import USAGE, CommandError
-from mediactl.options import HELP, dry_run_option, environment_option, json_option
+from mediactl.options import HELP, Group, dry_run_option, environment_option, json_option
 
 if TYPE_CHECKING:
     from mediactl.admin import Amounts, ChangedTenant, TenantList, TenantUse
@@ -40,7 +40,7 @@ class _Size(click.ParamType[int]):
         return int(number) * int(_UNITS[unit])
 
 
-@click.group(name="tenants", context_settings=HELP)
+@click.group(name="tenants", cls=Group, context_settings=HELP)
 def group() -> None:
     """List tenants, and say how much they may use.
 
@@ -167,14 +167,10 @@ def _completed(tenant: str, given: dict[str, int | None], now: Amounts | None) -
 
 
 def _show_list(found: TenantList) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
     if not found.tenants:
         output.say("no tenants")
         return
-    table = Table()
-    table.add_column("tenant", overflow="fold")
-    table.add_column("first met")
+    table = output.table("tenant", "first met")
     for one in found.tenants:
         table.add_row(one.tenant, one.first_seen_at)
     output.console().print(table)
@@ -187,10 +183,7 @@ def _show_changed(done: ChangedTenant) -> None:
 
 
 def _show_use(use: TenantUse) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
-    table = Table(title=f"Tenant {use.tenant}")
-    table.add_column("")
+    table = output.table("", title=f"Tenant {use.tenant}")
     for heading in ("videos", "bytes", "uploads"):
         table.add_column(heading, justify="right")
     for region, amounts in use.regions.items():

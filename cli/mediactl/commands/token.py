@@ -14,7 +14,7 @@ import click
 
 from mediactl import output, sessions
 from mediactl.errors import REFUSED, USAGE, CommandError
-from mediactl.options import HELP, environment_option, json_option, tenant_option
+from mediactl.options import HELP, Group, environment_option, json_option, tenant_option
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
@@ -56,7 +56,7 @@ class ShownToken:
     expires_at: str
 
 
-@click.group(name="token", context_settings=HELP)
+@click.group(name="token", cls=Group, context_settings=HELP)
 def group() -> None:
     """Sign in to the API of an environment, and get access tokens for other programs."""
 

@@ -92,10 +92,8 @@ def command(
 
 
 def _show(found: TopJobs) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
     if found.jobs:
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        table = output.table(gap=1)
         table.add_column("video", no_wrap=True)
         for heading in ("length", "ready after", "work", "cpu", "cpu/min"):
             table.add_column(heading, justify="right")

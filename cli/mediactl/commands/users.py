@@ -13,7 +13,7 @@ from media_platform.contract.identity import ADMIN_GROUP, GROUPS, TENANT_CHARACT
 from media_platform.contract.object_keys import is_key_segment
 from mediactl import output
 from mediactl.errors import REFUSED, USAGE, CommandError
-from mediactl.options import HELP, dry_run_option, environment_option, json_option
+from mediactl.options import HELP, Group, dry_run_option, environment_option, json_option
 
 if TYPE_CHECKING:
     from mediactl.accounts import Accounts
@@ -52,7 +52,7 @@ class CreatedUser:
     temporary_password: str | None
 
 
-@click.group(name="users", context_settings=HELP)
+@click.group(name="users", cls=Group, context_settings=HELP)
 def group() -> None:
     """List and change the users of a tenant.
 
@@ -366,14 +366,10 @@ def _check_address(email: str) -> None:
 
 
 def _show_list(found: UserList) -> None:
-    from rich.table import Table  # noqa: PLC0415 - slow to import
-
     if not found.users:
         output.say("no users")
         return
-    table = Table()
-    for heading in ("address", "groups", "status", "signs in"):
-        table.add_column(heading, overflow="fold")
+    table = output.table("address", "groups", "status", "signs in")
     for user in sorted(found.users, key=lambda one: one.email or one.username):
         table.add_row(
             user.email or user.username,

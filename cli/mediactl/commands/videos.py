@@ -21,6 +21,7 @@ from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.options import (
     HELP,
     Consent,
+    Group,
     consent_option,
     dry_run_option,
     environment_option,
@@ -117,7 +118,7 @@ timeout_option = click.option(
 )
 
 
-@click.group(name="videos", context_settings=HELP)
+@click.group(name="videos", cls=Group, context_settings=HELP)
 def group() -> None:
     """Upload, look at, play and change videos."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 from command_tree import examples, groups, json_kind
 from mediactl_docs import FILE, commands, page
 from pydantic import TypeAdapter
@@ -72,6 +74,15 @@ def test_the_page_of_the_docs_is_what_the_commands_say() -> None:
 @pytest.mark.parametrize("name", groups())
 def test_a_group_says_what_it_is_for(name: str) -> None:
     assert (groups()[name].help or "").strip()
+
+
+@pytest.mark.parametrize("name", groups())
+def test_a_group_lists_its_commands_with_whole_sentences(name: str) -> None:
+    shown = CliRunner().invoke(cli, [name, "--help"], terminal_width=80).output
+    listed = " ".join(shown.partition("Commands:")[2].split())
+    for command in groups()[name].commands.values():
+        sentence = re.split(r"\.\s", " ".join((command.help or "").split()))[0].removesuffix(".")
+        assert f"{command.name} {sentence}" in listed
 
 
 def test_help_names_every_command_and_imports_none() -> None:
