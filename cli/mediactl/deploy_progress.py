@@ -129,6 +129,7 @@ class DeployProgress:
         """Return the state of all stacks, for a terminal."""
         from rich.progress_bar import ProgressBar  # noqa: PLC0415 - slow to import
         from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
 
         table = Table.grid(padding=(0, 2))
         for stack in self.stacks.values():
@@ -140,7 +141,7 @@ class DeployProgress:
                 seconds = time.monotonic() - stack.started
             count = f"{stack.done}/{stack.total}" if stack.total else ""
             told = f"{seconds:.0f} s" if seconds else ""
-            state = f"[red]{stack.state}[/]" if stack.failed else stack.state
+            state = Text(stack.state, style="red" if stack.failed else "")
             table.add_row(stack.id, state, bar, count, told)
         return table
 

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from mediactl.errors import NOT_FOUND, REFUSED, CommandError
+from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _INVALID = {
@@ -36,8 +36,10 @@ _THROTTLED = {
     "TooManyRequestsException",
 }
 _NEW_CREDENTIALS = "sign in again (`aws sso login`), or set AWS_PROFILE"
+_TRY_LATER = "try again in a minute; `mediactl status` shows how the environment does"
 _HTTP_UNAUTHORIZED = 401
 _HTTP_NOT_FOUND = 404
+_HTTP_SERVER_ERROR = 500
 _REFUSALS = {403, 409, 412, 429}
 
 
@@ -65,6 +67,12 @@ def _of_aws(error: Exception) -> CommandError | None:
     errors: Any = sys.modules.get("botocore.exceptions")
     if errors is None:
         return None
+    parsers: Any = sys.modules.get("botocore.parsers")
+    if parsers is not None and isinstance(error, parsers.ResponseParserError):
+        return CommandError(
+            "what answers is not AWS: it sent what cannot be read",
+            hint="check AWS_ENDPOINT_URL, proxies, and whether the network wants a sign-in first",
+        )
     if isinstance(error, errors.ClientError):
         return _of_aws_answer(error)
     text = _one_line(error)
@@ -85,7 +93,11 @@ def _of_aws(error: Exception) -> CommandError | None:
             f"AWS does not answer: {text}",
             "check the network, the name of the region and proxies",
         ),
-        (errors.BotoCoreError, f"AWS cannot be called: {text}", None),
+        (
+            errors.BotoCoreError,
+            f"AWS cannot be called: {text}",
+            "check the configuration of AWS: `aws configure list` shows it",
+        ),
     ):
         if isinstance(error, kinds):
             return CommandError(explained, hint=hint)
@@ -108,7 +120,9 @@ def _of_aws_answer(error: Any) -> CommandError:
         )
     if code in _THROTTLED:
         return CommandError(f"AWS throttles {call}: {text}", hint="try again in a minute")
-    return CommandError(f"AWS refused {call}: {text} ({code})")
+    return CommandError(
+        f"AWS refused {call}: {text} ({code})", hint="`mediactl doctor` looks for what may be wrong"
+    )
 
 
 def _of_api(error: Exception) -> CommandError | None:
@@ -129,6 +143,7 @@ def _of_api(error: Exception) -> CommandError | None:
         code = NOT_FOUND if error.status == _HTTP_NOT_FOUND else 1
         return CommandError(
             f"the API refused: {_one_line(error)}",
+            hint=_TRY_LATER if error.status >= _HTTP_SERVER_ERROR else None,
             exit_code=REFUSED if error.status in _REFUSALS else code,
         )
     http: Any = sys.modules.get("urllib3.exceptions")
@@ -141,6 +156,13 @@ def _of_api(error: Exception) -> CommandError | None:
 
 
 def _of_system(error: Exception) -> CommandError | None:
+    if isinstance(error, UnicodeEncodeError):
+        # Letters of arguments that are no UTF-8 cannot be sent or written again.
+        return CommandError(
+            "an argument or a variable is no UTF-8, and cannot be sent",
+            hint="type it anew, in a terminal whose letters are UTF-8",
+            exit_code=USAGE,
+        )
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return CommandError(f"{where}{error.strerror}")

@@ -6,7 +6,9 @@ Commands are imported when they are used, so that ``mediactl --help`` answers at
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import signal
 import sys
 import traceback
 
@@ -112,7 +114,10 @@ def cli() -> None:
 
 def main() -> None:
     """Run ``mediactl`` and exit with the code of the command."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # All is said. Who presses Ctrl-C now ends what still runs at once, and without a word.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -126,7 +131,11 @@ def run(arguments: list[str]) -> int:
     """
     try:
         # Without its standalone mode, click returns the code of a command that asked to exit.
+        _write_any_letter()
         code = cli.main(arguments, prog_name="mediactl", standalone_mode=False)
+        if sys.stdout is not None:
+            # What cannot be written is found out here, and not when Python ends.
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -134,23 +143,48 @@ def run(arguments: list[str]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # Who read has read enough. Python would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Who read has read enough.
+        _write_nowhere()
         return FAILED
     except Exception as error:  # noqa: BLE001 - whatever it is, no traceback reaches a person
-        return _tell(error)
+        code = _tell(error)
+        _write_rest()
+        return code
     return code if isinstance(code, int) else 0
+
+
+def _write_any_letter() -> None:
+    """Write a question mark for a letter that the terminal does not know, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _write_nowhere() -> None:
+    """Let what is still to be written go nowhere: Python would fail again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _write_rest() -> None:
+    """Write what was printed before an error, unless that cannot be written."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _write_nowhere()
 
 
 def _tell(error: Exception) -> int:
     from mediactl.failures import explain, wants_traceback  # noqa: PLC0415 - only when needed
+    from mediactl.output import printable  # noqa: PLC0415
 
     if wants_traceback():
         traceback.print_exception(error)
     explained = explain(error)
-    click.echo(f"error: {explained}", err=True)
+    click.echo(f"error: {printable(str(explained))}", err=True)
     if explained.hint:
-        click.echo(f"hint: {explained.hint}", err=True)
+        click.echo(f"hint: {printable(explained.hint)}", err=True)
     return explained.exit_code
 
 

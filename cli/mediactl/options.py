@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -200,6 +201,23 @@ regions_option = click.option(
 """Passes ``regions``, all of them by default; it stands below :data:`environment_option`."""
 
 
+class Amount(click.FloatRange):
+    """A number that ends somewhere: neither ``nan``, which no limit holds, nor ``inf``."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number that ends somewhere", param, ctx)
+        return number
+
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""The first time that AWS knows of."""
+
+
 class _Since(click.ParamType):  # type: ignore[type-arg]  # generic for mypy alone
     """A time in the past: how long ago, or when."""
 
@@ -213,21 +231,27 @@ class _Since(click.ParamType):  # type: ignore[type-arg]  # generic for mypy alo
         """Return the time, with its zone; one that names none is taken as UTC."""
         if isinstance(value, datetime):
             return value
-        number, unit = value[:-1], value[-1:]
-        if unit in self._UNITS and number.isdecimal():
-            try:
-                return datetime.now(UTC) - timedelta(seconds=int(number) * self._UNITS[unit])
-            except OverflowError:
-                self.fail(f"{value!r} is before all time", param, ctx)
         try:
-            found = datetime.fromisoformat(value)
+            found = self._ago(value) or datetime.fromisoformat(value)
+        except OverflowError:
+            found = datetime.min  # noqa: DTZ901  - it gets its zone below
         except ValueError:
             self.fail(
                 f"{value!r} is neither 30s, 10m, 2h or 3d nor a time such as 2026-11-26T05:00Z",
                 param,
                 ctx,
             )
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        if found < _BEGINNING:
+            self.fail(f"{value!r} is before all time", param, ctx)
+        return found
+
+    def _ago(self, value: str) -> datetime | None:
+        """Return the time of a text such as 10m, ``None`` if it is none of these."""
+        number, unit = value[:-1], value[-1:]
+        if unit not in self._UNITS or not number.isdecimal():
+            return None
+        return datetime.now(UTC) - timedelta(seconds=int(number) * self._UNITS[unit])
 
 
 SINCE = _Since()
@@ -240,6 +264,15 @@ def video_id(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 
     if value is not None and not is_id(value):
         raise click.BadParameter(f"{value!r} is no id of a video", ctx, param)
+    return value
+
+
+def video_ids(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Check the ids of videos, as the callback of a parameter that takes several."""
+    for one in value:
+        video_id(ctx, param, one)
     return value
 
 

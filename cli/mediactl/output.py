@@ -53,10 +53,13 @@ def show(value: Shown, as_json: bool, render: Callable[[Shown], None]) -> None:
 
 
 def console() -> Console:
-    """Return where tables for people go: stdout."""
+    """Return where tables for people go: stdout.
+
+    Brackets in a text are letters as others are: what users named may hold them.
+    """
     from rich.console import Console  # noqa: PLC0415 - slow to import
 
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False)
 
 
 def table(*headings: str, title: str | None = None, gap: int = 2) -> Table:
@@ -84,10 +87,10 @@ def table(*headings: str, title: str | None = None, gap: int = 2) -> Table:
 
 
 def talk() -> Console:
-    """Return where progress goes: stderr."""
+    """Return where progress goes: stderr; brackets are letters there, too."""
     from rich.console import Console  # noqa: PLC0415 - slow to import
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def _plain(value: Any) -> Any:

@@ -228,7 +228,7 @@ def _token_maker(environment: Environment, tenant: str | None) -> Callable[[], s
     def make() -> str:
         given = os.environ.get(TOKEN_VARIABLE)
         if given:
-            return given
+            return _plain(given)
         pool = UserPool.of(environment)
         session = stored_session(pool.client_id)
         if session is not None:
@@ -244,6 +244,20 @@ def _token_maker(environment: Environment, tenant: str | None) -> Callable[[], s
         )
 
     return make
+
+
+def _plain(token: str) -> str:
+    """Return a token as it is sent; what no header can hold would stand in an error."""
+    stripped = token.strip()
+    if not stripped.isascii() or any(not one.isprintable() or one == " " for one in stripped):
+        raise _no_token()
+    return stripped
+
+
+def _no_token() -> CommandError:
+    return CommandError(
+        "that is no access token", hint=f"check what {TOKEN_VARIABLE} holds", exit_code=REFUSED
+    )
 
 
 def _refreshed(environment: Environment, pool: UserPool, session: StoredSession) -> str:
@@ -270,9 +284,7 @@ def claims(token: str) -> dict[str, Any]:
     except (IndexError, ValueError):
         said = None
     if not isinstance(said, dict):
-        raise CommandError(
-            "that is no access token", hint=f"check what {TOKEN_VARIABLE} holds", exit_code=REFUSED
-        )
+        raise _no_token()
     return said
 
 

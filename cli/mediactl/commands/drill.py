@@ -9,7 +9,7 @@ import click
 from mediactl import output
 from mediactl.environment import Environment
 from mediactl.errors import FAILED, USAGE, CommandError
-from mediactl.options import Consent, consent_option, environment_option, json_option
+from mediactl.options import Amount, Consent, consent_option, environment_option, json_option
 
 if TYPE_CHECKING:
     from mediactl.drill import DrillReport
@@ -25,7 +25,7 @@ _MINUTE = 60
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Amount(min=0, min_open=True),
     default=30,
     show_default=True,
     metavar="MINUTES",

@@ -16,7 +16,7 @@ import click
 from mediactl import output
 from mediactl.environment import Environment
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
-from mediactl.options import environment_option, json_option
+from mediactl.options import Amount, environment_option, json_option
 from mediactl.pricing import EVERYWHERE
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _SHOWN_USD = 0.005
 )
 @click.option("--no-free-tier", is_flag=True, help="Take nothing off that is free for an account.")
 @click.option("--lines", is_flag=True, help="Show every line of the bill.")
-@click.option("--fail-over", type=float, metavar="USD", help="Exit with 4 if it costs more.")
+@click.option("--fail-over", type=Amount(), metavar="USD", help="Exit with 4 if it costs more.")
 @environment_option
 @json_option("mediactl.pricing.estimate:Estimate")
 def estimate(
@@ -178,7 +178,7 @@ def _show(found: Estimate, *, lines: bool) -> None:
         _show_stage(cost, lines=lines)
     console = output.console()
     if len(found.stages) > 1:
-        console.print(f"[bold]{_usd(found.usd)} a month together[/bold]")
+        console.print(f"{_usd(found.usd)} a month together", style="bold")
     days = sorted(price.date for price in found.prices)
     recalled = sum(price.read == "recalled" for price in found.prices)
     if days:
@@ -212,7 +212,7 @@ def _show_stage(cost: StageCost, *, lines: bool) -> None:
             f" {cost.worker_busy_share:.0%} transcode."
         )
     for kind in cost.unpriced:
-        console.print(f"[bold]not counted:[/bold] {kind}, of which no price is known")
+        console.print(f"not counted: {kind}, of which no price is known", style="bold")
     if lines:
         _show_lines(cost)
     others = output.table("service", "what", title="The same elsewhere, a month")

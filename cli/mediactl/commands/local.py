@@ -258,7 +258,7 @@ def _show_status(found: Status) -> None:
         queues.add_row(_short(queue["name"]), queue["region"], *counts)
     console.print(services, "", queues, sep="\n")
     for problem in found.problems:
-        console.print(f"problem: {problem}", markup=False)
+        console.print(f"problem: {output.printable(problem)}")
     console.print("healthy" if found.healthy else "not healthy")
 
 

@@ -121,11 +121,11 @@ def _show(report: SeedReport) -> None:
         table.add_row("user", user.tenant, user.email, user.result)
     for video in report.videos:
         result = video.result if video.status is None else f"{video.result}, {video.status}"
-        table.add_row("video", video.tenant, video.title, result)
-    output.console().print(table, markup=False)
+        table.add_row("video", video.tenant, output.printable(video.title), result)
+    output.console().print(table)
     for user in report.users:
         if user.first_password:
             click.echo(f"first password of {user.email}: {user.first_password}")
     for video in report.videos:
         if video.error:
-            click.echo(f"{video.title}: {video.error}")
+            click.echo(output.printable(f"{video.title}: {video.error}"))

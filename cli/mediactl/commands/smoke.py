@@ -140,7 +140,7 @@ def _told() -> Iterator[Any]:
 
         def tell(what: str | Step) -> None:
             if not isinstance(what, str):
-                talk.print(f"{what.name}: {what.result}, {what.seconds:.1f} s", markup=False)
+                talk.print(f"{what.name}: {what.result}, {what.seconds:.1f} s")
             elif status is not None:
                 status.update(what)
 
@@ -157,7 +157,7 @@ def _show(report: SmokeReport) -> None:
     table.add_column("seen", overflow="fold")
     for step in report.steps:
         table.add_row(step.name, step.result, f"{step.seconds:.1f}", step.detail)
-    output.console().print(table, markup=False)
+    output.console().print(table)
     # Nothing of this is cut into lines, so that it can be copied.
     if report.video_id:
         click.echo(f"video {report.video_id} of tenant {report.tenant}")

@@ -12,7 +12,7 @@ import click
 
 from mediactl import output
 from mediactl.errors import DEGRADED
-from mediactl.options import HELP, environment_option, json_option, regions_option
+from mediactl.options import HELP, Amount, environment_option, json_option, regions_option
 from mediactl.progress import size
 from mediactl.region_status import EnvironmentStatus, RegionStatus, status_of
 
@@ -35,7 +35,7 @@ VIDEOS_SHOWN = 10
 @regions_option
 @click.option(
     "--watch",
-    type=click.FloatRange(min=LEAST_SECONDS),
+    type=Amount(min=LEAST_SECONDS),
     is_flag=False,
     flag_value=5.0,
     metavar="[SECONDS]",

@@ -162,7 +162,9 @@ def _told(pool: UserPool, user: str, call: Callable[[], dict[str, Any]]) -> dict
 
 def _ask(what: str, *, secret: bool = False, new: bool = False) -> str:
     """Return what the person types, or the next line of stdin where there is no terminal."""
-    if sys.stdin.isatty():
+    if sys.stdin is None:
+        text = ""
+    elif sys.stdin.isatty():
         text = str(click.prompt(what, hide_input=secret, confirmation_prompt=new, err=True))
     else:
         text = sys.stdin.readline().rstrip("\r\n")

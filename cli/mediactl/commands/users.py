@@ -352,17 +352,22 @@ def _act(
 def _tell(what: str) -> Callable[[ChangedUser], None]:
     def tell(done: ChangedUser) -> None:
         verb = "is" if done.changed else "would be"
-        click.echo(f"{done.user.email or done.user.username} {verb} {what}")
+        who = output.printable(done.user.email or done.user.username)
+        click.echo(f"{who} {verb} {what}")
 
     return tell
 
 
 def _check_address(email: str) -> None:
     name, at, domain = email.partition("@")
-    if not (name and at and "." in domain.strip(".")) or any(one.isspace() for one in email):
+    if not (name and at and "." in domain.strip(".")) or not _is_plain(email):
         raise CommandError(
             f"{email!r} is no e-mail address", hint="write one as ada@example.com", exit_code=USAGE
         )
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and not any(one.isspace() for one in text)
 
 
 def _show_list(found: UserList) -> None:
@@ -372,7 +377,7 @@ def _show_list(found: UserList) -> None:
     table = output.table("address", "groups", "status", "signs in")
     for user in sorted(found.users, key=lambda one: one.email or one.username):
         table.add_row(
-            user.email or user.username,
+            output.printable(user.email or user.username),
             ", ".join(user.groups),
             user.status,
             "yes" if user.enabled else "no, disabled",
@@ -414,4 +419,4 @@ def _show_created(made: CreatedUser) -> None:
 
 def _show_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     for name, value in pairs:
-        click.echo(f"{name:10} {value}")
+        click.echo(f"{name:10} {output.printable(value)}")

@@ -20,6 +20,7 @@ from mediactl import output, sessions, timelines
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.options import (
     HELP,
+    Amount,
     Consent,
     Group,
     consent_option,
@@ -27,6 +28,8 @@ from mediactl.options import (
     environment_option,
     json_option,
     tenant_option,
+    video_id,
+    video_ids,
 )
 from mediactl.timelines import Kept, VideoList, VideoReport, VideoSummary
 
@@ -112,7 +115,7 @@ def _choices(kind: Any) -> click.Choice[str]:
 wait_option = click.option("--wait", is_flag=True, help="Wait until it is READY or has failed.")
 timeout_option = click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Amount(min=0),
     metavar="SECONDS",
     help="Longest wait for workers. Default: as long as it takes.",
 )
@@ -352,7 +355,7 @@ def _show_list(found: VideoList) -> None:
 @group.command()
 @environment_option
 @tenant_option
-@click.argument("video")
+@click.argument("video", callback=video_id)
 @click.option("--audit", is_flag=True, help="Also who did what, for administrators.")
 @click.option("--parts", is_flag=True, help="Also every part of every run.")
 @json_option(VideoReport)
@@ -430,7 +433,7 @@ def _show_report(report: VideoReport, *, parts: bool) -> None:
 @group.command()
 @environment_option
 @tenant_option
-@click.argument("video")
+@click.argument("video", callback=video_id)
 @click.option("--open", "opens", is_flag=True, help=f"Play it with {', '.join(PLAYERS)}.")
 @json_option(PlaybackGrant)
 def play(
@@ -470,7 +473,7 @@ def _player() -> str:
 @group.command()
 @environment_option
 @tenant_option
-@click.argument("video")
+@click.argument("video", callback=video_id)
 @click.option(
     "--height", type=click.IntRange(min=1), help="Lines of the rendition. Default: the highest."
 )
@@ -554,7 +557,7 @@ def download(
 @group.command()
 @environment_option
 @tenant_option
-@click.argument("video")
+@click.argument("video", callback=video_id)
 @click.option("--profile", type=_choices(Profile), help="Rungs. Default: as asked for last.")
 @click.option("--quality", type=_choices(Quality), help="Default: as asked for last.")
 @wait_option
@@ -597,7 +600,7 @@ def transcode(
 @group.command()
 @environment_option
 @tenant_option
-@click.argument("video")
+@click.argument("video", callback=video_id)
 @json_option(VideoSummary)
 def cancel(environment: Environment, tenant: str | None, video: str, as_json: bool) -> None:
     """End the transcoding of a video, or its upload if it still waits for its file.
@@ -619,7 +622,7 @@ def cancel(environment: Environment, tenant: str | None, video: str, as_json: bo
 @group.command()
 @environment_option
 @tenant_option
-@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...", callback=video_ids)
 @click.option(
     "--forever",
     is_flag=True,
@@ -683,7 +686,7 @@ def _tell_dry_run(found: list[DeletedVideo]) -> None:
 @group.command()
 @environment_option
 @tenant_option
-@click.argument("video")
+@click.argument("video", callback=video_id)
 @json_option(VideoSummary)
 def restore(environment: Environment, tenant: str | None, video: str, as_json: bool) -> None:
     """Restore a deleted video: it becomes what it was.

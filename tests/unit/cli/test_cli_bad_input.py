@@ -1,0 +1,268 @@
+"""Every command, called where it cannot work: a line that says why, a remedy, the right code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from command_tree import examples
+from loopback_server import QuietHandler, serving
+from mediactl_docs import commands
+
+from media_platform.contract.ids import new_id
+from mediactl import main, sessions
+from mediactl.admin import User, UserList
+from mediactl.commands import users
+from mediactl.environment import load_environment
+from mediactl.errors import EXIT_CODES, FAILED, INTERRUPTED, NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.failures import explain
+from mediactl.options import SINCE, Amount
+
+ALL = commands()
+STANDS_FOR = {
+    "EMAIL": "ada@example.com",
+    "FILE": "film.mp4",
+    "FOLDER": "downloads",
+    "MESSAGE": "a-message",
+    "REGION": "us-east-1",
+    "TENANT": "demo",
+    "USER": "ada@example.com",
+    "VIDEO": new_id(),
+}
+WORK_WITHOUT_A_PLANE = {"doctor", "local calls", "local down", "local reset"}
+"""Commands that say what there is, or have nothing to do, where nothing is up."""
+
+NEED_AN_APP = {"bootstrap", "deploy", "destroy", "diff", "estimate", "region", "synth"}
+"""Commands that look at the app before they ask AWS."""
+
+ASKS_AWS = [
+    name for name in ALL if name.split()[0] not in {*NEED_AN_APP, "doctor", "drill", "local"}
+]
+OF_A_VIDEO = [
+    name for name in ALL if name.startswith("videos ") and "VIDEO" in examples(ALL[name])[0]
+]
+
+SECRET = "wJalrXUtnFEMI-K7MDENG"
+
+
+def words(name: str, environment: str | None) -> list[str]:
+    """Return the first example of a command, with another environment."""
+    given = iter(examples(ALL[name])[0])
+    kept = [STANDS_FOR.get(one, one) for one in given if one != "-e" or not next(given)]
+    return kept if environment is None else [*kept, "-e", environment]
+
+
+def told(name: str, environment: str | None, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Run a command, and return its code and what it said, after what holds for all."""
+    Path("film.mp4").write_bytes(b"film")
+    code = main.run(words(name, environment))
+    said = "".join(capsys.readouterr())
+    assert code in EXIT_CODES
+    assert "Traceback" not in said
+    assert "not foreseen" not in said
+    assert SECRET not in said
+    return code, said
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_unknown_environment_is_refused_by_every_command(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = told(name, "prd", capsys)
+    assert code == USAGE
+    assert said.startswith("error: there is no environment 'prd', known are local\nhint: ")
+
+
+@pytest.mark.parametrize("name", sorted({*ALL} - WORK_WITHOUT_A_PLANE))
+def test_every_command_says_that_no_plane_is_up_or_that_here_is_no_app(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = told(name, None, capsys)
+    assert code in {FAILED, NOT_FOUND, REFUSED}
+    if name != "local status":
+        assert said.startswith("error: ")
+        assert "\nhint: " in said
+
+
+class Garbage(QuietHandler):
+    """Answers as the sign-in page of a hotel does."""
+
+    def do_POST(self) -> None:  # noqa: N802  the name that the server calls
+        """Answer whatever is asked."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(200, b"<html>Welcome! Please sign in.")
+
+
+class Refusal(QuietHandler):
+    """Answers as AWS does to credentials that have expired."""
+
+    def do_POST(self) -> None:  # noqa: N802  the name that the server calls
+        """Answer whatever is asked."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(
+            403,
+            b"<ErrorResponse><Error><Code>ExpiredToken</Code><Message>The security token is"
+            b" expired</Message></Error></ErrorResponse>",
+            Content_Type="text/xml",
+        )
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in AWS, with credentials."""
+    Path("mediactl.toml").write_text(
+        '[environments.cloud]\nregions = ["us-east-1", "eu-west-1"]\nprotected = false\n'
+    )
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [(Garbage, "what answers is not AWS"), (Refusal, "the AWS credentials have expired")],
+)
+def test_every_command_tells_what_answers_in_place_of_aws(
+    handler: type[QuietHandler],
+    expected: str,
+    aws: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with serving(handler) as url:
+        aws.setenv("AWS_ENDPOINT_URL", url)
+        for name in ASKS_AWS:
+            code, said = told(name, "cloud", capsys)
+            assert code == FAILED, name
+            assert said.startswith(f"error: {expected}"), name
+            assert "\nhint: " in said
+
+
+def test_a_command_says_that_credentials_are_missing(
+    aws: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.delenv("AWS_ACCESS_KEY_ID")
+    aws.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ASKS_AWS:
+        _, said = told(name, "cloud", capsys)
+        assert "there are no AWS credentials" in said or "partial" in said.lower(), name
+
+
+@pytest.mark.parametrize("given", ["two\nlines", "é", "with space", "\x1b[31m"])
+def test_a_token_that_no_header_holds_is_refused_and_not_shown(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDIACTL_TOKEN", given)
+    with pytest.raises(CommandError, match=r"^that is no access token$") as raised:
+        sessions.access_token(load_environment("local"))
+    assert raised.value.exit_code == REFUSED
+
+
+def test_a_token_may_end_in_a_line_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDIACTL_TOKEN", "a.b.c\r\n")
+    assert sessions.access_token(load_environment("local")) == "a.b.c"
+
+
+@pytest.mark.parametrize("name", OF_A_VIDEO)
+@pytest.mark.parametrize("given", ["", "../../admin", "\x1b[31m", "x" * 10_000])
+def test_what_is_no_id_of_a_video_is_refused_before_anything_is_asked(
+    name: str, given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [given if one == STANDS_FOR["VIDEO"] else one for one in words(name, None)]
+    assert main.run(asked) == USAGE
+    assert "is no id of a video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["0001-01-01", "0001-01-01T00:00+14:00", "99999d"])
+def test_times_before_all_time_are_refused(given: str) -> None:
+    with pytest.raises(click.BadParameter, match="is before all time"):
+        SINCE.convert(given, None, None)
+
+
+@pytest.mark.parametrize("given", ["nan", "inf", "-inf", "-1", "1e999"])
+def test_numbers_that_no_limit_holds_are_refused(given: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Amount(min=0).convert(given, None, None)
+
+
+def test_addresses_of_users_do_nothing_to_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    user: dict[str, Any] = dict.fromkeys(User.__dataclass_fields__, "")
+    user |= {"groups": [], "enabled": True, "email": "[/red]a\x1b[2J\n@b.example"}
+    users._show_list(UserList(users=[User(**user)], more=False))
+    shown = capsys.readouterr().out
+    assert "[/red]a\ufffd[2J\ufffd@b.example" in shown
+
+
+def test_errors_do_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    main.run(["videos", "list", "-e", "a\x1b]0;b\x07"])
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_an_argument_that_is_no_utf_8_is_told() -> None:
+    with pytest.raises(UnicodeEncodeError) as raised:
+        "\udcff".encode()
+    explained = explain(raised.value)
+    assert explained.exit_code == USAGE
+    assert explained.hint
+
+
+def printing(text: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """Run a process whose command prints a text and ends well."""
+    program = f"import mediactl.main as m\nm.cli.main = lambda *_, **__: print({text!r})\nm.main()"
+    environment = {"PYTHONPATH": ":".join(sys.path), "PYTHONIOENCODING": "ascii"}
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=False,
+        **streams,
+    )
+
+
+def test_letters_that_a_terminal_does_not_know_are_shown_as_question_marks() -> None:
+    done = printing("h\u00e9 \u2026", stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "h? ?\n", "")
+
+
+def test_a_full_disk_is_told_once() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = printing("text", stdout=full)
+    assert done.returncode == FAILED
+    assert done.stderr == "error: No space left on device\n"
+
+
+def test_a_reader_who_has_read_enough_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = printing("text", stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (FAILED, "")
+
+
+def test_ctrl_c_while_commands_are_imported_is_told_in_a_line() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from mediactl.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "interrupted\n")
