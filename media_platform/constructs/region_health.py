@@ -10,7 +10,6 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_route53 as route53
-from aws_cdk import aws_route53_targets as route53_targets
 from constructs import Construct
 
 from media_platform.constructs._alarms import OperatorAlarm
@@ -151,21 +150,24 @@ class RegionHealth(Construct):
         *,
         zone: route53.IHostedZone,
         record_name: str,
-        load_balancer: elbv2.IApplicationLoadBalancer,
-        health: RegionHealth | None = None,
+        load_balancer: route53.IAliasRecordTarget,
+        region: str | None = None,
+        health_check: route53.IHealthCheck | None = None,
     ) -> route53.ARecord:
         """Answer a name by the nearest region that is healthy, this one among others.
 
         Args:
-            scope: Parent, in the region.
+            scope: Parent.
             construct_id: Id in it.
             zone: Zone of the name.
             record_name: The name.
-            load_balancer: Load balancer of the region.
-            health: Its health check. Default: the health of its targets, as the load balancer sees
-                it, decides alone.
+            load_balancer: Load balancer of the region, as
+                :class:`aws_cdk.aws_route53_targets.LoadBalancerTarget` has it.
+            region: The region. Default: that of the stack.
+            health_check: Its health check. Default: the health of its targets, as the load balancer
+                sees it, decides alone.
         """
-        region = cdk.Stack.of(scope).region
+        region = region or cdk.Stack.of(scope).region
         record = route53.ARecord(
             scope,
             construct_id,
@@ -173,10 +175,8 @@ class RegionHealth(Construct):
             record_name=record_name,
             region=region,
             set_identifier=region,
-            target=route53.RecordTarget.from_alias(
-                route53_targets.LoadBalancerTarget(load_balancer)
-            ),
-            health_check=health.health_check if health is not None else None,
+            target=route53.RecordTarget.from_alias(load_balancer),
+            health_check=health_check,
         )
         # The L2 takes this as an object of an interface that only TypeScript can write in a line.
         resource = cast("route53.CfnRecordSet", record.node.default_child)

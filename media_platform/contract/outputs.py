@@ -50,6 +50,8 @@ class MediaOutput(StrEnum):
     ADMIN_SERVICE_NAME = "AdminServiceName"
     WORKER_SERVICE_NAME = "WorkerServiceName"
     LOAD_BALANCER_ARN = "LoadBalancerArn"
+    LOAD_BALANCER_DOMAIN = "LoadBalancerDomain"
+    LOAD_BALANCER_ZONE = "LoadBalancerZone"
     HEALTH_CHECK_ID = "HealthCheckId"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import aws_cdk as cdk
+import jsii
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_kms as kms
@@ -24,6 +26,39 @@ from media_platform.stacks.removal import removal_policy
 from media_platform.stacks.store_stack import alarm_topic
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegionApi:
+    """How the API of a region is reached.
+
+    Attributes:
+        domain_name: DNS name of its load balancer.
+        zone_id: Hosted zone of that name, which is AWS's.
+        health_check_id: Health check of Route 53, whose metrics are in the region of the Edge
+            stack, if the region has one.
+    """
+
+    domain_name: str
+    zone_id: str
+    health_check_id: str | None = None
+
+
+@jsii.implements(route53.IAliasRecordTarget)
+class _LoadBalancerElsewhere:
+    """A load balancer of another stack as the target of a record."""
+
+    def __init__(self, api: RegionApi) -> None:
+        self._api = api
+
+    def bind(
+        self, record: route53.IRecordSet, zone: route53.IHostedZone | None = None
+    ) -> route53.AliasRecordTargetConfig:
+        """Return what the record leads to."""
+        del record, zone
+        return route53.AliasRecordTargetConfig(
+            dns_name=f"dualstack.{self._api.domain_name}", hosted_zone_id=self._api.zone_id
+        )
+
+
 class EdgeStack(cdk.Stack):
     """The distribution, its keys, and the documents that tell the regions how to sign.
 
@@ -34,8 +69,8 @@ class EdgeStack(cdk.Stack):
         media_origins: One for every region, the primary one first.
         site_origin: Where the pages of the site are. Default: there is none.
         load_balancer: Internal load balancer of the API, where the stage has no own domain.
-        health_check_ids: Health checks of Route 53 by region, whose metrics are here. Default:
-            there are none.
+        apis: How the APIs of all regions are reached, by region, where the stage has an own domain.
+            Default: the one region is reached by its load balancer.
         alarms: Who is told of its alarms, in its own region. Default: a topic of its own.
         access_logs: Bucket for access logs in its own region. Default: one of its
             own, where CloudFront can log.
@@ -55,7 +90,7 @@ class EdgeStack(cdk.Stack):
         media_origins: Sequence[MediaOrigin],
         site_origin: MediaOrigin | None = None,
         load_balancer: elbv2.IApplicationLoadBalancer | None = None,
-        health_check_ids: Mapping[str, str] | None = None,
+        apis: Mapping[str, RegionApi] | None = None,
         alarms: AlarmTopic | None = None,
         access_logs: s3.IBucket | None = None,
         encryption_key: kms.IKey | None = None,
@@ -104,10 +139,13 @@ class EdgeStack(cdk.Stack):
             (self.cdn.signing_parameters.active_slot, EdgeParameter.ACTIVE_SLOT),
         ):
             parameter.override_logical_id(known_as.value)
-        for region, health_check_id in (health_check_ids or {}).items():
-            RegionHealth.watch(
-                self, f"Health-{region}", region=region, health_check_id=health_check_id
-            )
+        for region, api in (apis or {}).items():
+            if api.health_check_id is not None:
+                RegionHealth.watch(
+                    self, f"Health-{region}", region=region, health_check_id=api.health_check_id
+                )
+            if domain and zone:
+                self._name_api(region, api, zone=zone, record_name=f"{domain.origin_name}.")
         if alarms is None:
             alarm_topic(self, config)
         else:
@@ -120,6 +158,30 @@ class EdgeStack(cdk.Stack):
             (EdgeOutput.BASE_URL, self.cdn.base_url),
         ):
             cdk.CfnOutput(self, name.value, value=value)
+
+    def _name_api(
+        self, region: str, api: RegionApi, *, zone: route53.IHostedZone, record_name: str
+    ) -> None:
+        """Answer the name of the API by the nearest region that is healthy.
+
+        A region is named when all is there that its users need: the way to its media, and the
+        document by which its API signs. And it is named no longer before any of it goes.
+        """
+        health_check = None
+        if api.health_check_id is not None:
+            health_check = route53.HealthCheck.from_health_check_id(
+                self, f"HealthCheck-{region}", api.health_check_id
+            )
+        record = RegionHealth.add_latency_record(
+            self,
+            f"ApiName-{region}",
+            zone=zone,
+            record_name=record_name,
+            load_balancer=_LoadBalancerElsewhere(api),
+            region=region,
+            health_check=health_check,
+        )
+        record.node.add_dependency(self.cdn.distribution, self.cdn.delivery)
 
     def _name_distribution(
         self, domain: DomainConfig, zone: route53.IHostedZone, *, ipv6: bool

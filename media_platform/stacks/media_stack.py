@@ -176,8 +176,8 @@ class MediaStack(cdk.Stack):
                 prefix_list_id=region_config.health_check_prefix_list,
             )
         alarms.watch(self)
-        if config.domain and zone:
-            self._name_load_balancer(config.domain, zone)
+        if config.domain and zone and self.api.admin is not None:
+            self._name_admin_service(config.domain, zone)
         self._output()
 
     @property
@@ -185,29 +185,17 @@ class MediaStack(cdk.Stack):
         """Zones of the region as configured; the CDK would ask the account for them."""
         return self._zones
 
-    def _name_load_balancer(self, domain: DomainConfig, zone: route53.IHostedZone) -> None:
-        """Answer the name of the API by the nearest region that is healthy.
-
-        The admin service is in one region, and has a name of its own there.
-        """
-        RegionHealth.add_latency_record(
+    def _name_admin_service(self, domain: DomainConfig, zone: route53.IHostedZone) -> None:
+        """Give the admin service, which is in one region, a name of its own there."""
+        route53.ARecord(
             self,
-            "LoadBalancerName",
+            "AdminName",
             zone=zone,
-            record_name=f"{domain.origin_name}.",
-            load_balancer=self.api.load_balancer,
-            health=self.health,
+            record_name=f"{domain.admin_origin_name}.",
+            target=route53.RecordTarget.from_alias(
+                route53_targets.LoadBalancerTarget(self.api.load_balancer)
+            ),
         )
-        if self.api.admin is not None:
-            route53.ARecord(
-                self,
-                "AdminName",
-                zone=zone,
-                record_name=f"{domain.admin_origin_name}.",
-                target=route53.RecordTarget.from_alias(
-                    route53_targets.LoadBalancerTarget(self.api.load_balancer)
-                ),
-            )
 
     def _output(self) -> None:
         values = {
@@ -221,6 +209,10 @@ class MediaStack(cdk.Stack):
             MediaOutput.API_SERVICE_NAME: self.api.api.service.service_name,
             MediaOutput.WORKER_SERVICE_NAME: self.pipeline.workers.service_name,
             MediaOutput.LOAD_BALANCER_ARN: self.api.load_balancer.load_balancer_arn,
+            MediaOutput.LOAD_BALANCER_DOMAIN: self.api.load_balancer.load_balancer_dns_name,
+            MediaOutput.LOAD_BALANCER_ZONE: (
+                self.api.load_balancer.load_balancer_canonical_hosted_zone_id
+            ),
         }
         if self.api.users is not None:
             values[MediaOutput.USER_POOL_ID] = self.api.users.user_pool.user_pool_id

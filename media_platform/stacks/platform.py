@@ -14,7 +14,7 @@ from media_platform.constructs._distributions import CLOUDFRONT_REGION
 from media_platform.constructs.monthly_budget import STAGE_TAG
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
 from media_platform.stacks.config import RegionConfig, StageConfig
-from media_platform.stacks.edge_stack import EdgeStack
+from media_platform.stacks.edge_stack import EdgeStack, RegionApi
 from media_platform.stacks.media_stack import MediaStack
 from media_platform.stacks.store_stack import ReplicaStoreStack, StoreStack, store_names
 
@@ -92,11 +92,7 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
         media_origins=_media_origins(config),
         site_origin=_site_origin(config),
         load_balancer=None if config.domain else first.api.load_balancer,
-        health_check_ids={
-            region.name: _output(config, StackPart.MEDIA, MediaOutput.HEALTH_CHECK_ID, region)
-            for region in config.members
-            if region.health_check_prefix_list is not None
-        },
+        apis={region.name: _api(config, region) for region in config.members if config.domain},
         alarms=store_beside.alarms if store_beside is not None else None,
         access_logs=(
             store_beside.store.access_log_bucket
@@ -108,9 +104,9 @@ def _add_services(scope: Construct, config: StageConfig, platform: Platform) -> 
         tags={STAGE_TAG: config.name},
         env=cdk.Environment(account=config.account, region=config.edge_region),
     )
-    for media in platform.media.values():
-        if media.health is not None:
-            # Its output is read by name, which tells the CDK nothing.
+    if config.domain:
+        for media in platform.media.values():
+            # Its outputs are read by name, which tells the CDK nothing.
             platform.edge.add_stack_dependency(media)
 
 
@@ -134,6 +130,19 @@ def _output(
     """
     where = region or config.primary
     return cdk.Fn.get_stack_output(stack_name(config.name, part), name.value, where.name)
+
+
+def _api(config: StageConfig, region: RegionConfig) -> RegionApi:
+    def output(name: MediaOutput) -> str:
+        return _output(config, StackPart.MEDIA, name, region)
+
+    return RegionApi(
+        domain_name=output(MediaOutput.LOAD_BALANCER_DOMAIN),
+        zone_id=output(MediaOutput.LOAD_BALANCER_ZONE),
+        health_check_id=(
+            output(MediaOutput.HEALTH_CHECK_ID) if region.health_check_prefix_list else None
+        ),
+    )
 
 
 def _media_origins(config: StageConfig) -> list[MediaOrigin]:

@@ -22,6 +22,9 @@ from media_platform.contract.delivery import FRESH_SECONDS, DeliveryDocument, Si
 RETRY_SECONDS = 3
 """Shortest time between two reads after one that failed."""
 
+COLD_RETRY_SECONDS = 0.5
+"""The same before the first read that did not fail: users come as soon as the document is there."""
+
 _READ_LIMIT_SECONDS = 5
 """Longest wait for both, retries included."""
 
@@ -104,7 +107,7 @@ class Delivery:
             await asyncio.sleep(max(pause, RETRY_SECONDS))
 
     async def _read(self) -> None:
-        pause = RETRY_SECONDS
+        pause = RETRY_SECONDS if self._signer else COLD_RETRY_SECONDS
         try:
             async with asyncio.timeout(_READ_LIMIT_SECONDS):
                 answer = await self._ssm.get_parameter(Name=self._parameter)

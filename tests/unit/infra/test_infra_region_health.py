@@ -48,18 +48,38 @@ def test_route_53_asks_over_https_whether_the_api_is_ready(synth: Synth) -> None
 
 @pytest.mark.parametrize("region", REGIONS)
 def test_names_go_by_the_health_check_and_by_the_targets(stages: Stages, region: str) -> None:
-    made = stages["prod"][f"Media-{region}"]
-    (check,) = made.resources("AWS::Route53::HealthCheck")
-    (record,) = (
-        found["Properties"]
-        for found in made.resources("AWS::Route53::RecordSet").values()
-        if "SetIdentifier" in found["Properties"]
-    )
+    made, edge = stages["prod"][f"Media-{region}"], stages["prod"]["Edge"]
+    record = edge.resources("AWS::Route53::RecordSet")[_record_of(edge, region)]["Properties"]
     assert record["Name"] == "origin.media.example.com."
-    assert (record["Region"], record["SetIdentifier"]) == (region, region)
-    assert record["HealthCheckId"] == {"Ref": check}
+    assert record["SetIdentifier"] == region
     assert record["AliasTarget"]["EvaluateTargetHealth"] is True
-    assert made.content["Outputs"]["HealthCheckId"]["Value"] == {"Ref": check}
+    (check,) = made.resources("AWS::Route53::HealthCheck")
+    outputs = {name: one["Value"] for name, one in made.content["Outputs"].items()}
+    for read, told in (
+        (record["HealthCheckId"], {"Ref": check}),
+        (record["AliasTarget"]["HostedZoneId"], outputs["LoadBalancerZone"]),
+        (record["AliasTarget"]["DNSName"]["Fn::Join"][1][1], outputs["LoadBalancerDomain"]),
+    ):
+        output = read["Fn::GetStackOutput"]
+        assert output["Region"] == region
+        assert outputs[output["OutputName"]] == told
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_region_is_named_when_its_users_find_all_they_need(stages: Stages, region: str) -> None:
+    edge = stages["prod"]["Edge"]
+    after = edge.resources("AWS::Route53::RecordSet")[_record_of(edge, region)]["DependsOn"]
+    assert set(edge.resources("AWS::CloudFront::Distribution")) <= set(after)
+    documents = edge.resources("Custom::DeliveryDocument")
+    written = {name for name, one in documents.items() if one["Properties"]["Region"] == region}
+    assert len(written) == 1
+    assert written <= set(after)
+
+
+def _record_of(edge: Any, region: str) -> str:
+    records = edge.resources("AWS::Route53::RecordSet")
+    (name,) = (name for name, one in records.items() if one["Properties"].get("Region") == region)
+    return str(name)
 
 
 def test_the_edge_tells_of_every_region_that_is_not_named(stages: Stages) -> None:
