@@ -128,7 +128,7 @@ def quota(
 
     \b
     Examples:
-      mediactl tenants quota TENANT --videos 1000 --stored-bytes 500GB --uploads 10
+      mediactl tenants quota TENANT --videos 900 --stored-bytes 500GB --uploads 10
       mediactl tenants quota TENANT --videos 2000 --dry-run
     """
     given = {"videos": videos, "stored_bytes": stored_bytes, "uploads": uploads}

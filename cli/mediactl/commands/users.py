@@ -145,7 +145,7 @@ def create(
     \b
     Examples:
       mediactl users create ada@example.com --group editor --dry-run
-      mediactl users create grace@example.com --group editor --group viewer --no-invite
+      mediactl users create grace@example.com --group editor --no-invite
     """
     from mediactl.admin import AdminClient  # noqa: PLC0415 - slow to import
 
