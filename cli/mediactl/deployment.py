@@ -36,11 +36,8 @@ from mediactl.environment import Environment, LocalEnvironment, outputs_of
 from mediactl.errors import FAILED, NOT_FOUND, REFUSED, CommandError
 from mediactl.options import Consent
 from mediactl.reach import Reached
+from mediactl.replicas import replica_regions, rest_until
 from mediactl.smoke import SmokeReport
-
-REPLICA_REST = timedelta(hours=24)
-"""How long the region from which a replica was added has to stay in the table (DynamoDB Developer
-Guide, "Global tables: how it works")."""
 
 _SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 NOWHERE = "http://127.0.0.1:9"
@@ -435,14 +432,14 @@ class CdkStage:
         if not others or self.environment.is_local:
             return [()]
         store = stack_name(self.environment.stage, StackPart.STORE)
-        template = self.template(store, home)
-        members = _replica_regions(template or {})
+        begun = self.template(store, home) is not None
+        members = replica_regions(self.environment)
         ready: list[str] = []
         fresh: list[str] = []
         for region in others:
             if region not in members:
                 there = self.environment.stack(store, region) is not None
-                (ready if there and template is not None else fresh).append(region)
+                (ready if there and begun else fresh).append(region)
         waiting = [*ready, *fresh]
         if not waiting:
             return [()]
@@ -628,28 +625,15 @@ class CdkStage:
             for one in page["StackResourceSummaries"]:
                 yield one["LogicalResourceId"], one.get("PhysicalResourceId", "")
 
-    def young_replica(self, stacks: Sequence[AssemblyStack]) -> tuple[str, datetime] | None:
-        """Return a region whose replica is younger than a day, and when it no longer is."""
-        store = stack_name(self.environment.stage, StackPart.STORE)
-        home = self.environment.home_region
-        for stack in stacks:
-            if stack.name == store and stack.region != home:
-                described = self.environment.stack(stack.name, stack.region)
-                if described is not None:
-                    old = described["CreationTime"] + REPLICA_REST
-                    if old > datetime.now(UTC):
-                        return stack.region, old
-        return None
-
-
-def _replica_regions(template: Mapping[str, Any]) -> set[str]:
-    """Return the regions of the global tables of a template."""
-    return {
-        str(replica["Region"])
-        for resource in template.get("Resources", {}).values()
-        if resource["Type"] == "AWS::DynamoDB::GlobalTable"
-        for replica in resource["Properties"].get("Replicas", [])
-    }
+    def young_replica(self) -> tuple[str, datetime] | None:
+        """Return the youngest replica that keeps the home region in the table, and until when."""
+        found = [
+            (until, region)
+            for region in replica_regions(self.environment)
+            if (until := rest_until(self.environment, region)) is not None
+        ]
+        until, region = max(found, default=(None, ""))
+        return (region, until) if until is not None else None
 
 
 def first_failure(
@@ -808,7 +792,7 @@ def destroy(
     )
     if dry_run:
         return done
-    young = stage.young_replica(there)
+    young = stage.young_replica()
     if young is not None:
         region, old = young
         say(

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from media_platform.contract import table
 from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
 from mediactl.cdk import destroying
-from mediactl.deployment import REPLICA_REST, CdkStage, Left, deploy
+from mediactl.deployment import CdkStage, Left, deploy
 from mediactl.environment import Environment
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.options import Consent
+from mediactl.replicas import described_table, replica_regions, rest_until
 
 
 class RegionState(StrEnum):
@@ -99,22 +99,16 @@ class Regions:
             return RegionState.HOME
         if not self._has(StackPart.STORE, region):
             return RegionState.ABSENT
-        if region in self.replicas() and self._has(StackPart.MEDIA, region):
+        if region in replica_regions(self._environment) and self._has(StackPart.MEDIA, region):
             return RegionState.MEMBER
         return RegionState.JOINING
-
-    def replicas(self) -> set[str]:
-        """Return the other regions in which the table has a replica."""
-        name = self._environment.output(StoreOutput.TABLE_NAME)
-        described = self._environment.client("dynamodb").describe_table(TableName=name)["Table"]
-        return {one["RegionName"] for one in described.get("Replicas", [])} - {self.home}
 
     def waiting(self) -> list[str]:
         """Return the wanted regions without a replica of the table.
 
         One that has a replica must not be held back any more: it would lose it.
         """
-        there = {self.home, *self.replicas()}
+        there = {self.home, *replica_regions(self._environment)}
         return [region for region in self.wanted if region not in there]
 
     def phases(self, region: str) -> list[list[str]]:
@@ -177,12 +171,11 @@ class Regions:
     def _notes(self, region: str, state: RegionState) -> list[str]:
         """Return what is to be thought of before a region joins, and after."""
         if state is RegionState.MEMBER:
-            rest = self.rest_until(region)
+            rest = rest_until(self._environment, region)
             if rest is None:
                 return []
             return [f"until {rest:%Y-%m-%d %H:%M} UTC {self.home} cannot leave the table: {_REST}"]
-        name = self._environment.output(StoreOutput.TABLE_NAME)
-        described = self._environment.client("dynamodb").describe_table(TableName=name)["Table"]
+        described = described_table(self._environment) or {}
         items = described.get("ItemCount", 0)
         gigabytes = described.get("TableSizeBytes", 0) / 1e9
         counted = f"{items} items of {gigabytes:.1f} GB in all, as counted within six hours"
@@ -194,13 +187,6 @@ class Regions:
             f"load balancer, network, alarms and tasks cost what they do in the first: {estimate}",
             f"for 24 hours after it {self.home} cannot leave the table: {_REST}",
         ]
-
-    def rest_until(self, region: str) -> datetime | None:
-        """Return until when the home region has to stay because of a replica, if it has to."""
-        name = self._environment.output(StoreOutput.TABLE_NAME)
-        described = self._environment.client("dynamodb", region).describe_table(TableName=name)
-        until: datetime = described["Table"]["CreationDateTime"].astimezone(UTC) + REPLICA_REST
-        return until if until > datetime.now(UTC) else None
 
     def require_leavable(self, region: str) -> None:
         """Check that a region can leave the stage.
@@ -273,7 +259,7 @@ class Regions:
 
     def unprotect(self, region: str) -> None:
         """Let the replica of the table in a region be deleted, which a stage with data forbids."""
-        if region not in self.replicas():
+        if region not in replica_regions(self._environment):
             return
         client = self._environment.client("dynamodb", region)
         name = self._environment.output(StoreOutput.TABLE_NAME)
@@ -309,12 +295,7 @@ class Regions:
         return True
 
     def _is_bootstrapped(self, region: str) -> bool:
-        cloudformation = self._environment.client("cloudformation", region)
-        try:
-            cloudformation.describe_stacks(StackName="CDKToolkit")
-        except cloudformation.exceptions.ClientError:
-            return False
-        return True
+        return self._environment.stack("CDKToolkit", region) is not None
 
 
 _REST = "DynamoDB keeps the region from which a replica was added for a day"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from media_platform.contract.outputs import StackPart, stack_name
+from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
 from mediactl.assembly import AssemblyStack
 from mediactl.deploy_progress import DeployProgress
 from mediactl.deployment import CdkStage
@@ -20,12 +21,24 @@ STORE = stack_name("prod", StackPart.STORE)
 
 
 class Deployed(AwsEnvironment):
-    """A stage of which CloudFormation says what a test says."""
+    """A stage of which AWS says what a test says.
 
-    def __init__(self, stores: dict[str, str], replicas: tuple[str, ...] = ()) -> None:
+    Args:
+        stores: Status of the store of each region that has one.
+        replicas: Regions in which the table is.
+        ages: Hours since a replica was made, by region. Default: two days.
+    """
+
+    def __init__(
+        self,
+        stores: dict[str, str],
+        replicas: tuple[str, ...] = (),
+        ages: dict[str, float] | None = None,
+    ) -> None:
         super().__init__("prod", stage="prod", regions=REGIONS, app=Path.cwd())
         self.stores = stores
         self.replicas = replicas
+        self.ages = ages or {}
 
     def stack(self, name: str, region: str) -> dict[str, Any] | None:
         if name != STORE or region not in self.stores:
@@ -33,17 +46,31 @@ class Deployed(AwsEnvironment):
         return {
             "StackName": name,
             "StackStatus": self.stores[region],
-            "CreationTime": datetime.now(UTC),
+            "Outputs": [{"OutputKey": StoreOutput.TABLE_NAME.value, "OutputValue": "videos"}],
         }
 
     def _make_client(self, service: str, region: str) -> Any:
-        del service, region
-        return self
+        del service
+        return RegionClient(self, region)
+
+
+class RegionClient:
+    """What AWS answers in a region."""
+
+    def __init__(self, stage: Deployed, region: str) -> None:
+        self.stage = stage
+        self.region = region
 
     def get_template(self, **_: Any) -> dict[str, Any]:
-        replicas = [{"Region": region} for region in self.replicas]
-        table = {"Type": "AWS::DynamoDB::GlobalTable", "Properties": {"Replicas": replicas}}
-        return {"TemplateBody": {"Resources": {"Table": table}}}
+        return {"TemplateBody": {"Resources": {}}}
+
+    def describe_table(self, **_: Any) -> dict[str, Any]:
+        if self.region not in self.stage.replicas:
+            code = {"Code": "ResourceNotFoundException", "Message": "no such table"}
+            raise ClientError({"Error": code}, "DescribeTable")
+        age = timedelta(hours=self.stage.ages.get(self.region, 48))
+        replicas = [{"RegionName": one} for one in self.stage.replicas if one != self.region]
+        return {"Table": {"Replicas": replicas, "CreationDateTime": datetime.now(UTC) - age}}
 
 
 def stage(stores: dict[str, str] | None = None, replicas: tuple[str, ...] = ()) -> CdkStage:
@@ -71,6 +98,35 @@ def test_regions_get_their_store_first_and_become_members_one_by_one(
     stores: tuple[str, ...], replicas: tuple[str, ...], phases: list[tuple[str, ...]]
 ) -> None:
     assert stage(dict.fromkeys(stores, DONE), replicas).phases() == phases
+
+
+@pytest.mark.parametrize(
+    ("ages", "youngest"),
+    [
+        ({}, None),
+        # The home region is as old as it is: what was copied from it counts.
+        ({HOME: 1}, None),
+        ({SECOND: 23}, (SECOND, 1)),
+        ({SECOND: 3, THIRD: 2}, (THIRD, 22)),
+    ],
+)
+def test_the_youngest_replica_tells_how_long_the_home_region_has_to_stay(
+    ages: dict[str, float], youngest: tuple[str, float] | None
+) -> None:
+    Path("cdk.json").write_text("{}")
+    deployed = Deployed(dict.fromkeys(REGIONS, DONE), REGIONS, ages)
+    found = CdkStage(deployed, lambda _: None).young_replica()
+    if youngest is None:
+        assert found is None
+        return
+    assert found is not None
+    region, until = found
+    hours = (until - datetime.now(UTC)) / timedelta(hours=1)
+    assert (region, round(hours, 1)) == youngest
+
+
+def test_a_stage_whose_table_is_gone_can_be_destroyed_further() -> None:
+    assert stage({HOME: "DELETE_FAILED", SECOND: DONE}).young_replica() is None
 
 
 def store(region: str) -> AssemblyStack:

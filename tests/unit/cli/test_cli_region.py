@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from media_platform.contract.outputs import StackPart, StoreOutput
+from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
 from mediactl.environment import AwsEnvironment
 from mediactl.errors import NOT_FOUND, USAGE, CommandError
 from mediactl.regions import Regions, deploying
@@ -39,20 +39,16 @@ class Deployed(AwsEnvironment):
         self._replicas = replicas
         self._made = datetime.now(UTC) - timedelta(hours=hours)
 
-    def _read_outputs(self, part: StackPart, region: str) -> dict[str, str] | None:
-        return {StoreOutput.TABLE_NAME: "videos"} if region in self._has[part] else None
+    def stack(self, name: str, region: str) -> dict[str, Any] | None:
+        for part, regions in self._has.items():
+            if name == stack_name("prod", part) and region in regions:
+                output = {"OutputKey": StoreOutput.TABLE_NAME.value, "OutputValue": "videos"}
+                return {"StackName": name, "Outputs": [output]}
+        return None
 
     def _make_client(self, service: str, region: str) -> Any:
         del service, region
         return self
-
-    class exceptions:  # noqa: N801 - as botocore calls it
-        """Errors of a client."""
-
-        ClientError = KeyError
-
-    def describe_stacks(self, **_: Any) -> dict[str, Any]:
-        raise KeyError
 
     def describe_table(self, **_: Any) -> dict[str, Any]:
         return {
