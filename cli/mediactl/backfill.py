@@ -14,6 +14,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -278,10 +279,11 @@ class Backfill:
         return str(role["Arn"])
 
     def _forget_role(self) -> None:
-        """Remove the role; the next jobs get one again."""
+        """Remove the role; the next jobs get one again. Another command may have been faster."""
         iam = self._environment.client("iam")
-        iam.delete_role_policy(RoleName=self._role_name, PolicyName=_POLICY_NAME)
-        iam.delete_role(RoleName=self._role_name)
+        with suppress(iam.exceptions.NoSuchEntityException):
+            iam.delete_role_policy(RoleName=self._role_name, PolicyName=_POLICY_NAME)
+            iam.delete_role(RoleName=self._role_name)
 
 
 _POLICY_NAME = "replicate"

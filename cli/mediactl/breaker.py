@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from media_platform.contract import table
 from media_platform.contract.budget import DayBudget, day_query, lifted_item, next_day
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video
+from mediactl.deployed import in_flight
 from mediactl.environment import Environment
 from mediactl.errors import NOT_FOUND, CommandError
 from mediactl.pricing.book import price_table
@@ -130,18 +130,8 @@ def _limit_seconds(environment: Environment) -> int:
 def _waiting(environment: Environment, table_name: str) -> Counter[str]:
     """Return how many videos wait, by tenant, in all regions."""
     waiting: Counter[str] = Counter()
-    pages = environment.client("dynamodb").get_paginator("query")
+    client = environment.client("dynamodb")
     for region in environment.regions:
-        for shard in range(table.SHARDS):
-            for page in pages.paginate(
-                TableName=table_name,
-                IndexName=table.IN_FLIGHT.name,
-                KeyConditionExpression="#partition = :partition",
-                ExpressionAttributeNames={"#partition": table.IN_FLIGHT.partition_key},
-                ExpressionAttributeValues={
-                    ":partition": {"S": table.in_flight_of_shard(region, shard)}
-                },
-            ):
-                videos = map(Video.from_item, page["Items"])
-                waiting.update(one.tenant for one in videos if one.held_back is not None)
+        videos = map(Video.from_item, in_flight(client, table_name, region))
+        waiting.update(one.tenant for one in videos if one.held_back is not None)
     return waiting

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from media_platform.contract import table
 from media_platform.contract.outputs import MediaOutput, StackPart, stack_name
 from mediactl.environment import CLOUDFRONT_REGION
 
@@ -172,6 +173,40 @@ def is_unreachable(error: BaseException) -> bool:
 def count(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its word: ``1 job``, ``2 jobs``."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def shard_query(table_name: str, index: table.Index, partition: str) -> dict[str, Any]:
+    """Return the arguments of the ``Query`` for a partition of an index.
+
+    Args:
+        table_name: The table.
+        index: The index.
+        partition: Value of its partition key.
+    """
+    return {
+        "TableName": table_name,
+        "IndexName": index.name,
+        "KeyConditionExpression": "#partition = :partition",
+        "ExpressionAttributeNames": {"#partition": index.partition_key},
+        "ExpressionAttributeValues": {":partition": {"S": partition}},
+    }
+
+
+def in_flight(client: Any, table_name: str, region: str) -> Iterator[dict[str, Any]]:
+    """Yield the items of the videos that wait for a worker of a region, or are with one.
+
+    Args:
+        client: A client of DynamoDB, of any region: each has the videos of all.
+        table_name: The table.
+        region: Home region of the videos.
+    """
+    for shard in range(table.SHARDS):
+        partition = table.in_flight_of_shard(region, shard)
+        pages = client.get_paginator("query").paginate(
+            **shard_query(table_name, table.IN_FLIGHT, partition)
+        )
+        for page in pages:
+            yield from page["Items"]
 
 
 def items_by_key(

@@ -17,10 +17,10 @@ from functools import cached_property
 
 import urllib3
 
-from media_platform.contract import table
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput
 from mediactl import journey, sessions
 from mediactl.client import ApiError, MediaClient, Upload
+from mediactl.deployed import in_flight
 from mediactl.environment import Environment
 from mediactl.errors import REFUSED, USAGE, CommandError
 from mediactl.local import player
@@ -339,22 +339,9 @@ class Drill:
         return sorted(missing)
 
     def _in_flight(self) -> list[str]:
-        store = self._pair.stores[self.region]
         dynamodb = self.environment.client("dynamodb", self.region)
-        found = []
-        for number in range(table.SHARDS):
-            pages = dynamodb.get_paginator("query").paginate(
-                TableName=store.table_name,
-                IndexName=table.IN_FLIGHT.name,
-                KeyConditionExpression="#key = :key",
-                ExpressionAttributeNames={"#key": table.IN_FLIGHT.partition_key},
-                ExpressionAttributeValues={
-                    ":key": {"S": table.in_flight_of_shard(self.region, number)}
-                },
-            )
-            for page in pages:
-                found += [item["video_id"]["S"] for item in page["Items"]]
-        return found
+        table_name = self._pair.stores[self.region].table_name
+        return [one["video_id"]["S"] for one in in_flight(dynamodb, table_name, self.region)]
 
     def _has_arrived(self) -> bool:
         """Tell whether nothing waits between the regions of a local plane."""

@@ -21,6 +21,7 @@ from mediactl.deployed import (
     queue_urls,
     regions_of,
     resources,
+    shard_query,
     side_by_side,
 )
 from mediactl.errors import NOT_FOUND, CommandError
@@ -376,7 +377,7 @@ class _Region:
         pages = side_by_side(
             lambda shard: self._dynamodb.query(
                 Limit=VIDEOS_OF_A_SHARD,
-                **_of_shard(name, table.IN_FLIGHT, table.in_flight_of_shard(self._region, shard)),
+                **shard_query(name, table.IN_FLIGHT, table.in_flight_of_shard(self._region, shard)),
             ),
             range(table.SHARDS),
         )
@@ -407,7 +408,7 @@ class _Region:
 
     def _count(self, table_name: str, index: table.Index, partition: str) -> int:
         pages = self._dynamodb.get_paginator("query").paginate(
-            Select="COUNT", **_of_shard(table_name, index, partition)
+            Select="COUNT", **shard_query(table_name, index, partition)
         )
         return sum(int(page["Count"]) for page in pages)
 
@@ -543,16 +544,6 @@ def _query(
             "Period": period,
             "Stat": statistic,
         },
-    }
-
-
-def _of_shard(table_name: str, index: table.Index, partition: str) -> dict[str, Any]:
-    return {
-        "TableName": table_name,
-        "IndexName": index.name,
-        "KeyConditionExpression": "#partition = :partition",
-        "ExpressionAttributeNames": {"#partition": index.partition_key},
-        "ExpressionAttributeValues": {":partition": {"S": partition}},
     }
 
 

@@ -19,9 +19,6 @@ from mediactl.environment import Environment
 from mediactl.pricing.book import PriceBook
 from mediactl.pricing.template import Stage, TaskService
 
-BY = ("video", "tenant", "day")
-"""What spending is summed by."""
-
 _DEFAULT_CPUS, _DEFAULT_GB = 4.0, 8.0
 _DEFAULT_SPOT = 0.8
 _GB = 1e9
@@ -238,7 +235,7 @@ def read_spending(
         prices: What work costs.
         book: Prices of storage.
         since: First day (``2026-11-26``).
-        by: One of :data:`BY`.
+        by: What is summed up: ``video``, ``tenant`` or ``day``.
         tenants: Whose videos count.
     """
     spends: list[Spend] = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mediactl import output
+from mediactl.deployed import count
 from mediactl.errors import DEGRADED, CommandError
 from mediactl.options import (
     Consent,
@@ -165,7 +166,7 @@ def _show_difference(found: Difference) -> None:
     lost = [one for stack in found.stacks for one in stack.resources if one.loses]
     if lost:
         click.echo(
-            f"{_count(len(lost), 'resource')} would be lost to the stage, with what it holds:"
+            f"{count(len(lost), 'resource')} would be lost to the stage, with what it holds:"
         )
         for resource in lost:
             click.echo(f"  {_told(resource)}")
@@ -181,19 +182,15 @@ def _show_stack_change(stack: StackChange) -> None:
     if stack.change == "left":
         click.echo(f"{where}: deployed, but no longer in the app; a deployment leaves it")
         return
-    count = _count(len(stack.resources), "resource")
+    number = count(len(stack.resources), "resource")
     if stack.change == "new":
-        click.echo(f"{where}: new, {count}")
+        click.echo(f"{where}: new, {number}")
         return
-    click.echo(f"{where}: {count} differ" + ("s" if len(stack.resources) == 1 else ""))
+    click.echo(f"{where}: {number} differ" + ("s" if len(stack.resources) == 1 else ""))
     for resource in stack.resources:
         click.echo(f"  {_MARKS[resource.change]} {_told(resource)}")
     for section in stack.sections:
         click.echo(f"  ~ {section}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _told(resource: ResourceChange) -> str:
