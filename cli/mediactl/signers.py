@@ -66,7 +66,7 @@ def _complained_at(line: str) -> datetime | None:
 
 def _lines_of_plane(environment: Environment, region: str) -> Iterator[str]:
     service = environment.output(MediaOutput.API_SERVICE_NAME, region)
-    path = environment.plane().state.log_file(service)
+    path = environment.plane().state.service_log_file(service, region)
     if not path.exists():
         return
     with path.open("rb") as log:

@@ -130,16 +130,15 @@ def _stages(
 @contextmanager
 def _synthesized(app: Path, stage: str) -> Iterator[Path]:
     """Synthesize a stage; its folder is gone afterwards, unless that failed."""
-    from mediactl.cdk import require_app, run_cdk  # noqa: PLC0415
+    from mediactl.cdk import require_app, run_cdk, synthesizing  # noqa: PLC0415
 
     require_app(app)
     output.say(f"synthesizing {stage}")
     scratch = Path(tempfile.mkdtemp(prefix="mediactl-estimate-"))
     folder = scratch / stage
-    arguments = ["synth", "--quiet", "--output", str(folder), "--context", f"stage={stage}"]
     run_cdk(
         app.resolve(),
-        arguments,
+        synthesizing(folder, {"stage": stage}),
         folder=app.resolve(),
         log=scratch / "cdk.log",
         environment={**os.environ, "CDK_VALIDATION": "false"},

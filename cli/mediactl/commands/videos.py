@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import shutil
 import subprocess
 import time
@@ -34,7 +35,6 @@ from mediactl.options import (
 from mediactl.timelines import Kept, VideoList, VideoReport, VideoSummary
 
 if TYPE_CHECKING:
-    from mediactl.client import MediaClient
     from mediactl.environment import Environment
     from mediactl.upload_batch import UploadedFile
 
@@ -308,37 +308,13 @@ def list_videos(
             "owner": "me" if mine else None,
             "visibility": Visibility.PRIVATE.value if private else None,
         }
-    found = _Pages(client, path, query).first(None if everything else limit)
-    videos = VideoList([VideoSummary.of(one) for one in found.videos], more=found.more)
-    output.show(videos, as_json, _show_list)
-
-
-@dataclass(frozen=True)
-class _Found:
-    videos: list[dict[str, Any]]
-    more: bool
-
-
-class _Pages:
-    """A list of the API, page by page."""
-
-    def __init__(self, client: MediaClient, path: str, query: dict[str, Any]) -> None:
-        self._client = client
-        self._path = path
-        self._query = query
-
-    def first(self, limit: int | None) -> _Found:
-        """Return the first videos, all of them without a limit, and whether there are more."""
-        videos: list[dict[str, Any]] = []
-        cursor = None
-        while True:
-            wanted = PAGE if limit is None else min(PAGE, limit - len(videos))
-            query = {**self._query, "limit": wanted, "cursor": cursor}
-            page = self._client.call("GET", self._path, query=query)
-            videos += page["videos"]
-            cursor = page["next_cursor"]
-            if cursor is None or (limit is not None and len(videos) >= limit):
-                return _Found(videos, cursor is not None)
+    most = None if everything else limit
+    # One more than is shown tells whether there are more.
+    query["limit"] = PAGE if most is None else min(PAGE, most + 1)
+    wanted = None if most is None else most + 1
+    found = list(itertools.islice(client.listed(path, "videos", query), wanted))
+    videos = [VideoSummary.of(one) for one in found[:most]]
+    output.show(VideoList(videos, more=len(found) > len(videos)), as_json, _show_list)
 
 
 def _show_list(found: VideoList) -> None:
