@@ -133,29 +133,10 @@ class MediaClient:
         self._attempts = attempts
         self._http = urllib3.PoolManager(timeout=TIMEOUT, retries=False, maxsize=CONNECTIONS)
 
-    def create_video(
-        self, *, title: str, file_name: str, content_type: str, size_bytes: int
-    ) -> tuple[dict[str, Any], Upload | UploadInParts | None]:
-        """Create a video.
-
-        Returns:
-            The video, and how to send its file; ``None`` if no file is needed.
-
-        Raises:
-            ApiError: If the API refuses it.
-        """
-        body = {
-            "title": title,
-            "file_name": file_name,
-            "content_type": content_type,
-            "size_bytes": size_bytes,
-        }
-        return self.create(body)
-
     def create(
         self, body: Mapping[str, Any], *, key: str | None = None
     ) -> tuple[dict[str, Any], Upload | UploadInParts | None]:
-        """Create a video as :meth:`create_video` does, with all that may be said of one.
+        """Create a video, and return it with how to send its file; ``None`` if none is needed.
 
         Args:
             body: The fields, as ``docs/api.md`` lists them.

@@ -41,7 +41,7 @@ class Person:
             "content_type": "video/mp4",
             "size_bytes": len(content),
         }
-        video, upload = self.client.create_video(**{**values, **changes})
+        video, upload = self.client.create({**values, **changes})
         assert isinstance(upload, Upload)
         return video, upload
 

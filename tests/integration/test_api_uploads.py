@@ -290,8 +290,13 @@ def test_mediactl_sends_a_long_file_in_parts(stage: Stage, ada: Person, tmp_path
         for number in range(1, PARTS + 1):
             out.write(part(number))
     client = MediaClient(stage.api.url, ada.token)
-    video, upload = client.create_video(
-        title="A film", file_name=file.name, content_type="video/mp4", size_bytes=LONG
+    video, upload = client.create(
+        {
+            "title": "A film",
+            "file_name": file.name,
+            "content_type": "video/mp4",
+            "size_bytes": LONG,
+        }
     )
     sent: list[int] = []
     assert upload is not None

@@ -63,8 +63,13 @@ def draft(run: Mediactl, tmp_path: Path) -> str:
     """A video whose file never arrived."""
     with run.settings():
         client = sessions.client(load_environment("local"))
-        video, _ = client.create_video(
-            title="A draft", file_name="draft.mp4", content_type="video/mp4", size_bytes=1000
+        video, _ = client.create(
+            {
+                "title": "A draft",
+                "file_name": "draft.mp4",
+                "content_type": "video/mp4",
+                "size_bytes": 1000,
+            }
         )
     return str(video["video_id"])
 
