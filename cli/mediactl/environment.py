@@ -336,6 +336,7 @@ class AwsEnvironment(Environment):
         self._regions = regions
         self.profile = profile
         self.account = account
+        self._account_is_right = account is None
 
     @property
     def stage(self) -> str:
@@ -354,21 +355,9 @@ class AwsEnvironment(Environment):
 
     @cached_property
     def _session(self) -> Any:
-        """The botocore session, of the right account."""
         import botocore.session  # noqa: PLC0415 - slow to import
 
-        session = botocore.session.Session(profile=self.profile)
-        if self.account is not None:
-            sts: Any = session.create_client("sts", region_name=self.home_region)
-            actual = sts.get_caller_identity()["Account"]
-            if actual != self.account:
-                raise CommandError(
-                    f"the credentials are of account {actual}, {self.name} is in {self.account}",
-                    hint="use a profile of that account: AWS_PROFILE, or `profile` in"
-                    f" {PROJECT_FILE}",
-                    exit_code=REFUSED,
-                )
-        return session
+        return botocore.session.Session(profile=self.profile)
 
     def _make_client(self, service: str, region: str) -> Any:
         from botocore.config import Config  # noqa: PLC0415 - slow to import
@@ -379,7 +368,20 @@ class AwsEnvironment(Environment):
             read_timeout=60,
             user_agent_extra="mediactl",
         )
-        return self._session.create_client(service, region_name=region, config=config)
+        if not self._account_is_right:
+            # Asked in the region that is needed: the home region may be the one that is lost.
+            self._check_account(self._session.create_client("sts", region, config=config))
+            self._account_is_right = True
+        return self._session.create_client(service, region, config=config)
+
+    def _check_account(self, sts: Any) -> None:
+        actual = sts.get_caller_identity()["Account"]
+        if actual != self.account:
+            raise CommandError(
+                f"the credentials are of account {actual}, {self.name} is in {self.account}",
+                hint=f"use a profile of that account: AWS_PROFILE, or `profile` in {PROJECT_FILE}",
+                exit_code=REFUSED,
+            )
 
 
 def load_environment(name: str | None = None) -> Environment:

@@ -182,6 +182,51 @@ def test_a_guard_wants_consent_and_the_name_of_what_is_protected(
     assert told.value.exit_code == REFUSED
 
 
+class Session:
+    """Credentials of an account, of which a region does not answer."""
+
+    def __init__(self, account: str, lost: str | None = None) -> None:
+        self.account = account
+        self.lost = lost
+
+    def create_client(self, service: str, region: str, **_: Any) -> Session.Client:
+        return Session.Client(self, service, region)
+
+    class Client:
+        """A client of a service in a region."""
+
+        def __init__(self, session: Session, service: str, region: str) -> None:
+            self.session = session
+            self.where = (service, region)
+
+        def get_caller_identity(self) -> dict[str, str]:
+            if self.where[1] == self.session.lost:
+                raise botocore.exceptions.EndpointConnectionError(endpoint_url="https://x")
+            return {"Account": self.session.account}
+
+
+def prod_with(session: Session) -> AwsEnvironment:
+    regions = ("us-east-1", "eu-west-1")
+    environment = AwsEnvironment("prod", stage="prod", regions=regions, app=Path(), account="1")
+    vars(environment)["_session"] = session
+    return environment
+
+
+def test_credentials_of_another_account_are_refused_in_every_region() -> None:
+    prod = prod_with(Session("2"))
+    for region in (*prod.regions, prod.home_region):
+        with pytest.raises(CommandError, match="of account 2, prod is in 1") as told:
+            prod.client("s3", region)
+        assert told.value.exit_code == REFUSED
+
+
+def test_other_regions_are_reached_while_the_home_region_is_lost() -> None:
+    prod = prod_with(Session("1", lost="us-east-1"))
+    with pytest.raises(botocore.exceptions.EndpointConnectionError):
+        prod.client("s3")
+    assert prod.client("s3", "eu-west-1").where == ("s3", "eu-west-1")
+
+
 def aws_answer(code: str) -> botocore.exceptions.ClientError:
     return botocore.exceptions.ClientError(
         {"Error": {"Code": code, "Message": "It is\nso"}}, "DescribeStacks"
