@@ -13,7 +13,7 @@ from media_platform.contract.outputs import StoreOutput
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import IN_FLIGHT_STATUSES, Video, VideoStatus
 from mediactl.environment import Environment
-from mediactl.errors import CommandError
+from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 
 _ATTEMPTS = 5
 
@@ -43,6 +43,7 @@ class RegionStore:
     """
 
     def __init__(self, environment: Environment, region: str) -> None:
+        self._environment = environment
         self.region = region
         self.table_name = environment.output(StoreOutput.TABLE_NAME, region)
         self._raw_bucket = environment.output(StoreOutput.RAW_BUCKET, region)
@@ -58,13 +59,18 @@ class RegionStore:
         """
         if lost == self.region:
             raise CommandError(
-                f"{lost} cannot take itself over", hint="name another region with --by"
+                f"{lost} cannot take itself over",
+                hint="name another region with --by",
+                exit_code=USAGE,
             )
         standing = {one.lost: one.by for one in self._takeovers()}
         if self.region in standing:
+            by = standing[self.region]
             raise CommandError(
-                f"{self.region} was taken over itself, by {standing[self.region]}",
-                hint=f"let it in again first: mediactl region readmit {self.region}",
+                f"{self.region} was taken over itself, by {by}",
+                hint=f"let it in again first: `mediactl region readmit {self.region} --by {by}"
+                f" -e {self._environment.name}`",
+                exit_code=REFUSED,
             )
         begun = takeover.Takeover(lost=lost, by=self.region, begun_at=timestamp())
         try:
@@ -73,6 +79,7 @@ class RegionStore:
             raise CommandError(
                 f"{lost} was taken over by {standing.get(lost, 'another region')}",
                 hint="use that region, or let the lost one in again first",
+                exit_code=REFUSED,
             ) from None
 
     def end(self, lost: str) -> None:
@@ -82,7 +89,9 @@ class RegionStore:
             CommandError: If it was not taken over.
         """
         if not self.is_taken_over(lost):
-            raise CommandError(f"{lost} was not taken over, so there is nothing to end")
+            raise CommandError(
+                f"{lost} was not taken over, so there is nothing to end", exit_code=NOT_FOUND
+            )
         key = table.takeover_key(lost).to_wire()
         self._dynamodb.delete_item(TableName=self.table_name, Key=key)
 

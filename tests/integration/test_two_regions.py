@@ -23,7 +23,7 @@ from waiting import eventually
 from media_platform.contract.events import EventType
 from media_platform.contract.takeover import VERSION_STEP
 from mediactl.client import ApiError
-from mediactl.errors import FAILED, NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.local.plane import Plane
 from mediactl.smoke import CLIP
 
@@ -184,9 +184,10 @@ def test_a_region_that_is_cut_off_is_done_without(
 def check_refusals(pair: TwoRegions) -> None:
     """Check what is told to whoever takes over what he must not, while HOME is taken over."""
     for command, lost, by, told, code in (
-        ("takeover", HOME, HOME, f"{HOME} cannot take itself over", FAILED),
-        ("takeover", OTHER, HOME, f"{HOME} was taken over itself, by {OTHER}", FAILED),
-        ("readmit", OTHER, HOME, f"{OTHER} was not taken over", FAILED),
+        ("takeover", HOME, HOME, f"{HOME} cannot take itself over", USAGE),
+        ("takeover", OTHER, HOME, f"{HOME} was taken over itself, by {OTHER}", REFUSED),
+        ("readmit", OTHER, HOME, f"{OTHER} was not taken over", NOT_FOUND),
+        ("takeover", "us-west-2", HOME, "has no region 'us-west-2', but", USAGE),
         ("takeover", HOME, "us-west-2", f"no stack MediaPlatform-{STAGE}-Store", NOT_FOUND),
     ):
         refused = pair.operate(command, lost, "--by", by)

@@ -9,7 +9,7 @@ import click
 
 from mediactl import output
 from mediactl.environment import Environment
-from mediactl.errors import DEGRADED
+from mediactl.errors import DEGRADED, USAGE, CommandError
 from mediactl.options import (
     HELP,
     Consent,
@@ -207,6 +207,12 @@ def takeover(lost: str, by: str, environment: Environment, as_json: bool) -> Non
     """
     from mediactl.takeover import RegionStore  # noqa: PLC0415 - imports botocore
 
+    if lost not in environment.regions:
+        raise CommandError(
+            f"{environment.name} has no region {lost!r}, but {', '.join(environment.regions)}",
+            hint="name the region that is lost",
+            exit_code=USAGE,
+        )
     store = RegionStore(environment, by)
     store.begin(lost)
     report = store.take_over(lost)
