@@ -150,14 +150,14 @@ class Regions:
             Step(
                 "its store is made, which copies to the regions that are there; nothing else"
                 " changes (minutes)",
-                deploying(stage, self.waiting() or [region]),
+                deploying_by_hand(stage, self.waiting() or [region]),
                 done=state is not RegionState.ABSENT,
             ),
             Step(
                 "the table gets a replica there (DynamoDB copies all items, minutes to hours by"
                 " their number), buckets are copied to it, its services start, viewers near it are"
                 " sent there",
-                deploying(stage, phases[-1] if phases else []),
+                deploying_by_hand(stage, phases[-1] if phases else []),
                 done=state is RegionState.MEMBER,
             ),
             Step(
@@ -301,8 +301,8 @@ class Regions:
 _REST = "DynamoDB keeps the region from which a replica was added for a day"
 
 
-def deploying(stage: str, joining: Sequence[str]) -> str:
-    """Return the command that deploys a stage.
+def deploying_by_hand(stage: str, joining: Sequence[str]) -> str:
+    """Return the command by which a person does a deployment without mediactl.
 
     Args:
         stage: The stage.
@@ -319,7 +319,7 @@ class Added:
     Attributes:
         environment: The environment.
         region: The region.
-        commands: Commands of the CDK CLI that were run, or would be; none if it was a member.
+        commands: Commands that do the same by hand, in order; none if it was a member.
     """
 
     environment: str
@@ -344,7 +344,7 @@ def join(
     from mediactl.takeover import RegionStore  # noqa: PLC0415 - imports botocore
 
     phases = Regions(environment).phases(region)
-    commands = [deploying(environment.stage, joining) for joining in phases]
+    commands = [deploying_by_hand(environment.stage, joining) for joining in phases]
     if phases and not dry_run:
         for number, joining in enumerate(phases, 1):
             say(f"deployment {number} of {len(phases)}: {commands[number - 1]}")
@@ -360,7 +360,7 @@ class Removed:
     Attributes:
         environment: The environment.
         region: The region.
-        commands: Commands of the CDK CLI that were run, or would be.
+        commands: Commands that do the same by hand, in order.
         left: What stays of its stacks.
     """
 
@@ -413,7 +413,7 @@ def leave(
     destructions = [
         stage.command(destroying(stage.assembly, [one.id], alone=True)) for one in parts
     ]
-    deployment = deploying(environment.stage, joining)
+    deployment = deploying_by_hand(environment.stage, joining)
     commands = [*destructions[:-1], deployment, *destructions[-1:]]
     done = Removed(environment.name, region, commands, stage.left_behind(parts))
     if dry_run:

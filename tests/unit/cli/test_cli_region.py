@@ -11,7 +11,7 @@ import pytest
 from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
 from mediactl.environment import AwsEnvironment
 from mediactl.errors import NOT_FOUND, USAGE, CommandError
-from mediactl.regions import Regions, deploying
+from mediactl.regions import Regions, deploying_by_hand
 
 HOME, SECOND, THIRD = REGIONS = ("us-east-1", "eu-west-1", "eu-central-1")
 
@@ -87,7 +87,7 @@ def test_a_region_joins_and_nothing_is_taken_from_others(
     assert [step.done for step in plan.steps[1:3]] == [state != "absent", state == "member"]
     commands = [step.command for step in plan.steps]
     assert commands[3] == f"mediactl region replicate {SECOND} -e prod"
-    assert all(deploying("prod", phase) in commands for phase in phases)
+    assert all(deploying_by_hand("prod", phase) in commands for phase in phases)
 
 
 def test_a_plan_says_what_to_think_of() -> None:
