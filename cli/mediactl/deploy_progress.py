@@ -167,5 +167,11 @@ def shown(
     from rich.live import Live  # noqa: PLC0415 - slow to import
 
     progress = DeployProgress(stacks)
-    with Live(console=console, get_renderable=progress.table, refresh_per_second=4):
-        yield progress.heard
+    with Live(console=console, get_renderable=progress.table, refresh_per_second=4) as live:
+
+        def heard(line: str) -> None:
+            progress.heard(line)
+            # What lasts less than a turn of the drawing is seen, too.
+            live.refresh()
+
+        yield heard
