@@ -66,8 +66,7 @@ class RegionClient:
 
     def describe_table(self, **_: Any) -> dict[str, Any]:
         if self.region not in self.stage.replicas:
-            code = {"Code": "ResourceNotFoundException", "Message": "no such table"}
-            raise ClientError({"Error": code}, "DescribeTable")
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "DescribeTable")
         age = timedelta(hours=self.stage.ages.get(self.region, 48))
         replicas = [{"RegionName": one} for one in self.stage.replicas if one != self.region]
         return {"Table": {"Replicas": replicas, "CreationDateTime": datetime.now(UTC) - age}}
