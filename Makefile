@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport AWS_PROFILE AWS_ENDPOINT_URL PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo down check browser checkov unit infra logic versions integration workers services commands plane test synth bench docs lock
+.PHONY: help setup demo down check browser checkov unit infra logic versions integration workers services commands regions plane test synth bench docs lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -88,7 +88,7 @@ $(PLAYERS): $(BROWSER)/package-lock.json $(BROWSER)/unpack.mjs | $(VENV)
 	  { echo "error: players and Chromium cannot be installed: is the npm registry reachable?" >&2; exit 1; }
 	@touch $@
 
-integration: workers services commands plane  ## Tests against the local plane, with real video
+integration: workers services commands regions plane  ## Tests against the local plane, with real video
 
 WORKER_TESTS := $(wildcard tests/integration/test_worker_*.py)
 SERVICE_TESTS := $(wildcard tests/integration/test_api_*.py tests/integration/test_lambdas_*.py)
@@ -102,13 +102,18 @@ COMMAND_TESTS := $(wildcard tests/integration/test_cli_*.py)
 commands: $(READY)
 	@$(BIN)/pytest $(COMMAND_TESTS)
 
+REGION_TESTS := $(wildcard tests/integration/test_*region*.py)
+regions: $(READY)
+	@$(BIN)/pytest $(REGION_TESTS)
+
 plane: $(READY) $(PLAYERS)
-	@$(BIN)/pytest tests/integration $(addprefix --ignore=,$(WORKER_TESTS) $(SERVICE_TESTS) $(COMMAND_TESTS))
+	@$(BIN)/pytest tests/integration \
+	  $(addprefix --ignore=,$(WORKER_TESTS) $(SERVICE_TESTS) $(COMMAND_TESTS) $(REGION_TESTS))
 
 # Three at a time, the longest first: on two processors, since all of them wait a good deal.
 test: $(READY) $(PLAYERS)  ## Everything that CI runs
 	@$(MAKE) --no-print-directory -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync=line) \
-	  plane workers commands services infra logic versions check
+	  plane workers services regions commands infra logic versions check
 
 synth: $(READY)  ## Synthesize every stage
 	@for stage in local dev prod; do \

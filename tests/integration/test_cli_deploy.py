@@ -182,7 +182,7 @@ def test_a_terminal_shows_all_stacks_and_ctrl_c_what_goes_on(deployed: Account) 
         deployed.mediactl.program("deploy", "-e", "dev", "--wait", "0"),
         {**os.environ, **deployed.mediactl.variables()},
     )
-    terminal.wait_for("deploying")
+    terminal.wait_for(f"Edge-{FIRST}   waits")
     terminal.press(b"\x03")
     assert terminal.end() == INTERRUPTED
     assert f"Edge-{FIRST}   waits" in terminal.shown
