@@ -348,7 +348,7 @@ def join(
     if phases and not dry_run:
         for number, joining in enumerate(phases, 1):
             say(f"deployment {number} of {len(phases)}: {commands[number - 1]}")
-            _deploy(environment, joining, Consent(yes=False, confirm=None), say)
+            _deploy(environment, joining, consent, say)
         RegionStore(environment, environment.home_region).readmit(region)
     return Added(environment.name, region, commands)
 
