@@ -328,7 +328,12 @@ class Added:
 
 
 def join(
-    environment: Environment, region: str, say: Callable[[str], None], *, dry_run: bool
+    environment: Environment,
+    region: str,
+    say: Callable[[str], None],
+    *,
+    consent: Consent,
+    dry_run: bool,
 ) -> Added:
     """Make a region a member of its stage.
 
@@ -336,6 +341,7 @@ def join(
         environment: The environment.
         region: The region.
         say: Tells the person a line.
+        consent: What the person said to the loss of data that a deployment may bring.
         dry_run: Whether nothing is done.
 
     Raises:

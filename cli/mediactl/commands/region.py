@@ -70,14 +70,18 @@ def _show_plan(plan: Plan) -> None:
 @group.command()
 @click.argument("region")
 @environment_option
+@consent_option
 @dry_run_option
 @json_option("mediactl.regions:Added")
-def add(region: str, environment: Environment, dry_run: bool, as_json: bool) -> None:
+def add(
+    region: str, environment: Environment, consent: Consent, dry_run: bool, as_json: bool
+) -> None:
     """Make REGION, which cdk.json gives the stage, a member of it.
 
     That takes two deployments: its store is made, then it joins. Nobody is refused meanwhile. What
     was interrupted is gone on with; on a member, nothing is done. What is older than the region is
-    copied by `mediactl region replicate`.
+    copied by `mediactl region replicate`. Where a deployment would lose data, it needs --yes or
+    --confirm.
 
     \b
     Examples:
@@ -85,7 +89,7 @@ def add(region: str, environment: Environment, dry_run: bool, as_json: bool) -> 
     """
     from mediactl.regions import join  # noqa: PLC0415 - not needed for help
 
-    added = join(environment, region, output.say, dry_run=dry_run)
+    added = join(environment, region, output.say, consent=consent, dry_run=dry_run)
     output.show(added, as_json, _show_added)
     if not dry_run:
         output.say(
