@@ -34,6 +34,7 @@ from mediactl.changes import (
 )
 from mediactl.environment import Environment, LocalEnvironment, outputs_of
 from mediactl.errors import FAILED, NOT_FOUND, REFUSED, CommandError
+from mediactl.local.state import StateFolder
 from mediactl.options import Consent
 from mediactl.reach import Reached
 from mediactl.replicas import replica_regions, rest_until
@@ -257,7 +258,7 @@ class CdkStage:
         self._app = environment.app.resolve()
         require_app(self._app)
         root = (
-            environment.state_dir.resolve() / "cdk"
+            StateFolder(environment.state_dir).commands
             if isinstance(environment, LocalEnvironment)
             else self._app / "cdk.out" / "mediactl" / environment.name
         )
@@ -316,7 +317,6 @@ class CdkStage:
         if isinstance(self.environment, LocalEnvironment):
             from mediactl.local.deploy import plane_variables  # noqa: PLC0415 - slow to import
             from mediactl.local.emulator_process import running_emulator  # noqa: PLC0415
-            from mediactl.local.state import StateFolder  # noqa: PLC0415
 
             emulator = running_emulator(StateFolder(self.environment.state_dir))
             return plane_variables(emulator.url if emulator else NOWHERE)

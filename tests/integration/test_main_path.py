@@ -282,8 +282,18 @@ def outbox(plane: Any, table_name: str, video_id: str) -> list[DomainEvent]:
 def processes(plane: Any) -> list[psutil.Process]:
     """Return the processes of services that the runner of this plane started."""
     return [
-        p for p in psutil.Process(plane.runner_pid).children(recursive=True) if "-m" in p.cmdline()
+        process
+        for process in psutil.Process(plane.runner_pid).children(recursive=True)
+        if "-m" in words_of(process)
     ]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process, which has none when it has ended meanwhile."""
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
 
 
 @pytest.fixture(scope="module")

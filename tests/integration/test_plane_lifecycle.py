@@ -314,7 +314,7 @@ def test_an_interrupted_up_leaves_a_plane_that_ran_before(
     small.up()
     before = processes_in(small.plane.state.root)
 
-    def interrupted(*, redeploy: bool) -> None:
+    def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(small.plane, "_up", interrupted)

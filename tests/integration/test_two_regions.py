@@ -264,7 +264,7 @@ def test_a_region_that_was_taken_over_loses_nothing_and_tells_nothing_twice(
     assert [event.event_type for event in subscriber.told_of(waiting["video_id"], count=3)] == WHOLE
     ready_events = [
         event
-        for event in subscriber.told_of(busy, count=5)
+        for event in subscriber.told_of(busy, count=5, meanwhile=lambda: pair.sweep(OTHER))
         if event.event_type is EventType.VIDEO_READY
     ]
     last = pair.inside(OTHER, busy)

@@ -465,7 +465,12 @@ class Plane:
             path.unlink(missing_ok=True)
         for path in (self.state.deployed_file, self.state.outputs_file):
             path.unlink(missing_ok=True)
-        for folder in (self.state.scratch, self.state.images, self.state.assembly):
+        for folder in (
+            self.state.scratch,
+            self.state.images,
+            self.state.assembly,
+            self.state.commands,
+        ):
             shutil.rmtree(folder, ignore_errors=True)
         return ran
 

@@ -8,6 +8,7 @@
   calls.jsonl       every authorization decision on a role, one JSON object a line
   lock              held while the plane is being changed
   cdk.out/          the cloud assembly that is deployed
+  cdk/              assembly and log of `mediactl diff`, `deploy` and `destroy`
   logs/             emulator.log, deploy.log, runner.log, and one file a service
   processes/        one file a process: pid and start time
   images/<tag>/     sources of the services, as their task definitions name them
@@ -45,6 +46,7 @@ class StateFolder:
         self.calls_file = self.root / "calls.jsonl"
         self.outputs_file = self.root / "outputs.json"
         self.assembly = self.root / "cdk.out"
+        self.commands = self.root / "cdk"
         self.logs = self.root / "logs"
         self.processes = self.root / "processes"
         self.images = self.root / "images"
