@@ -37,7 +37,8 @@ NOW = datetime.now(UTC)
 def test_a_clock_that_is_off_is_told_before_aws_refuses_its_signatures(
     minutes: int, state: str
 ) -> None:
-    date = email.utils.format_datetime(NOW + timedelta(minutes=minutes), usegmt=True)
+    now = datetime.now(UTC)
+    date = email.utils.format_datetime(now + timedelta(minutes=minutes), usegmt=True)
     found = _clock({"ResponseMetadata": {"HTTPHeaders": {"date": date}}})
     assert found.state == state
     assert (found.fix is None) == (state == "ok")

@@ -16,6 +16,7 @@ from media_worker.metrics import emit, seconds_since
 UNITS = {
     names.JOBS_COMPLETED: "Count",
     names.JOBS_FAILED: "Count",
+    names.TRANSCODES_HELD_BACK: "Count",
     names.QUEUE_WAIT_SECONDS: "Seconds",
     names.CHUNK_WAIT_SECONDS: "Seconds",
     names.TIME_TO_PLAYABLE_SECONDS: "Seconds",
