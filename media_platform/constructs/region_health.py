@@ -150,10 +150,11 @@ class RegionHealth(Construct):
         *,
         zone: route53.IHostedZone,
         record_name: str,
-        load_balancer: route53.IAliasRecordTarget,
+        load_balancer_domain: str,
+        load_balancer_zone: str,
         region: str | None = None,
-        health_check: route53.IHealthCheck | None = None,
-    ) -> route53.ARecord:
+        health_check_id: str | None = None,
+    ) -> route53.CfnRecordSet:
         """Answer a name by the nearest region that is healthy, this one among others.
 
         Args:
@@ -161,24 +162,25 @@ class RegionHealth(Construct):
             construct_id: Id in it.
             zone: Zone of the name.
             record_name: The name.
-            load_balancer: Load balancer of the region, as
-                :class:`aws_cdk.aws_route53_targets.LoadBalancerTarget` has it.
+            load_balancer_domain: DNS name of the load balancer of the region.
+            load_balancer_zone: Hosted zone of that name, which is AWS's.
             region: The region. Default: that of the stack.
-            health_check: Its health check. Default: the health of its targets, as the load balancer
-                sees it, decides alone.
+            health_check_id: Id of its health check. Default: the health of its targets, as the load
+                balancer sees it, decides alone.
         """
         region = region or cdk.Stack.of(scope).region
-        record = route53.ARecord(
+        return route53.CfnRecordSet(
             scope,
             construct_id,
-            zone=zone,
-            record_name=record_name,
+            hosted_zone_id=zone.hosted_zone_id,
+            name=record_name,
+            type="A",
             region=region,
             set_identifier=region,
-            target=route53.RecordTarget.from_alias(load_balancer),
-            health_check=health_check,
+            alias_target=route53.CfnRecordSet.AliasTargetProperty(
+                dns_name=f"dualstack.{load_balancer_domain}",
+                hosted_zone_id=load_balancer_zone,
+                evaluate_target_health=True,
+            ),
+            health_check_id=health_check_id,
         )
-        # The L2 takes this as an object of an interface that only TypeScript can write in a line.
-        resource = cast("route53.CfnRecordSet", record.node.default_child)
-        resource.add_property_override("AliasTarget.EvaluateTargetHealth", True)
-        return record

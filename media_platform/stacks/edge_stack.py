@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import aws_cdk as cdk
-import jsii
 from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_kms as kms
@@ -40,23 +39,6 @@ class RegionApi:
     domain_name: str
     zone_id: str
     health_check_id: str | None = None
-
-
-@jsii.implements(route53.IAliasRecordTarget)
-class _LoadBalancerElsewhere:
-    """A load balancer of another stack as the target of a record."""
-
-    def __init__(self, api: RegionApi) -> None:
-        self._api = api
-
-    def bind(
-        self, record: route53.IRecordSet, zone: route53.IHostedZone | None = None
-    ) -> route53.AliasRecordTargetConfig:
-        """Return what the record leads to."""
-        del record, zone
-        return route53.AliasRecordTargetConfig(
-            dns_name=f"dualstack.{self._api.domain_name}", hosted_zone_id=self._api.zone_id
-        )
 
 
 class EdgeStack(cdk.Stack):
@@ -167,19 +149,15 @@ class EdgeStack(cdk.Stack):
         A region is named when all is there that its users need: the way to its media, and the
         document by which its API signs. And it is named no longer before any of it goes.
         """
-        health_check = None
-        if api.health_check_id is not None:
-            health_check = route53.HealthCheck.from_health_check_id(
-                self, f"HealthCheck-{region}", api.health_check_id
-            )
         record = RegionHealth.add_latency_record(
             self,
             f"ApiName-{region}",
             zone=zone,
             record_name=record_name,
-            load_balancer=_LoadBalancerElsewhere(api),
+            load_balancer_domain=api.domain_name,
+            load_balancer_zone=api.zone_id,
             region=region,
-            health_check=health_check,
+            health_check_id=api.health_check_id,
         )
         record.node.add_dependency(self.cdn.distribution, self.cdn.delivery)
 

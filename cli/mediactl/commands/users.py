@@ -29,6 +29,11 @@ tenant_option = click.option(
     help="Tenant of the users; another one than your own takes an operator. Default: your own, and"
     " `demo` on a plane on this machine.",
 )
+no_invite_option = click.option(
+    "--no-invite",
+    is_flag=True,
+    help="Send it nothing, and print its first password, this once.",
+)
 
 
 @dataclass(frozen=True)
@@ -120,11 +125,7 @@ def show(environment: Environment, tenant: str | None, user: str, as_json: bool)
     help="Group of the user; may be given more than once. Default: viewer.",
 )
 @click.option("--name", help="What people call it.")
-@click.option(
-    "--no-invite",
-    is_flag=True,
-    help="Send it nothing, and print its first password, this once.",
-)
+@no_invite_option
 @dry_run_option
 @json_option("mediactl.commands.users:CreatedUser")
 def create(
@@ -176,11 +177,7 @@ def create(
     required=True,
     help="Tenant that the user administers; that of the operators makes it an operator.",
 )
-@click.option(
-    "--no-invite",
-    is_flag=True,
-    help="Send it nothing, and print its first password, this once.",
-)
+@no_invite_option
 @dry_run_option
 @json_option("mediactl.commands.users:CreatedUser")
 def create_admin(
