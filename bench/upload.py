@@ -28,7 +28,7 @@ from harness.stage import wait_for
 
 from media_platform.contract.outputs import StoreOutput
 from media_platform.contract.upload import part_bytes_of
-from mediactl import sessions
+from mediactl.access import sessions
 from mediactl.commands.local import running_platform
 from mediactl.environment import Environment, load_environment
 from mediactl.local.aws import root_environment

@@ -74,7 +74,7 @@ tenant_option = click.option(
     help="Tenant of the user. Default: that of who is signed in; on a plane on this machine, where"
     " a user of any tenant is made on the spot, `demo`.",
 )
-"""Passes ``tenant``, as functions of :mod:`mediactl.sessions` take it."""
+"""Passes ``tenant``, as functions of :mod:`mediactl.access.sessions` take it."""
 
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would be done, and change nothing."

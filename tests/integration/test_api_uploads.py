@@ -28,7 +28,7 @@ from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES, UploadSession, 
 from media_platform.contract.usage import Quota
 from media_platform.contract.video import Failure, Video, VideoStatus
 from mediactl.client import MediaClient
-from mediactl.uploads import Source, send_file
+from mediactl.videos.uploads import Source, send_file
 from upload_intake import sweeper
 
 CONTENT = b"not really a film"

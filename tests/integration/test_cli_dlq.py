@@ -27,9 +27,9 @@ from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput
 from media_platform.contract.run import video_part
 from media_platform.contract.video import VideoStatus
-from mediactl.dead_letters import Box, Outcome, boxes, held_letter, list_letters
 from mediactl.environment import Environment
 from mediactl.errors import DEGRADED, NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.watching.dead_letters import Box, Outcome, boxes, held_letter, list_letters
 
 REASON = {DEAD_LETTER_REASON: {"DataType": "String", "StringValue": "ffmpeg broke \x09 twice"}}
 NEVER = threading.Event()

@@ -14,8 +14,8 @@ import pytest
 from command_line import Answer, Mediactl
 from conftest import REPOSITORY, RunningPlane
 
-from mediactl.assembly import AssemblyStack
-from mediactl.doctor import Patient, _dns, _regions, image_finding
+from mediactl.checking.doctor import Patient, _dns, _regions, image_finding
+from mediactl.deploying.assembly import AssemblyStack
 from mediactl.environment import load_environment
 from mediactl.errors import DEGRADED
 from mediactl.local.aws import root_environment

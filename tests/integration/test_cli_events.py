@@ -26,8 +26,8 @@ from media_platform.contract.video import Video
 from mediactl.commands.events import KIND
 from mediactl.environment import load_environment
 from mediactl.errors import DEGRADED, REFUSED, USAGE
-from mediactl.event_queues import EventQueues
 from mediactl.temporary import TemporaryName
+from mediactl.watching.event_queues import EventQueues
 
 TAILS = f"mediactl-{KIND}-"
 """How the names of queues of tails begin."""

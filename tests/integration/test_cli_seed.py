@@ -15,13 +15,13 @@ from conftest import RunningPlane
 
 from media_platform.contract.identity import ADMIN_GROUP, EDITOR_GROUP
 from media_platform.contract.ids import new_id
-from mediactl.accounts import Accounts
+from mediactl.access.accounts import Accounts
+from mediactl.checking.smoke import CLIP
 from mediactl.client import MediaClient
 from mediactl.environment import Environment, load_environment
 from mediactl.errors import FAILED, REFUSED
-from mediactl.seed_file import read_seed_file
-from mediactl.seeding import ACCOUNT, Seeding
-from mediactl.smoke import CLIP
+from mediactl.seeds.seed_file import read_seed_file
+from mediactl.seeds.seeding import ACCOUNT, Seeding
 
 PASSWORD = "Correct-Horse-7-Battery"
 

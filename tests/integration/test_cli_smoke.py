@@ -21,14 +21,14 @@ from waiting import eventually
 
 from media_platform.contract.identity import ADMIN_GROUP, EDITOR_GROUP
 from media_platform.contract.ids import new_id
-from mediactl import journey
-from mediactl.accounts import Accounts
+from mediactl.access.accounts import Accounts
+from mediactl.checking import journey
+from mediactl.checking.smoke import CLIP, KIND, STEPS, TENANT
 from mediactl.client import MediaClient
 from mediactl.environment import Environment, load_environment
 from mediactl.errors import FAILED, INTERRUPTED
-from mediactl.event_queues import EventQueues
-from mediactl.smoke import CLIP, KIND, STEPS, TENANT
 from mediactl.temporary import TemporaryName
+from mediactl.watching.event_queues import EventQueues
 
 
 @pytest.fixture(scope="module")

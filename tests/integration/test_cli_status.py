@@ -24,7 +24,7 @@ from media_platform.contract.video import Video, VideoStatus
 from mediactl.environment import AwsEnvironment
 from mediactl.errors import DEGRADED, NOT_FOUND, USAGE
 from mediactl.local.aws import new_client
-from mediactl.region_status import status_of
+from mediactl.watching.region_status import status_of
 
 QUEUES = [
     "express",

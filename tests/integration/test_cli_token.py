@@ -18,7 +18,7 @@ from second_factor import totp
 
 from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import new_id
-from mediactl import sessions
+from mediactl.access import sessions
 from mediactl.commands.demo import Platform
 from mediactl.environment import load_environment
 from mediactl.errors import REFUSED, USAGE

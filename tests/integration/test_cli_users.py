@@ -11,9 +11,9 @@ from conftest import RunningPlane
 
 from media_platform.contract.identity import EDITOR_GROUP
 from media_platform.contract.ids import new_id
-from mediactl.accounts import Accounts
+from mediactl.access.accounts import Accounts
+from mediactl.access.sessions import UserPool
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE
-from mediactl.sessions import UserPool
 
 
 @pytest.fixture(scope="module")

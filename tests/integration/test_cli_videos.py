@@ -19,10 +19,10 @@ from waiting import eventually
 
 from media_platform.contract.ids import new_id
 from media_platform.contract.outputs import StoreOutput
-from mediactl import sessions
-from mediactl.downloads import partial_file
+from mediactl.access import sessions
 from mediactl.environment import load_environment
 from mediactl.errors import INTERRUPTED, NOT_FOUND, REFUSED, USAGE
+from mediactl.videos.downloads import partial_file
 
 PARTS = 14
 LARGE = PARTS * 8 * 1024**2 - 1000

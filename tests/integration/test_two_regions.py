@@ -22,10 +22,10 @@ from waiting import eventually
 
 from media_platform.contract.events import EventType
 from media_platform.contract.takeover import VERSION_STEP
+from mediactl.checking.smoke import CLIP
 from mediactl.client import ApiError
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.local.plane import Plane
-from mediactl.smoke import CLIP
 
 PATCH = {"Content-Type": "application/merge-patch+json"}
 WHOLE = [EventType.VIDEO_CREATED, EventType.VIDEO_UPLOADED, EventType.VIDEO_READY]

@@ -13,8 +13,8 @@ from mediactl.environment import Environment
 from mediactl.options import HELP, Group, dry_run_option, environment_option, json_option
 
 if TYPE_CHECKING:
-    from mediactl.breaker import Breaker, Lifted
-    from mediactl.spending import Spending, SpendingRow
+    from mediactl.costs.breaker import Breaker, Lifted
+    from mediactl.costs.spending import Spending, SpendingRow
 
 
 class _Since(click.ParamType[str]):
@@ -60,7 +60,7 @@ def group() -> None:
     help="What is summed up.",
 )
 @environment_option
-@json_option("mediactl.spending:Spending")
+@json_option("mediactl.costs.spending:Spending")
 def list_costs(
     *, since: str, tenant: str | None, by: str, environment: Environment, as_json: bool
 ) -> None:
@@ -76,8 +76,8 @@ def list_costs(
       mediactl costs list --since 30d
       mediactl costs list --by video --tenant TENANT --json
     """
+    from mediactl.costs.spending import SpendingStore, WorkerPrices, read_spending  # noqa: PLC0415
     from mediactl.pricing.book import price_table  # noqa: PLC0415
-    from mediactl.spending import SpendingStore, WorkerPrices, read_spending  # noqa: PLC0415
 
     book, store = price_table(), SpendingStore(environment)
     spending = read_spending(
@@ -93,7 +93,7 @@ def list_costs(
 
 @group.command()
 @environment_option
-@json_option("mediactl.breaker:Breaker")
+@json_option("mediactl.costs.breaker:Breaker")
 def breaker(*, environment: Environment, as_json: bool) -> None:
     """Show what tenants spent today of the budget of a day, and which videos wait.
 
@@ -104,7 +104,7 @@ def breaker(*, environment: Environment, as_json: bool) -> None:
     Examples:
       mediactl costs breaker
     """
-    from mediactl.breaker import read_breaker  # noqa: PLC0415 - slow to import
+    from mediactl.costs.breaker import read_breaker  # noqa: PLC0415 - slow to import
 
     output.show(read_breaker(environment), as_json, _show_breaker)
 
@@ -113,7 +113,7 @@ def breaker(*, environment: Environment, as_json: bool) -> None:
 @click.argument("tenant")
 @dry_run_option
 @environment_option
-@json_option("mediactl.breaker:Lifted")
+@json_option("mediactl.costs.breaker:Lifted")
 def lift(*, tenant: str, dry_run: bool, environment: Environment, as_json: bool) -> None:
     """Let a tenant begin transcodes for the rest of the day, whatever it spent.
 
@@ -125,7 +125,7 @@ def lift(*, tenant: str, dry_run: bool, environment: Environment, as_json: bool)
       mediactl costs lift TENANT --dry-run
       mediactl costs lift TENANT
     """
-    from mediactl.breaker import lift_breaker  # noqa: PLC0415 - slow to import
+    from mediactl.costs.breaker import lift_breaker  # noqa: PLC0415 - slow to import
 
     output.show(lift_breaker(environment, tenant, dry_run=dry_run), as_json, _show_lifted)
 

@@ -14,13 +14,13 @@ from rich.table import Table
 
 from media_platform.contract import identity
 from media_platform.contract.ids import new_id
-from mediactl import journey
+from mediactl.access.sessions import UserPool
+from mediactl.checking import journey
 from mediactl.client import ApiError, MediaClient
 from mediactl.errors import CommandError
 from mediactl.local import player, sample
 from mediactl.local.aws import new_client
-from mediactl.sessions import UserPool
-from mediactl.uploads import content_type_of
+from mediactl.videos.uploads import content_type_of
 
 
 @dataclass(frozen=True, kw_only=True)

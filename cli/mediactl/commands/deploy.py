@@ -21,10 +21,16 @@ from mediactl.options import (
 )
 
 if TYPE_CHECKING:
-    from mediactl.changes import ResourceChange, StackChange
-    from mediactl.deployment import Bootstraps, Deployment, Destruction, Difference, Synthesis
+    from mediactl.checking.smoke import SmokeReport
+    from mediactl.deploying.changes import ResourceChange, StackChange
+    from mediactl.deploying.deployment import (
+        Bootstraps,
+        Deployment,
+        Destruction,
+        Difference,
+        Synthesis,
+    )
     from mediactl.environment import Environment
-    from mediactl.smoke import SmokeReport
 
 
 @click.command("deploy")
@@ -44,7 +50,7 @@ if TYPE_CHECKING:
 )
 @consent_option
 @dry_run_option
-@json_option("mediactl.deployment:Deployment")
+@json_option("mediactl.deploying.deployment:Deployment")
 def deploy_command(
     *,
     environment: Environment,
@@ -71,8 +77,8 @@ def deploy_command(
       mediactl deploy -e dev --dry-run
       mediactl deploy -e prod --json
     """
-    from mediactl.deployment import deploy  # noqa: PLC0415 - slow to import
-    from mediactl.reach import reach  # noqa: PLC0415
+    from mediactl.checking.reach import reach  # noqa: PLC0415
+    from mediactl.deploying.deployment import deploy  # noqa: PLC0415 - slow to import
 
     done = deploy(environment, consent=consent, say=output.say, only=only, dry_run=dry_run)
     if wait and not dry_run and not only:
@@ -90,7 +96,7 @@ def deploy_command(
 
 
 def _smoke(environment: Environment) -> SmokeReport:
-    from mediactl.smoke import CLIP, Smoke, Step  # noqa: PLC0415 - slow to import
+    from mediactl.checking.smoke import CLIP, Smoke, Step  # noqa: PLC0415 - slow to import
 
     def tell(what: str | Step) -> None:
         if isinstance(what, Step):
@@ -124,7 +130,7 @@ def _show_deployment(done: Deployment) -> None:
 @click.command("diff")
 @environment_option
 @click.option("--full", is_flag=True, help="Show also what `cdk diff` says, e.g. of policies.")
-@json_option("mediactl.deployment:Difference")
+@json_option("mediactl.deploying.deployment:Difference")
 @click.pass_context
 def diff_command(ctx: click.Context, environment: Environment, full: bool, as_json: bool) -> None:
     """Show what a deployment would change, and what of that would lose data.
@@ -138,7 +144,7 @@ def diff_command(ctx: click.Context, environment: Environment, full: bool, as_js
       mediactl diff -e local
       mediactl diff -e prod --json
     """
-    from mediactl.deployment import CdkStage, Difference  # noqa: PLC0415 - slow to import
+    from mediactl.deploying.deployment import CdkStage, Difference  # noqa: PLC0415 - slow to import
 
     stage = CdkStage(environment, output.say)
     changes = stage.changes(stage.synthesize())
@@ -208,7 +214,7 @@ def _told(resource: ResourceChange) -> str:
 @click.option(
     "--validate", is_flag=True, help="Ask also rule packs and schemas of CloudFormation (20 s)."
 )
-@json_option("mediactl.deployment:Synthesis")
+@json_option("mediactl.deploying.deployment:Synthesis")
 def synth_command(environment: Environment, validate: bool, as_json: bool) -> None:
     """Write the templates of an environment, and list them.
 
@@ -219,7 +225,7 @@ def synth_command(environment: Environment, validate: bool, as_json: bool) -> No
       mediactl synth -e local
       mediactl synth -e prod --validate --json
     """
-    from mediactl.deployment import (  # noqa: PLC0415 - slow to import
+    from mediactl.deploying.deployment import (  # noqa: PLC0415 - slow to import
         CdkStage,
         Synthesis,
         SynthesizedStack,
@@ -260,7 +266,7 @@ def _short(path: str) -> str:
 @environment_option
 @consent_option
 @dry_run_option
-@json_option("mediactl.deployment:Destruction")
+@json_option("mediactl.deploying.deployment:Destruction")
 def destroy_command(
     environment: Environment, consent: Consent, dry_run: bool, as_json: bool
 ) -> None:
@@ -276,7 +282,7 @@ def destroy_command(
       mediactl destroy -e dev --yes
       mediactl destroy -e prod --confirm prod
     """
-    from mediactl.deployment import destroy  # noqa: PLC0415 - slow to import
+    from mediactl.deploying.deployment import destroy  # noqa: PLC0415 - slow to import
 
     done = destroy(environment, consent=consent, say=output.say, dry_run=dry_run)
     output.show(done, as_json, _show_dry_destruction if dry_run else _show_destruction)
@@ -304,7 +310,7 @@ def _show_destruction(done: Destruction) -> None:
 @click.command("bootstrap")
 @environment_option
 @dry_run_option
-@json_option("mediactl.deployment:Bootstraps")
+@json_option("mediactl.deploying.deployment:Bootstraps")
 def bootstrap_command(environment: Environment, dry_run: bool, as_json: bool) -> None:
     """Make every region of an environment ready for the CDK, where it is not.
 
@@ -316,7 +322,7 @@ def bootstrap_command(environment: Environment, dry_run: bool, as_json: bool) ->
       mediactl bootstrap -e dev --dry-run
       mediactl bootstrap -e prod
     """
-    from mediactl.deployment import bootstrap  # noqa: PLC0415 - slow to import
+    from mediactl.deploying.deployment import bootstrap  # noqa: PLC0415 - slow to import
 
     done = bootstrap(environment, say=output.say, dry_run=dry_run)
     output.show(done, as_json, lambda shown: _show_bootstraps(shown, dry_run=dry_run))

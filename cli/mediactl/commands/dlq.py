@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from mediactl import output
-from mediactl.dead_letters import DeadLetter, DeadLetterList, Outcome
 from mediactl.errors import DEGRADED, USAGE, CommandError
 from mediactl.options import (
     HELP,
@@ -20,10 +19,11 @@ from mediactl.options import (
     json_option,
     regions_option,
 )
+from mediactl.watching.dead_letters import DeadLetter, DeadLetterList, Outcome
 
 if TYPE_CHECKING:
-    from mediactl.dead_letters import Box
     from mediactl.environment import Environment
+    from mediactl.watching.dead_letters import Box
 
 _ALL = 100_000
 """More than SQS hides at a time (Amazon SQS Developer Guide, "Message quotas": 120,000)."""
@@ -74,7 +74,7 @@ def list_(
       mediactl dlq list
       mediactl dlq list --queue jobs --json
     """
-    from mediactl.dead_letters import boxes, list_letters  # noqa: PLC0415
+    from mediactl.watching.dead_letters import boxes, list_letters  # noqa: PLC0415
 
     found = list_letters(boxes(environment, regions, queues), limit)
     output.show(found, as_json, _show_list)
@@ -99,7 +99,7 @@ def show(
     Examples:
       mediactl dlq show MESSAGE --json
     """
-    from mediactl.dead_letters import boxes, held_letter  # noqa: PLC0415
+    from mediactl.watching.dead_letters import boxes, held_letter  # noqa: PLC0415
 
     with held_letter(boxes(environment, regions, queues), message_id) as (box, message):
         (letter,) = box.read([message])
@@ -138,7 +138,7 @@ def redrive(
       mediactl dlq redrive MESSAGE
       mediactl dlq redrive --all --queue jobs --dry-run
     """
-    from mediactl.dead_letters import boxes, held_letter  # noqa: PLC0415
+    from mediactl.watching.dead_letters import boxes, held_letter  # noqa: PLC0415
 
     _check_choice(message_id, everything)
     places = boxes(environment, regions, queues)
@@ -185,7 +185,7 @@ def drop(
       mediactl dlq drop MESSAGE --yes
       mediactl dlq drop --all --queue purges --dry-run
     """
-    from mediactl.dead_letters import boxes, held_letter, list_letters  # noqa: PLC0415
+    from mediactl.watching.dead_letters import boxes, held_letter, list_letters  # noqa: PLC0415
 
     _check_choice(message_id, everything)
     if message_id is None and not queues:
@@ -224,7 +224,7 @@ def _check_choice(message_id: str | None, everything: bool) -> None:
 
 
 def _redrive_dry(places: list[Box], message_id: str | None, outcome: Outcome) -> None:
-    from mediactl.dead_letters import held_letter, list_letters  # noqa: PLC0415
+    from mediactl.watching.dead_letters import held_letter, list_letters  # noqa: PLC0415
 
     if message_id is None:
         letters = list_letters(places, _ALL).letters

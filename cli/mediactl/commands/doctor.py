@@ -11,7 +11,7 @@ from mediactl.errors import DEGRADED
 from mediactl.options import environment_option, json_option
 
 if TYPE_CHECKING:
-    from mediactl.doctor import Diagnosis
+    from mediactl.checking.doctor import Diagnosis
     from mediactl.environment import Environment
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "bright_black"}
@@ -21,7 +21,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "bright_b
 @environment_option
 @click.option("--offline", is_flag=True, help="Look only at this machine and at the templates.")
 @click.option("--drift", is_flag=True, help="Look also for what was changed by hand (minutes).")
-@json_option("mediactl.doctor:Diagnosis")
+@json_option("mediactl.checking.doctor:Diagnosis")
 @click.pass_context
 def doctor_command(
     ctx: click.Context, *, environment: Environment, offline: bool, drift: bool, as_json: bool
@@ -39,7 +39,7 @@ def doctor_command(
       mediactl doctor -e prod --offline
       mediactl doctor -e prod --drift --json
     """
-    from mediactl.doctor import diagnose  # noqa: PLC0415 - slow to import
+    from mediactl.checking.doctor import diagnose  # noqa: PLC0415 - slow to import
 
     found = diagnose(environment, say=output.say, offline=offline, drift=drift)
     output.show(found, as_json, _show)

@@ -12,7 +12,7 @@ from mediactl.errors import FAILED, USAGE, CommandError
 from mediactl.options import Amount, Consent, consent_option, environment_option, json_option
 
 if TYPE_CHECKING:
-    from mediactl.drill import DrillReport
+    from mediactl.regions.drill import DrillReport
 
 _MINUTE = 60
 
@@ -33,7 +33,7 @@ _MINUTE = 60
 )
 @consent_option
 @environment_option
-@json_option("mediactl.drill:DrillReport")
+@json_option("mediactl.regions.drill:DrillReport")
 def drill(
     *,
     environment: Environment,
@@ -59,7 +59,7 @@ def drill(
       mediactl drill --drain us-east-1 -e prod --confirm prod
       mediactl drill --cut us-east-1 --yes
     """
-    from mediactl.drill import Drill  # noqa: PLC0415 - imports botocore
+    from mediactl.regions.drill import Drill  # noqa: PLC0415 - imports botocore
 
     region = drain or cut
     if region is None or (drain and cut):

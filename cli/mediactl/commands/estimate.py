@@ -100,7 +100,7 @@ def estimate(
 def _stages(
     names: tuple[str, ...], assembly: Path | None, environment: Environment
 ) -> dict[str, Stage]:
-    from mediactl.assembly import assembly_stacks  # noqa: PLC0415
+    from mediactl.deploying.assembly import assembly_stacks  # noqa: PLC0415
     from mediactl.pricing.template import Stage  # noqa: PLC0415
 
     def read(folder: Path) -> Stage:
@@ -130,7 +130,7 @@ def _stages(
 @contextmanager
 def _synthesized(app: Path, stage: str) -> Iterator[Path]:
     """Synthesize a stage; its folder is gone afterwards, unless that failed."""
-    from mediactl.cdk import require_app, run_cdk, synthesizing  # noqa: PLC0415
+    from mediactl.deploying.cdk import require_app, run_cdk, synthesizing  # noqa: PLC0415
 
     require_app(app)
     output.say(f"synthesizing {stage}")

@@ -13,7 +13,6 @@ import click
 from media_platform.contract.events import DomainEvent, EventType
 from mediactl import output
 from mediactl.errors import DEGRADED, USAGE, CommandError
-from mediactl.event_log import Replay
 from mediactl.options import (
     HELP,
     SINCE,
@@ -27,6 +26,7 @@ from mediactl.options import (
     video_id,
     video_option,
 )
+from mediactl.watching.event_log import Replay
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
@@ -140,7 +140,7 @@ def replay(
       mediactl events replay VIDEO --dry-run
       mediactl events replay --since 2h --type VideoReady --dry-run --json
     """
-    from mediactl.event_log import Outbox, publish_again  # noqa: PLC0415
+    from mediactl.watching.event_log import Outbox, publish_again  # noqa: PLC0415
 
     if (video is None) == (since is None):
         raise CommandError(
@@ -172,7 +172,7 @@ def _of_video(
     environment: Environment, regions: tuple[str, ...], video: str, since: datetime | None
 ) -> Iterator[DomainEvent]:
     from media_platform.contract.ids import made_at  # noqa: PLC0415
-    from mediactl.event_log import Outbox  # noqa: PLC0415
+    from mediactl.watching.event_log import Outbox  # noqa: PLC0415
 
     outboxes = [Outbox(environment, region) for region in regions]
     seen: set[str] = set()
@@ -190,8 +190,8 @@ def _of_video(
 
 
 def _all(environment: Environment, regions: tuple[str, ...]) -> Iterator[DomainEvent]:
-    from mediactl.event_queues import EventQueues, remove_outlived  # noqa: PLC0415
     from mediactl.temporary import TemporaryName  # noqa: PLC0415
+    from mediactl.watching.event_queues import EventQueues, remove_outlived  # noqa: PLC0415
 
     name = TemporaryName.make(KIND, environment.stage, seconds=TAIL_SECONDS)
     remove_outlived(environment, name, regions)

@@ -21,7 +21,7 @@ from mediactl.options import (
 )
 
 if TYPE_CHECKING:
-    from mediactl.signing_keys import KeyList, Rotation
+    from mediactl.keys.signing_keys import KeyList, Rotation
 
 
 @click.group(name="keys", cls=Group, context_settings=HELP)
@@ -31,7 +31,7 @@ def group() -> None:
 
 @group.command("list")
 @environment_option
-@json_option("mediactl.signing_keys:KeyList")
+@json_option("mediactl.keys.signing_keys:KeyList")
 def list_keys(environment: Environment, as_json: bool) -> int:
     """Show the keys that sign playback, and who signs with which.
 
@@ -43,7 +43,7 @@ def list_keys(environment: Environment, as_json: bool) -> int:
       mediactl keys list
       mediactl keys list --json
     """
-    from mediactl.signing_keys import SigningKeys  # noqa: PLC0415 - imports botocore
+    from mediactl.keys.signing_keys import SigningKeys  # noqa: PLC0415 - imports botocore
 
     found = SigningKeys(environment).overview()
     output.show(found, as_json, _show_list)
@@ -74,7 +74,7 @@ def list_keys(environment: Environment, as_json: bool) -> int:
 @dry_run_option
 @consent_option
 @environment_option
-@json_option("mediactl.signing_keys:Rotation")
+@json_option("mediactl.keys.signing_keys:Rotation")
 def rotate(
     *,
     environment: Environment,
@@ -103,9 +103,9 @@ def rotate(
       mediactl keys rotate --older-than 90 --json
       mediactl keys rotate --abort
     """
-    from mediactl.key_numbers import State  # noqa: PLC0415 - imports more than help needs
-    from mediactl.key_rotation import KeyRotation  # noqa: PLC0415 - imports botocore
-    from mediactl.signing_keys import SigningKeys  # noqa: PLC0415 - imports botocore
+    from mediactl.keys.numbers import State  # noqa: PLC0415 - imports more than help needs
+    from mediactl.keys.rotation import KeyRotation  # noqa: PLC0415 - imports botocore
+    from mediactl.keys.signing_keys import SigningKeys  # noqa: PLC0415 - imports botocore
 
     if revoke and not dry_run:
         consent.require(environment, "refuse all who play by a grant of the old key")

@@ -377,7 +377,7 @@ def demo(environment: LocalEnvironment, as_json: bool, video: Path | None) -> No
       mediactl local demo --video FILE
     """
     from mediactl.commands import demo as main_job  # noqa: PLC0415
-    from mediactl.uploads import content_type_of  # noqa: PLC0415
+    from mediactl.videos.uploads import content_type_of  # noqa: PLC0415
 
     if video is not None:
         content_type_of(video)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from mediactl import output
-from mediactl.log_lines import LogLine
 from mediactl.options import (
     HELP,
     SINCE,
@@ -20,6 +19,7 @@ from mediactl.options import (
     regions_option,
     video_option,
 )
+from mediactl.watching.log_lines import LogLine
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
@@ -86,7 +86,7 @@ def command(
     """
     from media_platform.contract.ids import made_at  # noqa: PLC0415
     from mediactl.deployed import regions_of, side_by_side  # noqa: PLC0415
-    from mediactl.log_lines import Wanted, past, sources  # noqa: PLC0415
+    from mediactl.watching.log_lines import Wanted, past, sources  # noqa: PLC0415
 
     if since is None:
         since = made_at(video) if video else datetime.now(UTC) - timedelta(minutes=10)

@@ -21,9 +21,9 @@ from mediactl.options import (
 )
 
 if TYPE_CHECKING:
-    from mediactl.backfill import BucketCopies, Copies
-    from mediactl.regions import Added, Plan, Removed
-    from mediactl.takeover import Report
+    from mediactl.regions.backfill import BucketCopies, Copies
+    from mediactl.regions.membership import Added, Plan, Removed
+    from mediactl.regions.takeover import Report
 
 by_option = click.option(
     "--by", required=True, metavar="REGION", help="Region that takes over, which works."
@@ -38,7 +38,7 @@ def group() -> None:
 @group.command()
 @click.argument("region", required=False)
 @environment_option
-@json_option("mediactl.regions:Plan")
+@json_option("mediactl.regions.membership:Plan")
 def plan(region: str | None, environment: Environment, as_json: bool) -> None:
     """Tell how far REGION is a part of its stage, and what makes it a member.
 
@@ -49,7 +49,7 @@ def plan(region: str | None, environment: Environment, as_json: bool) -> None:
       mediactl region plan
       mediactl region plan eu-west-1 -e prod
     """
-    from mediactl.regions import Plan, Regions  # noqa: PLC0415 - not needed for help
+    from mediactl.regions.membership import Plan, Regions  # noqa: PLC0415 - not needed for help
 
     regions = Regions(environment)
     names = regions.wanted if region is None else (region,)
@@ -72,7 +72,7 @@ def _show_plan(plan: Plan) -> None:
 @environment_option
 @consent_option
 @dry_run_option
-@json_option("mediactl.regions:Added")
+@json_option("mediactl.regions.membership:Added")
 def add(
     region: str, environment: Environment, consent: Consent, dry_run: bool, as_json: bool
 ) -> None:
@@ -87,7 +87,7 @@ def add(
     Examples:
       mediactl region add eu-west-1 -e prod --dry-run
     """
-    from mediactl.regions import join  # noqa: PLC0415 - not needed for help
+    from mediactl.regions.membership import join  # noqa: PLC0415 - not needed for help
 
     added = join(environment, region, output.say, consent=consent, dry_run=dry_run)
     output.show(added, as_json, _show_added)
@@ -107,7 +107,7 @@ def _show_added(added: Added) -> None:
 @environment_option
 @consent_option
 @dry_run_option
-@json_option("mediactl.regions:Removed")
+@json_option("mediactl.regions.membership:Removed")
 def remove(
     region: str, environment: Environment, consent: Consent, dry_run: bool, as_json: bool
 ) -> None:
@@ -123,7 +123,7 @@ def remove(
       mediactl region remove eu-west-1 -e prod --dry-run
       mediactl region remove eu-west-1 -e prod --confirm prod
     """
-    from mediactl.regions import leave  # noqa: PLC0415 - not needed for help
+    from mediactl.regions.membership import leave  # noqa: PLC0415 - not needed for help
 
     removed = leave(environment, region, consent=consent, say=output.say, dry_run=dry_run)
     output.show(removed, as_json, _show_removed)
@@ -147,7 +147,7 @@ def _show_removed(removed: Removed) -> None:
     show_default=True,
     help="Wait until all copies are there; else leave them to S3.",
 )
-@json_option("mediactl.backfill:Copies")
+@json_option("mediactl.regions.backfill:Copies")
 @click.pass_context
 def replicate(
     ctx: click.Context, region: str, environment: Environment, wait: bool, as_json: bool
@@ -161,7 +161,7 @@ def replicate(
     Examples:
       mediactl region replicate eu-west-1 -e prod
     """
-    from mediactl.backfill import Backfill  # noqa: PLC0415 - imports botocore
+    from mediactl.regions.backfill import Backfill  # noqa: PLC0415 - imports botocore
 
     heard: dict[str, BucketCopies] = {}
 
@@ -198,7 +198,7 @@ class Readmitted:
 @click.argument("lost")
 @by_option
 @environment_option
-@json_option("mediactl.takeover:Report")
+@json_option("mediactl.regions.takeover:Report")
 def takeover(lost: str, by: str, environment: Environment, as_json: bool) -> None:
     """Make another region home to the videos of LOST, and the publisher of its events.
 
@@ -209,7 +209,7 @@ def takeover(lost: str, by: str, environment: Environment, as_json: bool) -> Non
     Examples:
       mediactl region takeover us-east-1 --by eu-west-1 -e prod
     """
-    from mediactl.takeover import RegionStore  # noqa: PLC0415 - imports botocore
+    from mediactl.regions.takeover import RegionStore  # noqa: PLC0415 - imports botocore
 
     if lost not in environment.regions:
         raise CommandError(
@@ -243,7 +243,7 @@ def readmit(lost: str, by: str, environment: Environment, as_json: bool) -> None
     Examples:
       mediactl region readmit us-east-1 --by eu-west-1 -e prod
     """
-    from mediactl.takeover import RegionStore  # noqa: PLC0415 - imports botocore
+    from mediactl.regions.takeover import RegionStore  # noqa: PLC0415 - imports botocore
 
     RegionStore(environment, by).end(lost)
     output.say(f"{lost} publishes its events again")

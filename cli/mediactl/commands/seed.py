@@ -19,7 +19,7 @@ from mediactl.options import (
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
-    from mediactl.seeding import SeedReport
+    from mediactl.seeds.seeding import SeedReport
 
 
 @click.command(name="seed")
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--no-wait", is_flag=True, help="Do not wait until the videos are READY.")
 @consent_option
 @dry_run_option
-@json_option("mediactl.seeding:SeedReport")
+@json_option("mediactl.seeds.seeding:SeedReport")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -89,8 +89,8 @@ def command(
       mediactl seed
       mediactl seed --dry-run --json
     """
-    from mediactl.seed_file import BUILT_IN, read_seed_file  # noqa: PLC0415 - slow to import
-    from mediactl.seeding import Seeding  # noqa: PLC0415 - slow to import
+    from mediactl.seeds.seed_file import BUILT_IN, read_seed_file  # noqa: PLC0415 - slow to import
+    from mediactl.seeds.seeding import Seeding  # noqa: PLC0415 - slow to import
 
     chosen = file or BUILT_IN
     content = read_seed_file(chosen)

@@ -17,8 +17,8 @@ from mediactl.errors import FAILED, USAGE, CommandError
 from mediactl.options import environment_option, json_option
 
 if TYPE_CHECKING:
+    from mediactl.checking.smoke import SmokeReport, Step
     from mediactl.environment import Environment
-    from mediactl.smoke import SmokeReport, Step
 
 SHORTEST_SECONDS = 10
 LONGEST_SECONDS = 3000
@@ -48,7 +48,7 @@ LONGEST_SECONDS = 3000
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write the steps to, as JUnit XML.",
 )
-@json_option("mediactl.smoke:SmokeReport")
+@json_option("mediactl.checking.smoke:SmokeReport")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -92,7 +92,7 @@ def command(
             hint="make the folder, or name another",
             exit_code=USAGE,
         )
-    from mediactl.smoke import CLIP, Smoke  # noqa: PLC0415 - slow to import
+    from mediactl.checking.smoke import CLIP, Smoke  # noqa: PLC0415 - slow to import
 
     with _terminated_like_interrupted(), _told() as tell:
         report = Smoke(
@@ -104,7 +104,7 @@ def command(
             tell=tell,
         ).run()
     if junit_file is not None:
-        from mediactl.junit import junit_xml  # noqa: PLC0415 - slow to import
+        from mediactl.checking.junit import junit_xml  # noqa: PLC0415 - slow to import
 
         suite = f"mediactl smoke {environment.name}"
         junit_file.write_bytes(junit_xml(suite, report.steps, started_at=report.started_at))

@@ -14,14 +14,19 @@ from mediactl import output
 from mediactl.errors import DEGRADED
 from mediactl.options import HELP, Amount, environment_option, json_option, regions_option
 from mediactl.progress import size
-from mediactl.region_status import EnvironmentStatus, RegionStatus, status_of
+from mediactl.watching.region_status import EnvironmentStatus, RegionStatus, status_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
     from mediactl.environment import Environment
-    from mediactl.region_status import ReplicationState, ServiceState, StackState, VideoInFlight
+    from mediactl.watching.region_status import (
+        ReplicationState,
+        ServiceState,
+        StackState,
+        VideoInFlight,
+    )
 
 LEAST_SECONDS = 1.0
 """Least time between two looks: each is some forty calls for a region."""
@@ -159,7 +164,7 @@ def _region(region: RegionStatus, now: str) -> list[RenderableType]:
 
 
 def _stack(stack: StackState, now: str) -> str:
-    from mediactl.video_tables import age  # noqa: PLC0415 - imports rich
+    from mediactl.videos.tables import age  # noqa: PLC0415 - imports rich
 
     since = datetime.fromisoformat(now) - datetime.fromisoformat(stack.deployed_at)
     usual = stack.status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}
@@ -186,7 +191,7 @@ def _services(services: list[ServiceState]) -> Table:
 
 
 def _queues(region: RegionStatus) -> Table:
-    from mediactl.video_tables import age  # noqa: PLC0415 - imports rich
+    from mediactl.videos.tables import age  # noqa: PLC0415 - imports rich
 
     table = _table("queue", "waiting", "in work", "delayed", "oldest")
     for one in region.queues:
@@ -200,7 +205,7 @@ def _queues(region: RegionStatus) -> Table:
 
 
 def _videos(videos: list[VideoInFlight]) -> Table:
-    from mediactl.video_tables import age  # noqa: PLC0415 - imports rich
+    from mediactl.videos.tables import age  # noqa: PLC0415 - imports rich
 
     table = _table("video", "tenant", "status", "doing", "for")
     for one in videos:

@@ -13,7 +13,7 @@ from mediactl.errors import USAGE, CommandError
 from mediactl.options import HELP, Group, dry_run_option, environment_option, json_option
 
 if TYPE_CHECKING:
-    from mediactl.admin import Amounts, ChangedTenant, TenantList, TenantUse
+    from mediactl.access.admin import Amounts, ChangedTenant, TenantList, TenantUse
     from mediactl.environment import Environment
 
 _UNITS = {
@@ -50,7 +50,7 @@ def group() -> None:
 
 @group.command("list")
 @environment_option
-@json_option("mediactl.admin:TenantList")
+@json_option("mediactl.access.admin:TenantList")
 def list_tenants(environment: Environment, as_json: bool) -> None:
     """List all tenants, by name.
 
@@ -62,7 +62,7 @@ def list_tenants(environment: Environment, as_json: bool) -> None:
       mediactl tenants list
       mediactl tenants list --json
     """
-    from mediactl.admin import AdminClient, TenantList  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import AdminClient, TenantList  # noqa: PLC0415 - slow to import
 
     found = TenantList(tenants=list(AdminClient.of(environment).tenants()))
     output.show(found, as_json, _show_list)
@@ -71,7 +71,7 @@ def list_tenants(environment: Environment, as_json: bool) -> None:
 @group.command()
 @environment_option
 @click.argument("tenant")
-@json_option("mediactl.admin:TenantUse")
+@json_option("mediactl.access.admin:TenantUse")
 def show(environment: Environment, tenant: str, as_json: bool) -> None:
     """Show what a tenant uses, in every region, and what it may use.
 
@@ -79,7 +79,7 @@ def show(environment: Environment, tenant: str, as_json: bool) -> None:
     Examples:
       mediactl tenants show TENANT
     """
-    from mediactl.admin import AdminClient  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import AdminClient  # noqa: PLC0415 - slow to import
 
     output.show(AdminClient.of(environment).tenant_use(tenant), as_json, _show_use)
 
@@ -87,7 +87,7 @@ def show(environment: Environment, tenant: str, as_json: bool) -> None:
 @group.command()
 @environment_option
 @click.argument("tenant")
-@json_option("mediactl.admin:ChangedTenant")
+@json_option("mediactl.access.admin:ChangedTenant")
 def create(environment: Environment, tenant: str, as_json: bool) -> None:
     """List a tenant before it has a user or a video.
 
@@ -97,7 +97,7 @@ def create(environment: Environment, tenant: str, as_json: bool) -> None:
     Examples:
       mediactl tenants create TENANT
     """
-    from mediactl.admin import AdminClient, ChangedTenant  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import AdminClient, ChangedTenant  # noqa: PLC0415 - slow to import
 
     made = ChangedTenant(changed=True, tenant=AdminClient.of(environment).create_tenant(tenant))
     output.show(made, as_json, lambda done: click.echo(f"tenant {done.tenant.tenant} is listed"))
@@ -110,7 +110,7 @@ def create(environment: Environment, tenant: str, as_json: bool) -> None:
 @click.option("--stored-bytes", type=_Size(), help="Most bytes of their files, e.g. 500GB.")
 @click.option("--uploads", type=click.IntRange(min=0), help="Most uploads at a time.")
 @dry_run_option
-@json_option("mediactl.admin:ChangedTenant")
+@json_option("mediactl.access.admin:ChangedTenant")
 def quota(
     *,
     environment: Environment,
@@ -134,7 +134,7 @@ def quota(
     given = {"videos": videos, "stored_bytes": stored_bytes, "uploads": uploads}
     if all(value is None for value in given.values()):
         raise click.UsageError("say what the tenant may use: --videos, --stored-bytes, --uploads")
-    from mediactl.admin import AdminClient, ChangedTenant  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import AdminClient, ChangedTenant  # noqa: PLC0415 - slow to import
 
     client = AdminClient.of(environment)
     now = client.tenant_use_or_new(tenant)
@@ -152,7 +152,7 @@ def _completed(tenant: str, given: dict[str, int | None], now: Amounts | None) -
     Raises:
         CommandError: If nothing was set before and something is missing.
     """
-    from mediactl.admin import Amounts  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import Amounts  # noqa: PLC0415 - slow to import
 
     missing = [name for name, value in given.items() if value is None]
     if now is None and missing:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mediactl import output, sessions
+from mediactl import output
+from mediactl.access import sessions
 from mediactl.errors import REFUSED, USAGE, CommandError
 from mediactl.options import HELP, Group, environment_option, json_option, tenant_option
 
 if TYPE_CHECKING:
+    from mediactl.access.sessions import UserPool
     from mediactl.environment import Environment
-    from mediactl.sessions import UserPool
 
 PASSWORD_VARIABLE = "MEDIACTL_PASSWORD"  # noqa: S105  the name of a variable
 NEW_PASSWORD_VARIABLE = "MEDIACTL_NEW_PASSWORD"  # noqa: S105  the name of a variable

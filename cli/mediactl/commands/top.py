@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mediactl import output
-from mediactl.ended_jobs import EndedJob
 from mediactl.options import HELP, SINCE, environment_option, json_option, regions_option
+from mediactl.watching.ended_jobs import EndedJob
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
@@ -78,7 +78,7 @@ def command(
       mediactl top --json
     """
     from media_platform.contract.times import timestamp  # noqa: PLC0415
-    from mediactl.ended_jobs import ended_jobs  # noqa: PLC0415
+    from mediactl.watching.ended_jobs import ended_jobs  # noqa: PLC0415
 
     start = since or datetime.now(UTC) - timedelta(days=1)
     jobs = ended_jobs(environment, regions, start)

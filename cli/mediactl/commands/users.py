@@ -16,8 +16,8 @@ from mediactl.errors import REFUSED, USAGE, CommandError
 from mediactl.options import HELP, Group, dry_run_option, environment_option, json_option
 
 if TYPE_CHECKING:
-    from mediactl.accounts import Accounts
-    from mediactl.admin import ChangedUser, User, UserList
+    from mediactl.access.accounts import Accounts
+    from mediactl.access.admin import ChangedUser, User, UserList
     from mediactl.environment import Environment
 
 DEFAULT_LIMIT = 100
@@ -77,7 +77,7 @@ def group() -> None:
     show_default=True,
     help="Most users to list.",
 )
-@json_option("mediactl.admin:UserList")
+@json_option("mediactl.access.admin:UserList")
 def list_users(environment: Environment, tenant: str | None, limit: int, as_json: bool) -> None:
     """List the users of a tenant.
 
@@ -89,7 +89,7 @@ def list_users(environment: Environment, tenant: str | None, limit: int, as_json
       mediactl users list
       mediactl users list --tenant TENANT --json
     """
-    from mediactl.admin import AdminClient, UserList  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import AdminClient, UserList  # noqa: PLC0415 - slow to import
 
     found = list(itertools.islice(AdminClient.of(environment, tenant).users(), limit + 1))
     output.show(UserList(users=found[:limit], more=len(found) > limit), as_json, _show_list)
@@ -99,7 +99,7 @@ def list_users(environment: Environment, tenant: str | None, limit: int, as_json
 @environment_option
 @tenant_option
 @click.argument("user")
-@json_option("mediactl.admin:User")
+@json_option("mediactl.access.admin:User")
 def show(environment: Environment, tenant: str | None, user: str, as_json: bool) -> None:
     """Show a user.
 
@@ -108,7 +108,7 @@ def show(environment: Environment, tenant: str | None, user: str, as_json: bool)
       mediactl users show USER
       mediactl users show USER --json
     """
-    from mediactl.admin import AdminClient  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import AdminClient  # noqa: PLC0415 - slow to import
 
     output.show(AdminClient.of(environment, tenant).user(user), as_json, _show_user)
 
@@ -148,7 +148,7 @@ def create(
       mediactl users create ada@example.com --group editor --dry-run
       mediactl users create grace@example.com --group editor --no-invite
     """
-    from mediactl.admin import AdminClient  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import AdminClient  # noqa: PLC0415 - slow to import
 
     _check_address(email)
     client = AdminClient.of(environment, tenant)
@@ -200,7 +200,7 @@ def create_admin(
     Examples:
       mediactl users create-admin root@example.com --tenant TENANT --no-invite
     """
-    from mediactl.accounts import Accounts  # noqa: PLC0415 - slow to import
+    from mediactl.access.accounts import Accounts  # noqa: PLC0415 - slow to import
 
     _check_address(email)
     if not is_key_segment(tenant) or len(tenant) > TENANT_CHARACTERS:
@@ -218,7 +218,7 @@ def _make_admin(
     accounts: Accounts, email: str, tenant: str, *, invite: bool, dry: bool
 ) -> CreatedUser:
     from media_platform.contract.ids import new_id  # noqa: PLC0415 - only needed here
-    from mediactl.accounts import new_password  # noqa: PLC0415 - slow to import
+    from mediactl.access.accounts import new_password  # noqa: PLC0415 - slow to import
 
     known = accounts.find(email)
     if known is not None and known.tenant != tenant:
@@ -248,7 +248,7 @@ def _make_admin(
 @click.argument("groups", nargs=-1, type=click.Choice(list(GROUPS)))
 @click.option("--none", "none", is_flag=True, help="Take it out of all groups.")
 @dry_run_option
-@json_option("mediactl.admin:ChangedUser")
+@json_option("mediactl.access.admin:ChangedUser")
 def put_groups(
     *,
     environment: Environment,
@@ -268,7 +268,7 @@ def put_groups(
     """
     if bool(groups) == none:
         raise click.UsageError("name the groups that the user is to be in, or --none")
-    from mediactl.admin import AdminClient, ChangedUser  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import AdminClient, ChangedUser  # noqa: PLC0415 - slow to import
 
     client = AdminClient.of(environment, tenant)
     found, wanted = client.user(user), sorted(set(groups))
@@ -282,7 +282,7 @@ def put_groups(
 @tenant_option
 @click.argument("user")
 @dry_run_option
-@json_option("mediactl.admin:ChangedUser")
+@json_option("mediactl.access.admin:ChangedUser")
 def disable(
     environment: Environment, tenant: str | None, user: str, dry_run: bool, as_json: bool
 ) -> None:
@@ -303,7 +303,7 @@ def disable(
 @tenant_option
 @click.argument("user")
 @dry_run_option
-@json_option("mediactl.admin:ChangedUser")
+@json_option("mediactl.access.admin:ChangedUser")
 def enable(
     environment: Environment, tenant: str | None, user: str, dry_run: bool, as_json: bool
 ) -> None:
@@ -322,7 +322,7 @@ def enable(
 @tenant_option
 @click.argument("user")
 @dry_run_option
-@json_option("mediactl.admin:ChangedUser")
+@json_option("mediactl.access.admin:ChangedUser")
 def sign_out(
     environment: Environment, tenant: str | None, user: str, dry_run: bool, as_json: bool
 ) -> None:
@@ -339,7 +339,7 @@ def sign_out(
 def _act(
     environment: Environment, tenant: str | None, name: str, action: str, *, dry_run: bool
 ) -> ChangedUser:
-    from mediactl.admin import AdminClient, ChangedUser  # noqa: PLC0415 - slow to import
+    from mediactl.access.admin import AdminClient, ChangedUser  # noqa: PLC0415 - slow to import
 
     client = AdminClient.of(environment, tenant)
     found = client.user(name)

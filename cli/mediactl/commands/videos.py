@@ -17,7 +17,8 @@ import click
 from media_platform.contract import media_types
 from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.video import Duplicates, VideoStatus, Visibility
-from mediactl import output, sessions, timelines
+from mediactl import output
+from mediactl.access import sessions
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.options import (
     HELP,
@@ -32,11 +33,12 @@ from mediactl.options import (
     video_id,
     video_ids,
 )
-from mediactl.timelines import Kept, VideoList, VideoReport, VideoSummary
+from mediactl.videos import timelines
+from mediactl.videos.timelines import Kept, VideoList, VideoReport, VideoSummary
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
-    from mediactl.upload_batch import UploadedFile
+    from mediactl.videos.upload_batch import UploadedFile
 
 PAGE = 100
 """Most videos that the API lists at a time."""
@@ -164,7 +166,7 @@ def group() -> None:
 @wait_option
 @timeout_option
 @dry_run_option
-@json_option("mediactl.upload_batch:UploadedFiles")
+@json_option("mediactl.videos.upload_batch:UploadedFiles")
 def upload(
     *,
     environment: Environment,
@@ -201,7 +203,7 @@ def upload(
             hint="leave it out, so that titles are the names of the files",
             exit_code=USAGE,
         )
-    from mediactl import upload_batch  # noqa: PLC0415 - slow to import
+    from mediactl.videos import upload_batch  # noqa: PLC0415 - slow to import
 
     given = {"visibility": visibility, "duplicates": duplicates}
     said: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -318,7 +320,7 @@ def list_videos(
 
 
 def _show_list(found: VideoList) -> None:
-    from mediactl import video_tables  # noqa: PLC0415 - slow to import
+    from mediactl.videos import tables as video_tables  # noqa: PLC0415 - slow to import
 
     if not found.videos:
         output.say("there are none")
@@ -396,7 +398,7 @@ def _body(
 
 
 def _show_report(report: VideoReport, *, parts: bool) -> None:
-    from mediactl import video_tables  # noqa: PLC0415 - slow to import
+    from mediactl.videos import tables as video_tables  # noqa: PLC0415 - slow to import
 
     console = output.console()
     for table in video_tables.report(report, parts=parts):
@@ -495,7 +497,7 @@ def download(
         raise CommandError(
             "--height and --original exclude each other", hint="choose one", exit_code=USAGE
         )
-    from mediactl import video_files  # noqa: PLC0415 - slow to import
+    from mediactl.videos import files as video_files  # noqa: PLC0415 - slow to import
 
     client = sessions.client(environment, tenant=tenant)
     chosen = (
@@ -507,8 +509,8 @@ def download(
     if path.exists() and not force:
         raise CommandError(f"{path} exists", hint="add --force to replace it", exit_code=REFUSED)
     chosen.prepare()
-    from mediactl.downloads import load  # noqa: PLC0415 - slow to import
     from mediactl.progress import transferring  # noqa: PLC0415
+    from mediactl.videos.downloads import load  # noqa: PLC0415 - slow to import
 
     @contextlib.contextmanager
     def shown(size: int, before: int) -> Iterator[Callable[[int], None]]:
@@ -564,7 +566,7 @@ def transcode(
     body = client.call("POST", f"/api/videos/{video}/transcode", asked)
     error = None
     if wait:
-        from mediactl import outcomes  # noqa: PLC0415 - slow to import
+        from mediactl.videos import outcomes  # noqa: PLC0415 - slow to import
 
         body = outcomes.wait_until_done(client, video, body["title"], _deadline(timeout))
         error = outcomes.failure_of(body)

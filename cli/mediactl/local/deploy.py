@@ -24,8 +24,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from mediactl.assembly import AssemblyStack, assembly_regions, assembly_stacks
-from mediactl.cdk import cdk_command, deploying, run_cdk, synthesizing
+from mediactl.deploying.assembly import AssemblyStack, assembly_regions, assembly_stacks
+from mediactl.deploying.cdk import cdk_command, deploying, run_cdk, synthesizing
 from mediactl.errors import CommandError
 from mediactl.local.aws import ACCOUNT, DEFAULT_REGION, Emulator, root_environment
 from mediactl.local.state import StateFolder, read_state, write_json

@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mediactl.assembly import AssemblyStack, assembly_regions
-from mediactl.cdk import require_app
+from mediactl.deploying.assembly import AssemblyStack, assembly_regions
+from mediactl.deploying.cdk import require_app
 from mediactl.errors import NOT_FOUND, CommandError
 from mediactl.local import processes
 from mediactl.local.aws import Emulator

@@ -15,8 +15,9 @@ from loopback_server import QuietHandler, serving
 from mediactl_docs import commands
 
 from media_platform.contract.ids import new_id
-from mediactl import main, sessions
-from mediactl.admin import User, UserList
+from mediactl import main
+from mediactl.access import sessions
+from mediactl.access.admin import User, UserList
 from mediactl.commands import users
 from mediactl.environment import load_environment
 from mediactl.errors import EXIT_CODES, FAILED, INTERRUPTED, NOT_FOUND, REFUSED, USAGE, CommandError

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mediactl.changes import ResourceChange, resource_changes, section_changes
+from mediactl.deploying.changes import ResourceChange, resource_changes, section_changes
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 

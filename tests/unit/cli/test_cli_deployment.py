@@ -10,9 +10,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
-from mediactl.assembly import AssemblyStack
-from mediactl.deploy_progress import DeployProgress
-from mediactl.deployment import CdkStage
+from mediactl.deploying.assembly import AssemblyStack
+from mediactl.deploying.deployment import CdkStage
+from mediactl.deploying.progress import DeployProgress
 from mediactl.environment import AwsEnvironment
 from mediactl.errors import REFUSED, CommandError
 

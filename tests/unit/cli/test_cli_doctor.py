@@ -11,12 +11,9 @@ from typing import Any
 
 import pytest
 
-from mediactl import doctor
-from mediactl.assembly import AssemblyStack
-from mediactl.doctor import Finding, _clock, certificate_finding, diagnose
-from mediactl.environment import LocalEnvironment
-from mediactl.local.state import write_json
-from mediactl.quotas import (
+from mediactl.checking import doctor
+from mediactl.checking.doctor import Finding, _clock, certificate_finding, diagnose
+from mediactl.checking.quotas import (
     ON_DEMAND,
     QUOTAS,
     SPOT,
@@ -27,6 +24,9 @@ from mediactl.quotas import (
     fargate_row,
     lambda_row,
 )
+from mediactl.deploying.assembly import AssemblyStack
+from mediactl.environment import LocalEnvironment
+from mediactl.local.state import write_json
 
 NOW = datetime.now(UTC)
 

@@ -13,10 +13,10 @@ import pytest
 import urllib3
 from loopback_server import QuietHandler, serving
 
-from mediactl import downloads
 from mediactl.client import ApiError
-from mediactl.downloads import load, partial_file
 from mediactl.errors import REFUSED, CommandError
+from mediactl.videos import downloads
+from mediactl.videos.downloads import load, partial_file
 
 CONTENT = os.urandom(300_000)
 

@@ -15,7 +15,7 @@ import pytest
 from template_folder import STAGES, Templates, recorded_stage, write_assembly
 
 from mediactl import main
-from mediactl.assembly import assembly_stacks
+from mediactl.deploying.assembly import assembly_stacks
 from mediactl.pricing.bill import Bill
 from mediactl.pricing.book import Price, price_table
 from mediactl.pricing.estimate import StageCost, stage_cost

@@ -11,10 +11,10 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from media_platform.contract.delivery import longest_grant_seconds
+from mediactl.deploying.stack_updates import StackUpdates
 from mediactl.errors import FAILED, NOT_FOUND, REFUSED, CommandError
-from mediactl.key_numbers import Numbers, State
-from mediactl.key_rotation import Step, next_step
-from mediactl.stack_updates import StackUpdates
+from mediactl.keys.numbers import Numbers, State
+from mediactl.keys.rotation import Step, next_step
 
 NOW = 1_800_000_000
 

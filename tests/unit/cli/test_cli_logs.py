@@ -12,8 +12,8 @@ import pytest
 
 from media_platform.contract.ids import new_id
 from mediactl.commands.logs import text_of
-from mediactl.log_lines import LogFile, Wanted, past, read_line
 from mediactl.options import SINCE
+from mediactl.watching.log_lines import LogFile, Wanted, past, read_line
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)

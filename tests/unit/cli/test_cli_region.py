@@ -11,7 +11,7 @@ import pytest
 from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
 from mediactl.environment import AwsEnvironment
 from mediactl.errors import NOT_FOUND, USAGE, CommandError
-from mediactl.regions import Regions, deploying_by_hand
+from mediactl.regions.membership import Regions, deploying_by_hand
 
 HOME, SECOND, THIRD = REGIONS = ("us-east-1", "eu-west-1", "eu-central-1")
 

@@ -8,7 +8,7 @@ import pytest
 
 from mediactl.commands.seed import command
 from mediactl.errors import REFUSED, USAGE, CommandError
-from mediactl.seed_file import BUILT_IN, read_seed_file
+from mediactl.seeds.seed_file import BUILT_IN, read_seed_file
 
 USER = '[[users]]\nemail = "ada@acme.example"\ntenant = "acme"\n'
 VIDEO = '[[videos]]\ntenant = "acme"\ntitle = "A film"\n'

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from mediactl.environment import LocalEnvironment
+from mediactl.keys.signers import last_complaint
 from mediactl.local.state import StateFolder
-from mediactl.signers import last_complaint
 
 HOME, SECOND = REGIONS = ("us-east-1", "eu-west-1")
 SERVICE = "media-api"

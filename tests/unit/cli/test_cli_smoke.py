@@ -7,10 +7,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from mediactl.checking.junit import junit_xml
+from mediactl.checking.smoke import Step
 from mediactl.commands.smoke import command
 from mediactl.errors import USAGE, CommandError
-from mediactl.junit import junit_xml
-from mediactl.smoke import Step
 from mediactl.temporary import TemporaryName
 
 

@@ -13,7 +13,7 @@ from media_platform.contract.outputs import StackPart
 from mediactl.commands.status import screen
 from mediactl.deployed import friendly_name
 from mediactl.environment import AwsEnvironment
-from mediactl.region_status import (
+from mediactl.watching.region_status import (
     AlarmState,
     DeadLetterCount,
     EnvironmentStatus,

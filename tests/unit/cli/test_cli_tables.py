@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 from click.testing import CliRunner
 
-from mediactl import spending
+from mediactl.costs import spending
 from mediactl.local.plane import Plane, Status
 from mediactl.main import cli
 

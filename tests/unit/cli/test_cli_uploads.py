@@ -11,11 +11,11 @@ import pytest
 import urllib3
 from upload_server import PART, VIDEO, Fault, Platform, digest, running_platform
 
-from mediactl import uploads
 from mediactl.client import ApiError, MediaClient, Tokens
 from mediactl.errors import REFUSED, CommandError
-from mediactl.upload_batch import UploadBatch
-from mediactl.uploads import Begun, FileChangedError, Source, UploadRecords, send_file
+from mediactl.videos import uploads
+from mediactl.videos.upload_batch import UploadBatch
+from mediactl.videos.uploads import Begun, FileChangedError, Source, UploadRecords, send_file
 
 PARTS = 7
 CONTENT = os.urandom(PARTS * PART - 1000)

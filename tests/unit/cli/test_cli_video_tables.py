@@ -14,8 +14,9 @@ from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.run import END, SOUND, Part, Rendition, Run, RunStatus, video_part
 from media_platform.contract.video import Failure, Video, VideoStatus
-from mediactl import timelines, video_tables
-from mediactl.timelines import Kept, VideoReport, VideoSummary
+from mediactl.videos import tables as video_tables
+from mediactl.videos import timelines
+from mediactl.videos.timelines import Kept, VideoReport, VideoSummary
 
 VIDEO, RUN, NEXT = new_id(), new_id(), new_id()
 BEGUN = "2026-11-25T10:00:00.000Z"

@@ -26,11 +26,11 @@ from infra_templates import (
     synthesize_stage,
 )
 
-import mediactl
-from mediactl.changes import value_at
+from mediactl.deploying import changes
+from mediactl.deploying.changes import value_at
 
 RECORD = Path(__file__).with_name("stateful_resources.json")
-TYPES = Path(mediactl.__file__).with_name("stateful_types.json")
+TYPES = Path(changes.__file__).with_name("stateful_types.json")
 
 KNOWN_BY_ID = {
     "AWS::CloudFront::Distribution",  # its domain is in every URL

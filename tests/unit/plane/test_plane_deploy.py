@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mediactl.assembly import assembly_regions, assembly_stacks
-from mediactl.cdk import telling_lines
+from mediactl.deploying.assembly import assembly_regions, assembly_stacks
+from mediactl.deploying.cdk import telling_lines
 from mediactl.errors import CommandError
 from mediactl.local.deploy import assembly_digest, inputs_digest
 

@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from media_platform.contract.identity import ADMIN_GROUP, EDITOR_GROUP
 from media_platform.contract.upload import SINGLE_PUT_MAX_BYTES
 from media_platform.contract.video import VideoStatus
-from mediactl import sessions
-from mediactl.accounts import Accounts, new_password
-from mediactl.admin import AdminClient, Amounts
+from mediactl.access import sessions
+from mediactl.access.accounts import Accounts, new_password
+from mediactl.access.admin import AdminClient, Amounts
 from mediactl.client import ApiError, MediaClient, Tokens
 from mediactl.errors import REFUSED, CommandError
 from mediactl.local.sample import make_sample
-from mediactl.outcomes import failure_of, wait_until_done
-from mediactl.uploads import Source, content_type_of, send_file
+from mediactl.videos.outcomes import failure_of, wait_until_done
+from mediactl.videos.uploads import Source, content_type_of, send_file
 
 if TYPE_CHECKING:
     from mediactl.client import Upload, UploadInParts
     from mediactl.environment import Environment
-    from mediactl.seed_file import SeedFile, SeedTenant, SeedUser, SeedVideo
+    from mediactl.seeds.seed_file import SeedFile, SeedTenant, SeedUser, SeedVideo
 
 ACCOUNT = "mediactl-seed-"
 """Start of the names of the accounts; the tenant follows."""

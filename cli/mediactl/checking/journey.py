@@ -10,8 +10,8 @@ from typing import Any
 from mediactl.client import MediaClient
 from mediactl.errors import CommandError
 from mediactl.local import player
-from mediactl.outcomes import ENDS, failure_of
-from mediactl.uploads import Source, send_file
+from mediactl.videos.outcomes import ENDS, failure_of
+from mediactl.videos.uploads import Source, send_file
 
 POLL_SECONDS = 0.25
 

@@ -18,14 +18,15 @@ from functools import cached_property
 import urllib3
 
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput
-from mediactl import journey, sessions
+from mediactl.access import sessions
+from mediactl.checking import journey
+from mediactl.checking.smoke import CLIP
 from mediactl.client import ApiError, MediaClient, Upload
 from mediactl.deployed import in_flight
 from mediactl.environment import Environment
 from mediactl.errors import REFUSED, USAGE, CommandError
 from mediactl.local import player
-from mediactl.smoke import CLIP
-from mediactl.takeover import RegionStore, Report
+from mediactl.regions.takeover import RegionStore, Report
 
 NAMES_SECONDS = 180
 """Time until nobody is led to a region any more whose health check says so: Route 53 and the time

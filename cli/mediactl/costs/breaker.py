@@ -9,11 +9,11 @@ from datetime import datetime
 from media_platform.contract.budget import DayBudget, day_query, lifted_item, next_day
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video
+from mediactl.costs.spending import SpendingStore, WorkerPrices
 from mediactl.deployed import in_flight
 from mediactl.environment import Environment
 from mediactl.errors import NOT_FOUND, CommandError
 from mediactl.pricing.book import price_table
-from mediactl.spending import SpendingStore, WorkerPrices
 
 _LIMIT = "MAX_TENANT_DAILY_CPU_SECONDS"
 

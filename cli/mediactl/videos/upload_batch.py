@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 
 from media_platform.contract.upload import UPLOAD_MAX_BYTES, UploadKind, kind_of, part_bytes_of
-from mediactl import output, sessions
+from mediactl import output
+from mediactl.access import sessions
 from mediactl.errors import FAILED, USAGE, CommandError
 from mediactl.failures import explain
-from mediactl.outcomes import failure_of, wait_until_done
 from mediactl.progress import size, transferring
-from mediactl.uploads import Begun, Source, UploadRecords, content_type_of, send_file
+from mediactl.videos.outcomes import failure_of, wait_until_done
+from mediactl.videos.uploads import Begun, Source, UploadRecords, content_type_of, send_file
 
 if TYPE_CHECKING:
     from mediactl.client import MediaClient, Upload, UploadInParts

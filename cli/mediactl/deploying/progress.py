@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mediactl.assembly import AssemblyStack
+from mediactl.deploying.assembly import AssemblyStack
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,8 +14,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from mediactl.errors import NOT_FOUND, REFUSED, CommandError
-from mediactl.key_numbers import Numbers, State
-from mediactl.signing_keys import Rotation, SigningKeys, as_text, clock_time
+from mediactl.keys.numbers import Numbers, State
+from mediactl.keys.signing_keys import Rotation, SigningKeys, as_text, clock_time
 
 
 class Step(StrEnum):

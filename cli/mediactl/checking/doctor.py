@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from media_platform.contract.outputs import EdgeOutput, StackPart
-from mediactl.assembly import AssemblyStack
-from mediactl.cdk import CDK_VERSION, cdk_command
+from mediactl.checking.quotas import quota_findings
 from mediactl.deployed import regions_of, resources
-from mediactl.deployment import STUCK, CdkStage
+from mediactl.deploying.assembly import AssemblyStack
+from mediactl.deploying.cdk import CDK_VERSION, cdk_command
+from mediactl.deploying.deployment import STUCK, CdkStage
 from mediactl.environment import Environment, LocalEnvironment
 from mediactl.errors import CommandError
 from mediactl.failures import explain
-from mediactl.quotas import quota_findings
 
 State = Literal["ok", "warn", "fail", "skipped"]
 
@@ -707,7 +707,7 @@ def drift_findings(environment: Environment, stack: AssemblyStack) -> Iterator[F
 
 def _platform(patient: Patient) -> Iterator[Finding]:
     """Tell what ``mediactl status`` says needs a person."""
-    from mediactl.region_status import status_of  # noqa: PLC0415 - imports much
+    from mediactl.watching.region_status import status_of  # noqa: PLC0415 - imports much
 
     status = status_of(patient.environment, patient.environment.regions)
     for need in status.needs:
@@ -717,7 +717,7 @@ def _platform(patient: Patient) -> Iterator[Finding]:
 
 
 def _answers(patient: Patient) -> Iterator[Finding]:
-    from mediactl.reach import reach  # noqa: PLC0415
+    from mediactl.checking.reach import reach  # noqa: PLC0415
 
     for one in reach(patient.environment.base_url):
         yield Finding(

@@ -15,12 +15,12 @@ from enum import StrEnum
 from media_platform.contract import table
 from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
-from mediactl.cdk import destroying
-from mediactl.deployment import CdkStage, Left, deploy
+from mediactl.deploying.cdk import destroying
+from mediactl.deploying.deployment import CdkStage, Left, deploy
 from mediactl.environment import Environment
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.options import Consent
-from mediactl.replicas import described_table, replica_regions, rest_until
+from mediactl.regions.replicas import described_table, replica_regions, rest_until
 
 
 class RegionState(StrEnum):
@@ -347,7 +347,7 @@ def join(
     Raises:
         CommandError: If the stage is not to have the region, or a deployment fails.
     """
-    from mediactl.takeover import RegionStore  # noqa: PLC0415 - imports botocore
+    from mediactl.regions.takeover import RegionStore  # noqa: PLC0415 - imports botocore
 
     phases = Regions(environment).phases(region)
     commands = [deploying_by_hand(environment.stage, joining) for joining in phases]

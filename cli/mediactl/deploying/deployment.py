@@ -16,8 +16,10 @@ from functools import cached_property
 from typing import Any, Literal
 
 from media_platform.contract.outputs import StackPart, stack_name
-from mediactl.assembly import AssemblyStack, assembly_stacks
-from mediactl.cdk import (
+from mediactl.checking.reach import Reached
+from mediactl.checking.smoke import SmokeReport
+from mediactl.deploying.assembly import AssemblyStack, assembly_stacks
+from mediactl.deploying.cdk import (
     OPTIONS,
     cdk_command,
     deploying,
@@ -26,7 +28,7 @@ from mediactl.cdk import (
     run_cdk,
     synthesizing,
 )
-from mediactl.changes import (
+from mediactl.deploying.changes import (
     KEPT,
     StackChange,
     resource_changes,
@@ -36,9 +38,7 @@ from mediactl.environment import Environment, LocalEnvironment, outputs_of
 from mediactl.errors import FAILED, NOT_FOUND, REFUSED, CommandError
 from mediactl.local.state import StateFolder
 from mediactl.options import Consent
-from mediactl.reach import Reached
-from mediactl.replicas import replica_regions, rest_until
-from mediactl.smoke import SmokeReport
+from mediactl.regions.replicas import replica_regions, rest_until
 
 _SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 NOWHERE = "http://127.0.0.1:9"
@@ -541,7 +541,7 @@ class CdkStage:
         self._change(destroying(self.assembly, only, alone=alone), list(reversed(stacks)))
 
     def _change(self, arguments: list[str], stacks: Sequence[AssemblyStack]) -> None:
-        from mediactl.deploy_progress import shown  # noqa: PLC0415 - imports rich
+        from mediactl.deploying.progress import shown  # noqa: PLC0415 - imports rich
 
         since = datetime.now(UTC)
         try:

@@ -9,7 +9,7 @@ from media_platform.contract.video import VideoStatus
 from mediactl import output
 from mediactl.errors import CommandError
 from mediactl.progress import working
-from mediactl.timelines import FailureShown
+from mediactl.videos.timelines import FailureShown
 
 if TYPE_CHECKING:
     from mediactl.client import MediaClient

@@ -21,7 +21,7 @@ from media_platform.contract.metrics import (
 from media_platform.contract.outputs import StoreOutput
 from media_platform.contract.run import Run
 from mediactl.deployed import items_by_key
-from mediactl.log_lines import LogLine, Wanted, past, sources
+from mediactl.watching.log_lines import LogLine, Wanted, past, sources
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from media_platform.contract.identity import TENANT_ATTRIBUTE
+from mediactl.access.sessions import UserPool
 from mediactl.errors import CommandError
-from mediactl.sessions import UserPool
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment

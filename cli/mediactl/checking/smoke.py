@@ -29,17 +29,19 @@ from media_platform.contract.identity import (
 from media_platform.contract.object_keys import RAW_PREFIX, video_prefix
 from media_platform.contract.outputs import StoreOutput
 from media_platform.contract.times import timestamp
-from mediactl import event_queues, journey, sessions
-from mediactl.accounts import Accounts
+from mediactl.access import sessions
+from mediactl.access.accounts import Accounts
+from mediactl.checking import journey
 from mediactl.client import ApiError, MediaClient, Tokens
 from mediactl.errors import CommandError
-from mediactl.event_queues import EventQueues
 from mediactl.failures import explain
 from mediactl.interrupts import uninterrupted
 from mediactl.local import player
 from mediactl.local.sample import ffmpeg
 from mediactl.temporary import TemporaryName
-from mediactl.uploads import content_type_of
+from mediactl.videos.uploads import content_type_of
+from mediactl.watching import event_queues
+from mediactl.watching.event_queues import EventQueues
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment

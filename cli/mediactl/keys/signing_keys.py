@@ -28,11 +28,11 @@ from media_platform.contract.outputs import (
     StackPart,
     stack_name,
 )
+from mediactl.deploying.stack_updates import StackUpdates
 from mediactl.environment import Environment
 from mediactl.errors import NOT_FOUND, CommandError
-from mediactl.key_numbers import Numbers
-from mediactl.signers import last_complaint, longest_grant
-from mediactl.stack_updates import StackUpdates
+from mediactl.keys.numbers import Numbers
+from mediactl.keys.signers import last_complaint, longest_grant
 
 TRUSTED_SECONDS = 300
 """How long CloudFront is given to take a change of a key group to all edge locations, beyond what

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from media_platform.contract.identity import TENANT_CHARACTERS, VIEWER_GROUP
 from media_platform.contract.object_keys import is_key_segment
 from mediactl.errors import USAGE, CommandError
-from mediactl.uploads import content_type_of
+from mediactl.videos.uploads import content_type_of
 
 BUILT_IN = Path(__file__).with_name("seed.toml")
 

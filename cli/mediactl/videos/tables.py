@@ -14,7 +14,7 @@ from mediactl.output import table as new_table
 from mediactl.progress import size
 
 if TYPE_CHECKING:
-    from mediactl.timelines import Moment, RunShown, VideoReport, VideoSummary
+    from mediactl.videos.timelines import Moment, RunShown, VideoReport, VideoSummary
 
 _STYLES = {"READY": "green", "FAILED": "red", "DELETED": "dim", "PROCESSING": "yellow"}
 

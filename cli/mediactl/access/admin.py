@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from media_platform.contract.identity import TENANT_CLAIM
-from mediactl import sessions
+from mediactl.access import sessions
 from mediactl.client import ApiError, MediaClient
 from mediactl.errors import NOT_FOUND, CommandError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mediactl.assembly import AssemblyStack
+from mediactl.deploying.assembly import AssemblyStack
 from mediactl.environment import CLOUDFRONT_REGION, Environment
 
 State = Literal["ok", "warn", "fail", "skipped"]

@@ -7,10 +7,10 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from media_platform.contract.outputs import StoreOutput
-from mediactl import timelines
 from mediactl.errors import NOT_FOUND, REFUSED, CommandError
-from mediactl.outcomes import POLL_SECONDS
 from mediactl.progress import working
+from mediactl.videos import timelines
+from mediactl.videos.outcomes import POLL_SECONDS
 
 if TYPE_CHECKING:
     from mediactl.client import MediaClient

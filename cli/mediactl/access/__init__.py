@@ -1,0 +1,1 @@
+"""Who calls the platform: users, tenants, and where access tokens come from."""

@@ -1,0 +1,1 @@
+"""What transcoding took and costs, and the budget that stops it."""

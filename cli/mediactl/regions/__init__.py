@@ -1,0 +1,1 @@
+"""Regions of a stage: which join, leave, are lost and taken over."""

@@ -1,0 +1,1 @@
+"""Tenants, users and videos that are to be there."""

@@ -1,0 +1,1 @@
+"""Videos: sending and loading files, and what becomes of them."""

@@ -1,0 +1,1 @@
+"""What happens in an environment: its state, logs, events, jobs and dead letters."""
