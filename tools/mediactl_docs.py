@@ -25,7 +25,7 @@ Data goes to stdout, talk and progress to stderr. `--json` prints data for progr
 only grows. What destroys something needs `--yes`, and `--confirm NAME` where the environment is
 protected. Completion of words: `eval "$(_MEDIACTL_COMPLETE=bash_source mediactl)"`, also with
 `zsh_source` and `fish_source`. `MEDIACTL_DEBUG=1` shows where something went wrong that was not
-foreseen.
+foreseen; `MEDIACTL_ANSWER_SECONDS=60` waits longer for an AWS or an API that does not answer.
 """
 
 

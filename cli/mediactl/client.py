@@ -15,10 +15,10 @@ from urllib.parse import urlencode
 import urllib3
 
 from media_platform.contract.ids import new_id
+from mediactl.limits import CONNECT_SECONDS
+from mediactl.web import LateError, Web, in_time, limits_of
 
-TIMEOUT = urllib3.Timeout(connect=5, read=60)
-
-SENDING_TIMEOUT = urllib3.Timeout(connect=5, read=120)
+SENDING_TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=120)
 """Longest wait for a block to leave, and for the answer: a slow line holds much that was sent."""
 
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
@@ -26,6 +26,10 @@ TRANSIENT = frozenset({429, 500, 502, 503, 504})
 
 CONNECTIONS = 64
 """Most connections to one host that are kept open."""
+
+_MAKES_FILE_SECONDS = 50.0
+"""Seconds beyond others that S3 may take to make a file of its parts (a CloudFront distribution
+waits for 60 at most)."""
 
 _UNAUTHENTICATED = 401
 _PAUSE_SECONDS = 0.2
@@ -131,7 +135,8 @@ class MediaClient:
         self._tokens = tokens if isinstance(tokens, Tokens) else Tokens(lambda: tokens)
         self._headers = dict(headers or {})
         self._attempts = attempts
-        self._http = urllib3.PoolManager(timeout=TIMEOUT, retries=False, maxsize=CONNECTIONS)
+        self._asked = limits_of(base_url).asked
+        self._http = Web(CONNECTIONS)
 
     def create(
         self, body: Mapping[str, Any], *, key: str | None = None
@@ -184,7 +189,7 @@ class MediaClient:
             ApiError: If the API refuses it, with status 409 if parts are missing.
         """
         path = f"/api/videos/{video_id}/upload/complete"
-        return self.call("POST", path, {}, repeatable=True)
+        return self.call("POST", path, {}, repeatable=True, more_seconds=_MAKES_FILE_SECONDS)
 
     def abort_upload(self, video_id: str) -> dict[str, Any]:
         """Give the upload of a video up, and return the video; it may be repeated.
@@ -256,6 +261,7 @@ class MediaClient:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool = False,
+        more_seconds: float = 0,
     ) -> dict[str, Any]:
         """Call the API, and return what it answers: an empty object if that is nothing.
 
@@ -269,6 +275,7 @@ class MediaClient:
             query: Parameters; those that are ``None`` are left out. Default: none.
             headers: More headers. Default: none.
             repeatable: Whether a POST may be repeated by itself, and needs no key.
+            more_seconds: How long it may take beyond others.
 
         Raises:
             ApiError: If the API refuses it.
@@ -280,12 +287,14 @@ class MediaClient:
         if method == "POST" and not repeatable and self._attempts > 1:
             sent.setdefault("Idempotency-Key", new_id())
         pauses = backoff(self._attempts)
+        late = 0
         while True:
             pause = next(pauses, None)
             try:
-                answer = self._authorized(method, url, body, sent)
-            except urllib3.exceptions.HTTPError:
-                if pause is None:
+                answer = self._authorized(method, url, body, sent, more_seconds)
+            except urllib3.exceptions.HTTPError as error:
+                late += isinstance(error, LateError)
+                if pause is None or late == self._asked:
                     raise
             else:
                 if answer.status not in TRANSIENT or pause is None:
@@ -294,26 +303,28 @@ class MediaClient:
             time.sleep(pause)
 
     def _authorized(
-        self, method: str, url: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]
-    ) -> urllib3.BaseHTTPResponse:
-        token = self._tokens.current()
-        answer = self._send(method, url, body, headers, token)
-        if answer.status == _UNAUTHENTICATED:
-            renewed = self._tokens.after(token)
-            if renewed != token:
-                return self._send(method, url, body, headers, renewed)
-        return answer
-
-    def _send(
         self,
         method: str,
         url: str,
         body: Mapping[str, Any] | None,
         headers: Mapping[str, str],
-        token: str,
+        more_seconds: float,
     ) -> urllib3.BaseHTTPResponse:
-        authorized = {"Authorization": f"Bearer {token}", **headers}
-        return self._http.request(method, url, json=body, headers=authorized)
+        def send(token: str) -> urllib3.BaseHTTPResponse:
+            sent = {"Authorization": f"Bearer {token}", **headers}
+            return in_time(
+                lambda: self._http.request(method, url, json=body, headers=sent),
+                url,
+                more=more_seconds,
+            )
+
+        token = self._tokens.current()
+        answer = send(token)
+        if answer.status == _UNAUTHENTICATED:
+            renewed = self._tokens.after(token)
+            if renewed != token:
+                return send(renewed)
+        return answer
 
 
 def storage_refusal(content: bytes) -> str:

@@ -43,6 +43,7 @@ from media_platform.contract.outputs import (
     stack_name,
 )
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.limits import AWS, patient
 
 if TYPE_CHECKING:
     from mediactl.local.plane import Plane
@@ -360,19 +361,20 @@ class AwsEnvironment(Environment):
         return botocore.session.Session(profile=self.profile)
 
     def _make_client(self, service: str, region: str) -> Any:
-        from botocore.config import Config  # noqa: PLC0415 - slow to import
-
-        config = Config(
-            retries={"total_max_attempts": 4, "mode": "standard"},
-            connect_timeout=5,
-            read_timeout=60,
-            user_agent_extra="mediactl",
-        )
         if not self._account_is_right:
             # Asked in the region that is needed: the home region may be the one that is lost.
-            self._check_account(self._session.create_client("sts", region, config=config))
+            self._check_account(self._limited_client("sts", region))
             self._account_is_right = True
-        return self._session.create_client(service, region, config=config)
+        return self._limited_client(service, region)
+
+    def _limited_client(self, service: str, region: str) -> Any:
+        from mediactl.aws_calls import hold, limited  # noqa: PLC0415 - slow to import
+
+        limits = patient(AWS)
+        config = limited(limits, user_agent_extra="mediactl")
+        client = self._session.create_client(service, region, config=config)
+        hold(client, limits)
+        return client
 
     def _check_account(self, sts: Any) -> None:
         actual = sts.get_caller_identity()["Account"]

@@ -36,6 +36,10 @@ _THROTTLED = {
     "TooManyRequestsException",
 }
 _NEW_CREDENTIALS = "sign in again (`aws sso login`), or set AWS_PROFILE"
+_REACH_AWS = (
+    "check the network, proxies, the name of the region and https://health.aws.amazon.com;"
+    " MEDIACTL_ANSWER_SECONDS=60 waits longer"
+)
 _TRY_LATER = "try again in a minute; `mediactl status` shows how the environment does"
 _HTTP_UNAUTHORIZED = 401
 _HTTP_NOT_FOUND = 404
@@ -75,6 +79,10 @@ def _of_aws(error: Exception) -> CommandError | None:
         )
     if isinstance(error, errors.ClientError):
         return _of_aws_answer(error)
+    calls: Any = sys.modules.get("mediactl.aws_calls")
+    unanswered = None if calls is None else calls.no_answer(error)
+    if unanswered is not None:
+        return CommandError(str(unanswered), hint=_REACH_AWS)
     text = _one_line(error)
     for kinds, explained, hint in (
         (
@@ -91,7 +99,7 @@ def _of_aws(error: Exception) -> CommandError | None:
         (
             (errors.HTTPClientError, errors.ConnectionError),
             f"AWS does not answer: {text}",
-            "check the network, the name of the region and proxies",
+            _REACH_AWS,
         ),
         (
             errors.BotoCoreError,
@@ -150,7 +158,7 @@ def _of_api(error: Exception) -> CommandError | None:
     if http is not None and isinstance(error, http.HTTPError):
         return CommandError(
             f"the platform does not answer: {_one_line(error)}",
-            hint="check the network and `mediactl status`",
+            hint="check the network, proxies and `mediactl status`",
         )
     return None
 

@@ -48,9 +48,11 @@ def reach(base_url: str, *, seconds: float = 0) -> list[Reached]:
 def _ask(name: str, url: str) -> Reached:
     import urllib3  # noqa: PLC0415 - slow to import
 
-    http = urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=15), retries=False)
+    from mediactl.web import Web, in_time  # noqa: PLC0415 - imports urllib3
+
+    http = Web()
     try:
-        answer = http.request("GET", url)
+        answer = in_time(lambda: http.request("GET", url), url)
     except urllib3.exceptions.HTTPError as error:
         return Reached(name, url, ok=False, seen=" ".join(str(error).split()))
     try:

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
-import urllib3
-
 from mediactl.errors import CommandError
 from mediactl.local.sample import ffmpeg
+from mediactl.web import Web
 
 _RESOLUTION = re.compile(r"#EXT-X-STREAM-INF:.*\bRESOLUTION=\d+x(\d+)")
 _MAP_URI = re.compile(r'#EXT-X-MAP:.*\bURI="([^"]+)"')
 _AUDIO_URI = re.compile(r'#EXT-X-MEDIA:TYPE=AUDIO.*\bURI="([^"]+)"')
+
+_WEB = Web()
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def status_without_grant(url: str) -> int:
 def status(url: str, cookies: Mapping[str, str]) -> int:
     """Return the HTTP status that ``url`` answers."""
     headers = {"Cookie": cookie_header(cookies)} if cookies else {}
-    return urllib3.request("GET", url, headers=headers, retries=False, timeout=30).status
+    return _WEB.request("GET", url, headers=headers, timeout=30).status
 
 
 def fetch_playlist(url: str, cookies: Mapping[str, str]) -> Playlist:
@@ -101,7 +102,7 @@ def fetch_all(url: str, cookies: Mapping[str, str]) -> list[str]:
 
 def _fetch(url: str, cookies: Mapping[str, str]) -> bytes:
     headers = {"Cookie": cookie_header(cookies)} if cookies else {}
-    answer = urllib3.request("GET", url, headers=headers, retries=False, timeout=30)
+    answer = _WEB.request("GET", url, headers=headers, timeout=30)
     if answer.status != 200:  # noqa: PLR2004
         said = answer.data[:200].decode(errors="replace")
         path = url.partition("?")[0]

@@ -16,8 +16,9 @@ from typing import IO
 
 import urllib3
 
-from mediactl.client import TIMEOUT, TRANSIENT, ApiError, backoff, storage_refusal
+from mediactl.client import TRANSIENT, ApiError, backoff, storage_refusal
 from mediactl.locks import alone
+from mediactl.web import Web
 
 ATTEMPTS = 10
 """How often a file is asked for, in all, while nothing more of it comes."""
@@ -97,7 +98,7 @@ class _Loading:
         self._shown = shown
         self._step: Callable[[int], None] | None = None
         self._address = url()
-        self._http = urllib3.PoolManager(timeout=TIMEOUT, retries=False)
+        self._http = Web()
 
     def run(self) -> int:
         """Load it, asking again while more of it comes, and return its size."""

@@ -6,6 +6,7 @@ import errno
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import botocore.exceptions
 import pytest
@@ -198,6 +199,7 @@ class Session:
         def __init__(self, session: Session, service: str, region: str) -> None:
             self.session = session
             self.where = (service, region)
+            self.meta = mock.MagicMock()  # what limits of calls are set on
 
         def get_caller_identity(self) -> dict[str, str]:
             if self.where[1] == self.session.lost:
