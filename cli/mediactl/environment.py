@@ -230,9 +230,40 @@ class Environment(ABC):
         described: dict[str, Any] = stack
         return described
 
+    def stack_status(self, name: str, region: str) -> str | None:
+        """Return the status of a stack now, ``None`` if it is not deployed.
+
+        Args:
+            name: Name of the stack.
+            region: Its region.
+        """
+        described = self.stack(name, region)
+        return None if described is None else str(described["StackStatus"])
+
+    def stands(self, part: StackPart, region: str) -> bool:
+        """Return whether a stack stands now: whether it was ever made, and has not failed to go.
+
+        Args:
+            part: Which stack.
+            region: Its region.
+        """
+        status = self.stack_status(stack_name(self.stage, part), region)
+        return status is not None and status not in _STANDS_NOT
+
     def _read_outputs(self, part: StackPart, region: str) -> dict[str, str] | None:
         stack = self.stack(stack_name(self.stage, part), region)
-        return None if stack is None else outputs_of(stack)
+        return None if stack is None or stack["StackStatus"] in _STANDS_NOT else outputs_of(stack)
+
+
+_STANDS_NOT = {
+    "REVIEW_IN_PROGRESS",
+    "CREATE_FAILED",
+    "ROLLBACK_IN_PROGRESS",
+    "ROLLBACK_FAILED",
+    "ROLLBACK_COMPLETE",
+    "DELETE_COMPLETE",
+}
+"""Statuses of stacks that were never made; they have no outputs."""
 
 
 def outputs_of(stack: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,9 @@ import pytest
 from command_line import Answer, Mediactl
 from conftest import REPOSITORY, RunningPlane
 
-from mediactl.checking.doctor import Patient, _dns, _regions, image_finding
+from mediactl.checking.account import regions
+from mediactl.checking.deployed_stage import dns, image_finding
+from mediactl.checking.findings import Patient
 from mediactl.deploying.assembly import AssemblyStack
 from mediactl.environment import load_environment
 from mediactl.errors import DEGRADED
@@ -145,7 +147,7 @@ def test_a_region_that_is_off_and_a_domain_nobody_knows_are_told(
     with mediactl.settings():
         patient = Patient(load_environment("local"), lambda _: None, offline=False, drift=False)
     patient.environment.__dict__["regions"] = (plane.region, "xx-nowhere-9")
-    assert {one.region: one.state for one in _regions(patient)} == {
+    assert {one.region: one.state for one in regions(patient)} == {
         plane.region: "ok",
         "xx-nowhere-9": "fail",
     }
@@ -156,5 +158,5 @@ def test_a_region_that_is_off_and_a_domain_nobody_knows_are_told(
     edge = AssemblyStack("Edge", "Edge", "Edge", plane.region, Path("unused"))
     edge.__dict__["template"] = {"Resources": {"Distribution": distribution}}
     patient.templates = [edge]
-    (found,) = _dns(patient)
+    (found,) = dns(patient)
     assert (found.state, found.seen) == ("fail", "media.invalid is not known")

@@ -9,7 +9,8 @@ from botocore.exceptions import ClientError
 from conftest import REPOSITORY
 from small_plane import SmallPlane
 
-from mediactl.deploying.deployment import deploy, destroy
+from mediactl.deploying.deployment import deploy
+from mediactl.deploying.destruction import destroy
 from mediactl.environment import AwsEnvironment, LocalEnvironment
 from mediactl.local.aws import root_environment
 from mediactl.options import Consent

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from mediactl.checking.findings import Finding, Patient, State
 from mediactl.deploying.assembly import AssemblyStack
 from mediactl.environment import CLOUDFRONT_REGION, Environment
-
-State = Literal["ok", "warn", "fail", "skipped"]
-Row = tuple[str, str, State, str, str | None]
-"""Name, region, state, what was seen, and what to do about it."""
 
 CONCURRENT_CALLS = "L-B99A9384"
 """Code of the quota on functions that run at a time."""
@@ -70,26 +67,22 @@ class FargateNeed:
     most: float = 0.0
 
 
-def quota_findings(environment: Environment, stacks: Sequence[AssemblyStack]) -> Iterator[Row]:
-    """Yield how every quota holds what stacks need.
-
-    Args:
-        environment: The environment.
-        stacks: Stacks that are deployed, or will be.
-    """
+def quotas(patient: Patient) -> Iterator[Finding]:
+    """Look whether every quota holds what the stacks of the app need."""
+    environment, stacks = patient.environment, patient.required_templates()
     told = _ServiceQuotas(environment)
     for region in sorted({stack.region for stack in stacks}):
         here = [stack for stack in stacks if stack.region == region]
         for name, need in fargate_needs(here).items():
-            yield fargate_row(name, region, need, told.of("fargate", name, region))
+            yield fargate_finding(name, region, need, told.of("fargate", name, region))
         limits = environment.client("lambda", region).get_account_settings()["AccountLimit"]
-        yield lambda_row(limits, region, _reserved_calls(here))
+        yield lambda_finding(limits, region, _reserved_calls(here))
         for quota in QUOTAS:
             if not quota.is_global:
-                yield from _count_rows(environment, quota, region, here, told)
+                yield from _count_findings(environment, quota, region, here, told)
     for quota in QUOTAS:
         if quota.is_global:
-            yield from _count_rows(environment, quota, CLOUDFRONT_REGION, stacks, told)
+            yield from _count_findings(environment, quota, CLOUDFRONT_REGION, stacks, told)
 
 
 class _ServiceQuotas:
@@ -112,13 +105,13 @@ class _ServiceQuotas:
         return self._told[service, region].get(name)
 
 
-def _count_rows(
+def _count_findings(
     environment: Environment,
     quota: Quota,
     region: str,
     stacks: Sequence[AssemblyStack],
     told: _ServiceQuotas,
-) -> Iterator[Row]:
+) -> Iterator[Finding]:
     wanted = sum(
         resource["Type"] == quota.type
         for stack in stacks
@@ -126,7 +119,7 @@ def _count_rows(
     )
     if wanted:
         there = sum(_deployed(environment, stack, quota.type) for stack in stacks)
-        yield count_row(
+        yield count_finding(
             quota,
             region,
             used=quota.used(environment, region),
@@ -135,7 +128,7 @@ def _count_rows(
         )
 
 
-def count_row(quota: Quota, region: str, *, used: int, more: int, told: Told | None) -> Row:
+def count_finding(quota: Quota, region: str, *, used: int, more: int, told: Told | None) -> Finding:
     """Return whether a quota leaves room.
 
     Args:
@@ -146,12 +139,12 @@ def count_row(quota: Quota, region: str, *, used: int, more: int, told: Told | N
         told: The quota, if AWS tells it.
     """
     if told is None:
-        return (quota.name, region, "skipped", _NOT_TOLD, None)
+        return Finding(check=quota.name, region=region, state="skipped", seen=_NOT_TOLD)
     seen = f"{used} of {told.value:.0f} are used, a deployment adds {more}"
     if used + more <= told.value:
-        return (quota.name, region, "ok", seen, None)
+        return Finding(check=quota.name, region=region, state="ok", seen=seen)
     fix = _asking(quota.service, told.code, region, used + more)
-    return (quota.name, region, "fail", seen, fix)
+    return Finding(check=quota.name, region=region, state="fail", seen=seen, fix=fix)
 
 
 def fargate_needs(stacks: Sequence[AssemblyStack]) -> dict[str, FargateNeed]:
@@ -200,33 +193,34 @@ def _tasks(logical_id: str, properties: dict[str, Any], found: dict[str, Any]) -
     return desired, desired
 
 
-def fargate_row(name: str, region: str, need: FargateNeed, told: Told | None) -> Row:
+def fargate_finding(name: str, region: str, need: FargateNeed, told: Told | None) -> Finding:
     """Return whether a quota of Fargate holds the tasks of a region."""
     if told is None:
-        return (name, region, "skipped", _NOT_TOLD, None)
+        return Finding(check=name, region=region, state="skipped", seen=_NOT_TOLD)
     seen = f"{told.value:g}, the stage uses {need.least:g} to {need.most:g}"
     if need.most <= told.value:
-        return (name, region, "ok", seen, None)
+        return Finding(check=name, region=region, state="ok", seen=seen)
     state: State = "fail" if need.least > told.value else "warn"
-    return (name, region, state, seen, _asking("fargate", told.code, region, need.most))
+    return Finding(
+        check=name,
+        region=region,
+        state=state,
+        seen=seen,
+        fix=_asking("fargate", told.code, region, need.most),
+    )
 
 
-def lambda_row(limits: dict[str, Any], region: str, reserved: int) -> Row:
+def lambda_finding(limits: dict[str, Any], region: str, reserved: int) -> Finding:
     """Return whether functions may run as often at a time as they reserve, and others, too."""
     name = "Concurrent executions"
     value = int(limits["ConcurrentExecutions"])
     left = int(limits.get("UnreservedConcurrentExecutions", value))
     seen = f"{value}, {left} of them not reserved, the stage reserves {reserved}"
     if value - reserved >= UNRESERVED_CALLS:
-        return (name, region, "ok", seen, None)
+        return Finding(check=name, region=region, state="ok", seen=seen)
     state: State = "fail" if reserved else "warn"
-    return (
-        name,
-        region,
-        state,
-        seen,
-        _asking("lambda", CONCURRENT_CALLS, region, 10 * UNRESERVED_CALLS + reserved),
-    )
+    fix = _asking("lambda", CONCURRENT_CALLS, region, 10 * UNRESERVED_CALLS + reserved)
+    return Finding(check=name, region=region, state=state, seen=seen, fix=fix)
 
 
 def _reserved_calls(stacks: Sequence[AssemblyStack]) -> int:

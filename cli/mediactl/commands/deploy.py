@@ -22,14 +22,12 @@ from mediactl.options import (
 
 if TYPE_CHECKING:
     from mediactl.checking.smoke import SmokeReport
+    from mediactl.deploying.bootstrap import Bootstraps
     from mediactl.deploying.changes import ResourceChange, StackChange
-    from mediactl.deploying.deployment import (
-        Bootstraps,
-        Deployment,
-        Destruction,
-        Difference,
-        Synthesis,
-    )
+    from mediactl.deploying.deployment import Deployment
+    from mediactl.deploying.destruction import Destruction
+    from mediactl.deploying.difference import Difference
+    from mediactl.deploying.synthesis import Synthesis
     from mediactl.environment import Environment
 
 
@@ -130,7 +128,7 @@ def _show_deployment(done: Deployment) -> None:
 @click.command("diff")
 @environment_option
 @click.option("--full", is_flag=True, help="Show also what `cdk diff` says, e.g. of policies.")
-@json_option("mediactl.deploying.deployment:Difference")
+@json_option("mediactl.deploying.difference:Difference")
 @click.pass_context
 def diff_command(ctx: click.Context, environment: Environment, full: bool, as_json: bool) -> None:
     """Show what a deployment would change, and what of that would lose data.
@@ -144,16 +142,11 @@ def diff_command(ctx: click.Context, environment: Environment, full: bool, as_js
       mediactl diff -e local
       mediactl diff -e prod --json
     """
-    from mediactl.deploying.deployment import CdkStage, Difference  # noqa: PLC0415 - slow to import
+    from mediactl.deploying.difference import difference  # noqa: PLC0415 - slow to import
+    from mediactl.deploying.stage import CdkStage  # noqa: PLC0415
 
     stage = CdkStage(environment, output.say)
-    changes = stage.changes(stage.synthesize())
-    found = Difference(
-        environment.name,
-        differs=any(one.change != "none" for one in changes),
-        loses=any(resource.loses for one in changes for resource in one.resources),
-        stacks=changes,
-    )
+    found = difference(stage)
     output.show(found, as_json, _show_difference)
     if full:
         stage.run(["diff", "--all", "--app", str(stage.assembly)], heard=output.say)
@@ -214,7 +207,7 @@ def _told(resource: ResourceChange) -> str:
 @click.option(
     "--validate", is_flag=True, help="Ask also rule packs and schemas of CloudFormation (20 s)."
 )
-@json_option("mediactl.deploying.deployment:Synthesis")
+@json_option("mediactl.deploying.synthesis:Synthesis")
 def synth_command(environment: Environment, validate: bool, as_json: bool) -> None:
     """Write the templates of an environment, and list them.
 
@@ -225,24 +218,9 @@ def synth_command(environment: Environment, validate: bool, as_json: bool) -> No
       mediactl synth -e local
       mediactl synth -e prod --validate --json
     """
-    from mediactl.deploying.deployment import (  # noqa: PLC0415 - slow to import
-        CdkStage,
-        Synthesis,
-        SynthesizedStack,
-    )
+    from mediactl.deploying.synthesis import synthesize  # noqa: PLC0415 - slow to import
 
-    stage = CdkStage(environment, output.say)
-    stacks = stage.synthesize(rules=validate, schemas=validate)
-    made = Synthesis(
-        environment.name,
-        str(stage.assembly),
-        [
-            SynthesizedStack(
-                one.id, one.name, one.region, len(one.template["Resources"]), str(one.file)
-            )
-            for one in stacks
-        ],
-    )
+    made = synthesize(environment, say=output.say, validate=validate)
     output.show(made, as_json, _show_synthesis)
 
 
@@ -266,7 +244,7 @@ def _short(path: str) -> str:
 @environment_option
 @consent_option
 @dry_run_option
-@json_option("mediactl.deploying.deployment:Destruction")
+@json_option("mediactl.deploying.destruction:Destruction")
 def destroy_command(
     environment: Environment, consent: Consent, dry_run: bool, as_json: bool
 ) -> None:
@@ -282,7 +260,7 @@ def destroy_command(
       mediactl destroy -e dev --yes
       mediactl destroy -e prod --confirm prod
     """
-    from mediactl.deploying.deployment import destroy  # noqa: PLC0415 - slow to import
+    from mediactl.deploying.destruction import destroy  # noqa: PLC0415 - slow to import
 
     done = destroy(environment, consent=consent, say=output.say, dry_run=dry_run)
     output.show(done, as_json, _show_dry_destruction if dry_run else _show_destruction)
@@ -310,7 +288,7 @@ def _show_destruction(done: Destruction) -> None:
 @click.command("bootstrap")
 @environment_option
 @dry_run_option
-@json_option("mediactl.deploying.deployment:Bootstraps")
+@json_option("mediactl.deploying.bootstrap:Bootstraps")
 def bootstrap_command(environment: Environment, dry_run: bool, as_json: bool) -> None:
     """Make every region of an environment ready for the CDK, where it is not.
 
@@ -322,7 +300,7 @@ def bootstrap_command(environment: Environment, dry_run: bool, as_json: bool) ->
       mediactl bootstrap -e dev --dry-run
       mediactl bootstrap -e prod
     """
-    from mediactl.deploying.deployment import bootstrap  # noqa: PLC0415 - slow to import
+    from mediactl.deploying.bootstrap import bootstrap  # noqa: PLC0415 - slow to import
 
     done = bootstrap(environment, say=output.say, dry_run=dry_run)
     output.show(done, as_json, lambda shown: _show_bootstraps(shown, dry_run=dry_run))

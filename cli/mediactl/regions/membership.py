@@ -16,7 +16,10 @@ from media_platform.contract import table
 from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
 from mediactl.deploying.cdk import destroying
-from mediactl.deploying.deployment import CdkStage, Left, deploy
+from mediactl.deploying.deployment import deploy
+from mediactl.deploying.destruction import Left, left_behind
+from mediactl.deploying.phases import phases, waiting_regions
+from mediactl.deploying.stage import CdkStage
 from mediactl.environment import Environment
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.options import Consent
@@ -97,25 +100,16 @@ class Regions:
         """Return how far a region is a part of the stage."""
         if region == self.home:
             return RegionState.HOME
-        if not self._has(StackPart.STORE, region):
+        if not self._environment.stands(StackPart.STORE, region):
             return RegionState.ABSENT
-        if region in replica_regions(self._environment) and self._has(StackPart.MEDIA, region):
+        if region in replica_regions(self._environment) and self._environment.stands(
+            StackPart.MEDIA, region
+        ):
             return RegionState.MEMBER
         return RegionState.JOINING
 
-    def waiting(self) -> list[str]:
-        """Return the wanted regions without a replica of the table.
-
-        One that has a replica must not be held back any more: it would lose it.
-        """
-        there = {self.home, *replica_regions(self._environment)}
-        return [region for region in self.wanted if region not in there]
-
-    def phases(self, region: str) -> list[list[str]]:
+    def phases(self, region: str) -> list[tuple[str, ...]]:
         """Return which regions are ``joining`` in each deployment that makes one a member.
-
-        Others that are not there yet stay behind: CloudFormation adds one replica of a table at a
-        time.
 
         Raises:
             CommandError: If the stage is not to have the region.
@@ -127,9 +121,7 @@ class Regions:
         )
         if self.state(region) in {RegionState.HOME, RegionState.MEMBER}:
             return []
-        waiting = self.waiting()
-        after = [one for one in waiting if one != region]
-        return [after] if self._has(StackPart.STORE, region) else [waiting, after]
+        return phases(self._environment, [region])
 
     def to_add(self, region: str) -> RegionPlan:
         """Return what makes a region a member.
@@ -137,7 +129,7 @@ class Regions:
         Raises:
             CommandError: As :meth:`phases`.
         """
-        phases, state = self.phases(region), self.state(region)
+        turns, state = self.phases(region), self.state(region)
         if state is RegionState.HOME:
             return RegionPlan(region, state.value)
         name, stage = self._environment.name, self._environment.stage
@@ -150,14 +142,14 @@ class Regions:
             Step(
                 "its store is made, which copies to the regions that are there; nothing else"
                 " changes (minutes)",
-                deploying_by_hand(stage, self.waiting() or [region]),
+                deploying_by_hand(stage, waiting_regions(self._environment) or [region]),
                 done=state is not RegionState.ABSENT,
             ),
             Step(
                 "the table gets a replica there (DynamoDB copies all items, minutes to hours by"
                 " their number), buckets are copied to it, its services start, viewers near it are"
                 " sent there",
-                deploying_by_hand(stage, phases[-1] if phases else []),
+                deploying_by_hand(stage, turns[-1] if turns else []),
                 done=state is RegionState.MEMBER,
             ),
             Step(
@@ -285,15 +277,6 @@ class Regions:
                 exit_code=USAGE,
             )
 
-    def _has(self, part: StackPart, region: str) -> bool:
-        try:
-            self._environment.outputs(part, region)
-        except CommandError as error:
-            if error.exit_code != NOT_FOUND:
-                raise
-            return False
-        return True
-
     def _is_bootstrapped(self, region: str) -> bool:
         return self._environment.stack("CDKToolkit", region) is not None
 
@@ -349,11 +332,11 @@ def join(
     """
     from mediactl.regions.takeover import RegionStore  # noqa: PLC0415 - imports botocore
 
-    phases = Regions(environment).phases(region)
-    commands = [deploying_by_hand(environment.stage, joining) for joining in phases]
-    if phases and not dry_run:
-        for number, joining in enumerate(phases, 1):
-            say(f"deployment {number} of {len(phases)}: {commands[number - 1]}")
+    turns = Regions(environment).phases(region)
+    commands = [deploying_by_hand(environment.stage, joining) for joining in turns]
+    if turns and not dry_run:
+        for number, joining in enumerate(turns, 1):
+            say(f"deployment {number} of {len(turns)}: {commands[number - 1]}")
             _deploy(environment, joining, consent, say)
         RegionStore(environment, environment.home_region).readmit(region)
     return Added(environment.name, region, commands)
@@ -414,14 +397,14 @@ def leave(
         stacks.get((stack_name(environment.stage, part), region))
         for part in (StackPart.MEDIA, StackPart.STORE)
     )
-    joining = [*(one for one in regions.waiting() if one != region), region]
+    joining = [*(one for one in waiting_regions(environment) if one != region), region]
     parts = [one for one in (media, store) if one is not None]
     destructions = [
         stage.command(destroying(stage.assembly, [one.id], alone=True)) for one in parts
     ]
     deployment = deploying_by_hand(environment.stage, joining)
     commands = [*destructions[:-1], deployment, *destructions[-1:]]
-    done = Removed(environment.name, region, commands, stage.left_behind(parts))
+    done = Removed(environment.name, region, commands, left_behind(stage, parts))
     if dry_run:
         return done
     if media is not None:

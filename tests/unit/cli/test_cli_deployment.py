@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from botocore.exceptions import ClientError
 
 from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
 from mediactl.deploying.assembly import AssemblyStack
-from mediactl.deploying.deployment import CdkStage
+from mediactl.deploying.destruction import young_replica
+from mediactl.deploying.difference import places
+from mediactl.deploying.phases import phases
 from mediactl.deploying.progress import DeployProgress
+from mediactl.deploying.settled import check_settled
+from mediactl.deploying.stage import CdkStage
 from mediactl.environment import AwsEnvironment
-from mediactl.errors import REFUSED, CommandError
+from mediactl.errors import REFUSED, USAGE, CommandError
 
 HOME, SECOND, THIRD = REGIONS = ("us-east-1", "eu-west-1", "eu-central-1")
 STORE = stack_name("prod", StackPart.STORE)
@@ -27,6 +32,7 @@ class Deployed(AwsEnvironment):
         stores: Status of the store of each region that has one.
         replicas: Regions in which the table is.
         ages: Hours since a replica was made, by region. Default: two days.
+        regions: Regions that the configuration has.
     """
 
     def __init__(
@@ -34,8 +40,10 @@ class Deployed(AwsEnvironment):
         stores: dict[str, str],
         replicas: tuple[str, ...] = (),
         ages: dict[str, float] | None = None,
+        *,
+        regions: tuple[str, ...] = REGIONS,
     ) -> None:
-        super().__init__("prod", stage="prod", regions=REGIONS, app=Path.cwd())
+        super().__init__("prod", stage="prod", regions=regions, app=Path.cwd())
         self.stores = stores
         self.replicas = replicas
         self.ages = ages or {}
@@ -72,16 +80,11 @@ class RegionClient:
         return {"Table": {"Replicas": replicas, "CreationDateTime": datetime.now(UTC) - age}}
 
 
-def stage(stores: dict[str, str] | None = None, replicas: tuple[str, ...] = ()) -> CdkStage:
-    Path("cdk.json").write_text("{}")
-    return CdkStage(Deployed(stores or {}, replicas), lambda _: None)
-
-
 DONE = "UPDATE_COMPLETE"
 
 
 @pytest.mark.parametrize(
-    ("stores", "replicas", "phases"),
+    ("stores", "replicas", "expected"),
     [
         ((), (), [(SECOND, THIRD), (THIRD,), ()]),
         ((HOME,), (HOME,), [(SECOND, THIRD), (THIRD,), ()]),
@@ -90,13 +93,32 @@ DONE = "UPDATE_COMPLETE"
         (REGIONS, (HOME,), [(THIRD,), ()]),
         (REGIONS, (HOME, SECOND), [()]),
         ((HOME, THIRD), (HOME,), [(SECOND,), ()]),
-        (REGIONS, REGIONS, [()]),
+        (REGIONS, REGIONS, []),
     ],
 )
 def test_regions_get_their_store_first_and_become_members_one_by_one(
-    stores: tuple[str, ...], replicas: tuple[str, ...], phases: list[tuple[str, ...]]
+    stores: tuple[str, ...], replicas: tuple[str, ...], expected: list[tuple[str, ...]]
 ) -> None:
-    assert stage(dict.fromkeys(stores, DONE), replicas).phases() == phases
+    assert phases(Deployed(dict.fromkeys(stores, DONE), replicas)) == expected
+
+
+def test_a_store_that_was_never_made_is_made_first() -> None:
+    """S3 refuses to copy to its bucket, although a stack has its name."""
+    deployed = Deployed({HOME: DONE, SECOND: "ROLLBACK_COMPLETE", THIRD: DONE}, (HOME, THIRD))
+    assert phases(deployed) == [(SECOND,), ()]
+
+
+def test_a_region_that_only_cdk_json_has_joins_and_another_first_region_is_refused() -> None:
+    """``regions`` of mediactl.toml say where commands look, and cdk.json what is deployed."""
+    stages = {"prod": {"regions": [{"name": one} for one in REGIONS]}}
+    Path("cdk.json").write_text(json.dumps({"context": {"stages": stages}}))
+    deployed = Deployed({HOME: DONE, SECOND: DONE}, (HOME, SECOND), regions=(HOME, SECOND))
+    assert phases(deployed) == [(THIRD,), ()]
+    assert (stack_name("prod", StackPart.MEDIA), THIRD) in places(deployed)
+    CdkStage(deployed, lambda _: None)
+    with pytest.raises(CommandError, match=f"cdk.json is {HOME}") as caught:
+        CdkStage(Deployed({}, regions=(SECOND, HOME)), lambda _: None)
+    assert caught.value.exit_code == USAGE
 
 
 @pytest.mark.parametrize(
@@ -112,9 +134,7 @@ def test_regions_get_their_store_first_and_become_members_one_by_one(
 def test_the_youngest_replica_tells_how_long_the_home_region_has_to_stay(
     ages: dict[str, float], youngest: tuple[str, float] | None
 ) -> None:
-    Path("cdk.json").write_text("{}")
-    deployed = Deployed(dict.fromkeys(REGIONS, DONE), REGIONS, ages)
-    found = CdkStage(deployed, lambda _: None).young_replica()
+    found = young_replica(Deployed(dict.fromkeys(REGIONS, DONE), REGIONS, ages))
     if youngest is None:
         assert found is None
         return
@@ -125,7 +145,7 @@ def test_the_youngest_replica_tells_how_long_the_home_region_has_to_stay(
 
 
 def test_a_stage_whose_table_is_gone_can_be_destroyed_further() -> None:
-    assert stage({HOME: "DELETE_FAILED", SECOND: DONE}).young_replica() is None
+    assert young_replica(Deployed({HOME: "DELETE_FAILED", SECOND: DONE})) is None
 
 
 def store(region: str) -> AssemblyStack:
@@ -137,21 +157,27 @@ def store(region: str) -> AssemblyStack:
     [
         ("UPDATE_IN_PROGRESS", "is being changed"),
         ("DELETE_IN_PROGRESS", "is being changed"),
-        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback"),
-        ("ROLLBACK_FAILED", "delete it"),
+        (
+            "UPDATE_ROLLBACK_FAILED",
+            "continue-update-rollback --stack-name MediaPlatform-prod-Store",
+        ),
+        (
+            "ROLLBACK_FAILED",
+            "delete-stack --stack-name MediaPlatform-prod-Store --region eu-west-1",
+        ),
         ("DELETE_FAILED", "mediactl destroy"),
     ],
 )
 def test_a_stack_that_is_busy_or_stuck_is_left_alone(status: str, told: str) -> None:
     with pytest.raises(CommandError, match=status) as caught:
-        stage({SECOND: status}).check_settled([store(HOME), store(SECOND)])
+        check_settled(Deployed({SECOND: status}), [store(HOME), store(SECOND)])
     assert caught.value.exit_code == REFUSED
     assert told in f"{caught.value} {caught.value.hint}"
 
 
 @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"])
 def test_a_stack_that_is_settled_may_be_deployed(status: str) -> None:
-    stage({HOME: status}).check_settled([store(HOME), store(SECOND)])
+    check_settled(Deployed({HOME: status}), [store(HOME), store(SECOND)])
 
 
 def test_progress_is_read_from_what_the_cdk_cli_prints() -> None:

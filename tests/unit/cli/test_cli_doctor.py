@@ -11,18 +11,21 @@ from typing import Any
 
 import pytest
 
-from mediactl.checking import doctor
-from mediactl.checking.doctor import Finding, _clock, certificate_finding, diagnose
+from mediactl.checking import machine
+from mediactl.checking.account import clock
+from mediactl.checking.deployed_stage import certificate_finding
+from mediactl.checking.doctor import diagnose
+from mediactl.checking.findings import Finding
 from mediactl.checking.quotas import (
     ON_DEMAND,
     QUOTAS,
     SPOT,
     FargateNeed,
     Told,
-    count_row,
+    count_finding,
+    fargate_finding,
     fargate_needs,
-    fargate_row,
-    lambda_row,
+    lambda_finding,
 )
 from mediactl.deploying.assembly import AssemblyStack
 from mediactl.environment import LocalEnvironment
@@ -39,13 +42,13 @@ def test_a_clock_that_is_off_is_told_before_aws_refuses_its_signatures(
 ) -> None:
     now = datetime.now(UTC)
     date = email.utils.format_datetime(now + timedelta(minutes=minutes), usegmt=True)
-    found = _clock({"ResponseMetadata": {"HTTPHeaders": {"date": date}}})
+    found = clock({"ResponseMetadata": {"HTTPHeaders": {"date": date}}})
     assert found.state == state
     assert (found.fix is None) == (state == "ok")
 
 
 def test_an_answer_without_a_date_says_nothing_of_the_clock() -> None:
-    assert _clock({"ResponseMetadata": {"HTTPHeaders": {}}}).state == "skipped"
+    assert clock({"ResponseMetadata": {"HTTPHeaders": {}}}).state == "skipped"
 
 
 @pytest.mark.parametrize(
@@ -118,9 +121,9 @@ def test_a_tool_that_fails_or_is_another_version_is_told(tools: Path) -> None:
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("disk").state == "ok"
-    monkeypatch.setattr(doctor, "DISK_WARNS_BYTES", 2**60)
+    monkeypatch.setattr(machine, "DISK_WARNS_BYTES", 2**60)
     assert found("disk").state == "warn"
-    monkeypatch.setattr(doctor, "DISK_FAILS_BYTES", 2**60)
+    monkeypatch.setattr(machine, "DISK_FAILS_BYTES", 2**60)
     assert (found("disk").state, "make room" in str(found("disk").fix)) == ("fail", True)
 
 
@@ -195,10 +198,10 @@ def test_a_quota_that_holds_back_scaling_warns_and_one_that_holds_back_all_fails
     value: float | None, state: str
 ) -> None:
     told = None if value is None else Told(value, "L-1")
-    row = fargate_row(ON_DEMAND, "eu-west-1", FargateNeed(1, 41), told)
-    assert row[2] == state
+    found = fargate_finding(ON_DEMAND, "eu-west-1", FargateNeed(1, 41), told)
+    assert found.state == state
     asked = "--service-code fargate --quota-code L-1 --desired-value 41"
-    assert (asked in str(row[4])) == (state in {"warn", "fail"})
+    assert (asked in str(found.fix)) == (state in {"warn", "fail"})
 
 
 @pytest.mark.parametrize(
@@ -209,12 +212,12 @@ def test_what_others_use_leaves_less_of_a_quota(
     used: int, more: int, value: float | None, state: str
 ) -> None:
     told = None if value is None else Told(value, "L-1")
-    row = count_row(QUOTAS[0], "eu-west-1", used=used, more=more, told=told)
-    assert row[2] == state
+    found = count_finding(QUOTAS[0], "eu-west-1", used=used, more=more, told=told)
+    assert found.state == state
 
 
 def test_functions_of_a_new_account_have_few_calls_at_a_time() -> None:
     limits = {"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10}
-    assert lambda_row(limits, "eu-west-1", 0)[2] == "warn"
-    assert lambda_row(limits, "eu-west-1", 5)[2] == "fail"
-    assert lambda_row({"ConcurrentExecutions": 1000}, "eu-west-1", 5)[2] == "ok"
+    assert lambda_finding(limits, "eu-west-1", 0).state == "warn"
+    assert lambda_finding(limits, "eu-west-1", 5).state == "fail"
+    assert lambda_finding({"ConcurrentExecutions": 1000}, "eu-west-1", 5).state == "ok"

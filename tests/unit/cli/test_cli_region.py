@@ -43,7 +43,7 @@ class Deployed(AwsEnvironment):
         for part, regions in self._has.items():
             if name == stack_name("prod", part) and region in regions:
                 output = {"OutputKey": StoreOutput.TABLE_NAME.value, "OutputValue": "videos"}
-                return {"StackName": name, "Outputs": [output]}
+                return {"StackName": name, "StackStatus": "CREATE_COMPLETE", "Outputs": [output]}
         return None
 
     def _make_client(self, service: str, region: str) -> Any:
@@ -64,13 +64,13 @@ class Deployed(AwsEnvironment):
 @pytest.mark.parametrize(
     ("stores", "replicas", "media", "state", "phases"),
     [
-        ((), (), (), "absent", [[SECOND, THIRD], [THIRD]]),
-        ((SECOND,), (), (), "joining", [[THIRD]]),
-        ((SECOND,), (SECOND,), (), "joining", [[THIRD]]),
+        ((), (), (), "absent", [(SECOND, THIRD), (THIRD,)]),
+        ((SECOND,), (), (), "joining", [(THIRD,)]),
+        ((SECOND,), (SECOND,), (), "joining", [(THIRD,)]),
         ((SECOND,), (SECOND,), (SECOND,), "member", []),
         # Another one, whose deployment was interrupted, keeps its replica.
-        ((THIRD,), (THIRD,), (), "absent", [[SECOND], []]),
-        ((THIRD,), (THIRD,), (THIRD,), "absent", [[SECOND], []]),
+        ((THIRD,), (THIRD,), (), "absent", [(SECOND,), ()]),
+        ((THIRD,), (THIRD,), (THIRD,), "absent", [(SECOND,), ()]),
     ],
 )
 def test_a_region_joins_and_nothing_is_taken_from_others(
@@ -78,7 +78,7 @@ def test_a_region_joins_and_nothing_is_taken_from_others(
     replicas: tuple[str, ...],
     media: tuple[str, ...],
     state: str,
-    phases: list[list[str]],
+    phases: list[tuple[str, ...]],
 ) -> None:
     regions = Regions(Deployed(stores, replicas, media))
     assert regions.state(SECOND) == state

@@ -1,0 +1,251 @@
+"""The CDK app of an environment: synthesized, looked up in CloudFormation, deployed, destroyed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from mediactl.deploying.assembly import AssemblyStack, assembly_stacks
+from mediactl.deploying.cdk import (
+    OPTIONS,
+    cdk_command,
+    deploying,
+    destroying,
+    require_app,
+    run_cdk,
+    synthesizing,
+)
+from mediactl.deploying.settled import check_not_busy, failed_change, is_busy
+from mediactl.environment import PROJECT_FILE, Environment, LocalEnvironment
+from mediactl.errors import USAGE, CommandError
+from mediactl.local.state import StateFolder
+
+NOWHERE = "http://127.0.0.1:9"
+"""Endpoint that answers nobody: a plane that is down can be synthesized, too."""
+
+
+class CdkStage:
+    """The CDK app of an environment: synthesized, compared with what is deployed, deployed.
+
+    Args:
+        environment: The environment.
+        say: Tells the person a line.
+        offline: Whether nobody is asked for the account; the app gets that of the configuration,
+            if there is one.
+
+    Raises:
+        CommandError: If its folder holds no app, or one whose stage has another home region.
+    """
+
+    def __init__(
+        self, environment: Environment, say: Callable[[str], None], *, offline: bool = False
+    ) -> None:
+        self.environment = environment
+        self._say = say
+        self._offline = offline
+        self._app = environment.app.resolve()
+        require_app(self._app)
+        _check_home_region(environment)
+        root = (
+            StateFolder(environment.state_dir).commands
+            if isinstance(environment, LocalEnvironment)
+            else self._app / "cdk.out" / "mediactl" / environment.name
+        )
+        self.assembly = root / "assembly"
+        self.log = root / "cdk.log"
+        self._root = root
+
+    @cached_property
+    def account(self) -> str:
+        """Account of the credentials, which is that of the environment."""
+        account: str = self.environment.client("sts").get_caller_identity()["Account"]
+        return account
+
+    # --- the CDK CLI ----------------------------------------------------------------------
+
+    def command(self, arguments: Sequence[str]) -> str:
+        """Return a command of the CDK CLI as a person would type it."""
+        import shlex  # noqa: PLC0415 - for --dry-run alone
+
+        return shlex.join([*cdk_command(self._app), *arguments, *self._profile(), *OPTIONS])
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        in_app: bool = False,
+        schemas: bool = False,
+        heard: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Run a command of the CDK CLI.
+
+        Args:
+            arguments: The command and its arguments.
+            in_app: Whether it runs in the folder of the app, which makes it synthesize.
+            schemas: Whether the CDK asks the schemas of CloudFormation.
+            heard: Called with every line of its output.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        run_cdk(
+            self._app,
+            [*arguments, *self._profile()],
+            folder=self._app if in_app else self._root,
+            log=self.log,
+            environment={
+                **self._variables(),
+                "CDK_VALIDATION": "true" if schemas else "false",
+            },
+            heard=heard,
+        )
+
+    def _profile(self) -> list[str]:
+        profile = getattr(self.environment, "profile", None)
+        return ["--profile", profile] if profile else []
+
+    def _variables(self) -> Mapping[str, str]:
+        if isinstance(self.environment, LocalEnvironment):
+            from mediactl.local.deploy import plane_variables  # noqa: PLC0415 - slow to import
+            from mediactl.local.emulator_process import running_emulator  # noqa: PLC0415
+
+            emulator = running_emulator(StateFolder(self.environment.state_dir))
+            return plane_variables(emulator.url if emulator else NOWHERE)
+        return {
+            **os.environ,
+            "AWS_REGION": self.environment.home_region,
+        }
+
+    def synthesizing(self, joining: Sequence[str] = (), *, rules: bool = False) -> list[str]:
+        """Return the arguments that write the cloud assembly.
+
+        Args:
+            joining: Regions that get their store and nothing else yet.
+            rules: Whether the rule packs of the stage are asked.
+        """
+        context = {"stage": self.environment.stage}
+        if self._offline:
+            known = getattr(self.environment, "account", None)
+            context |= {"account": known} if known else {}
+        elif not self.environment.is_local:
+            context["account"] = self.account
+        if joining:
+            context["joining"] = ",".join(joining)
+        if not rules:
+            context["nag"] = "false"
+        return synthesizing(self.assembly, context)
+
+    def synthesize(
+        self, joining: Sequence[str] = (), *, rules: bool = False, schemas: bool = False
+    ) -> list[AssemblyStack]:
+        """Write the cloud assembly, and return its stacks in the order of their deployment.
+
+        Args:
+            joining: Regions that get their store and nothing else yet.
+            rules: Whether the rule packs of the stage are asked, which takes seconds.
+            schemas: Whether the schemas of CloudFormation are asked, which takes more.
+
+        Raises:
+            CommandError: If it cannot be synthesized.
+        """
+        self._say("synthesizing the templates")
+        self._root.mkdir(parents=True, exist_ok=True)
+        self.log.unlink(missing_ok=True)
+        arguments = self.synthesizing(joining, rules=rules)
+        self.run(arguments, in_app=True, schemas=schemas)
+        return self.stacks()
+
+    def stacks(self) -> list[AssemblyStack]:
+        """Return the stacks that were synthesized last."""
+        return assembly_stacks(self.assembly, default_region=self.environment.home_region)
+
+    # --- what is deployed -----------------------------------------------------------------
+
+    def template(self, name: str, region: str) -> dict[str, Any] | None:
+        """Return the template of a deployed stack, ``None`` if there is no such stack."""
+        if self.environment.stack_status(name, region) in {None, "REVIEW_IN_PROGRESS"}:
+            return None
+        body = self.environment.client("cloudformation", region).get_template(
+            StackName=name, TemplateStage="Original"
+        )["TemplateBody"]
+        if isinstance(body, str):
+            raise CommandError(
+                f"the template of {name} in {region} is no JSON, so the CDK did not deploy it",
+                hint="check the stage of the environment",
+            )
+        return dict(body)
+
+    # --- changes of it --------------------------------------------------------------------
+
+    def deploy(self, stacks: Sequence[AssemblyStack], only: Sequence[str] = ()) -> None:
+        """Deploy what was synthesized.
+
+        Args:
+            stacks: Its stacks.
+            only: Ids of the stacks that are meant, with those they need. Default: all.
+
+        Raises:
+            CommandError: If it fails; the text names what failed first.
+            KeyboardInterrupt: On Ctrl-C, after it was told what CloudFormation still does.
+        """
+        self._change(deploying(self.assembly, only), stacks)
+
+    def destroy(
+        self, stacks: Sequence[AssemblyStack], only: Sequence[str] = (), *, alone: bool = False
+    ) -> None:
+        """Destroy what was synthesized, as :meth:`deploy` deploys.
+
+        Args:
+            stacks: Its stacks.
+            only: Ids of the stacks that are meant, with those that need them. Default: all.
+            alone: Whether those that need them stay.
+
+        Raises:
+            CommandError: As :meth:`deploy`, or if somebody else changes one of them.
+        """
+        check_not_busy(self.environment, stacks)
+        self._change(destroying(self.assembly, only, alone=alone), list(reversed(stacks)))
+
+    def _change(self, arguments: list[str], stacks: Sequence[AssemblyStack]) -> None:
+        from mediactl.deploying.progress import shown  # noqa: PLC0415 - imports rich
+
+        since = datetime.now(UTC)
+        try:
+            with shown(stacks, self._say) as heard:
+                self.run(arguments, heard=heard)
+        except KeyboardInterrupt:
+            self._say(self._told_of_interruption(stacks))
+            raise
+        except CommandError as error:
+            raise failed_change(self.environment, stacks, since, log=self.log) or error from None
+
+    def _told_of_interruption(self, stacks: Sequence[AssemblyStack]) -> str:
+        going = [
+            f"{stack.name} in {stack.region} ({status})"
+            for stack in stacks
+            if is_busy(status := self.environment.stack_status(stack.name, stack.region))
+        ]
+        if not going:
+            return "the CDK CLI was ended; CloudFormation changes no stack"
+        return (
+            f"the CDK CLI was ended; CloudFormation goes on with {', '.join(going)}: "
+            f"`mediactl doctor -e {self.environment.name}` tells when that is over"
+        )
+
+
+def _check_home_region(environment: Environment) -> None:
+    """Check that the app has the same region first as the configuration.
+
+    Raises:
+        CommandError: If not: its users and its table would be looked for in the wrong place.
+    """
+    if environment.is_local or environment.stage_regions[0] == environment.home_region:
+        return
+    raise CommandError(
+        f"the first region of {environment.name} is {environment.home_region}, and that of its"
+        f" stage {environment.stage!r} in cdk.json is {environment.stage_regions[0]}",
+        hint=f"let `regions` of {environment.name} in {PROJECT_FILE} begin with that, or leave it"
+        " out",
+        exit_code=USAGE,
+    )
