@@ -45,6 +45,8 @@ class AuditAction(StrEnum):
     TENANT_READ = "tenant.read"
     TENANT_CREATED = "tenant.created"
     QUOTA_CHANGED = "quota.changed"
+    BUDGET_CHANGED = "budget.changed"
+    BUDGET_LIFTED = "budget.lifted"
     DEAD_LETTERS_READ = "dead_letters.read"
     DEAD_LETTER_REDRIVEN = "dead_letter.redriven"
     AUDIT_READ = "audit.read"
@@ -67,12 +69,12 @@ class AuditEntry:
         entry_id: Unique id; entries sort by it.
         at: Time (RFC 3339, UTC).
         tenant: Tenant whose data it was done to.
-        actor: User who did it.
-        actor_tenant: Tenant of the user; another one if an operator did it.
+        actor: User who did it; the ARN of who did it with AWS credentials and without the API.
+        actor_tenant: Tenant of the user; another one if an operator did it. Empty without the API.
         actor_groups: Groups of the user, sorted.
         action: What was done.
-        request_id: Id of the request, as log lines carry it.
-        trace_id: Trace of the request.
+        request_id: Id of the request, as log lines carry it. Empty without the API.
+        trace_id: Trace of the request. Empty without the API.
         video_id: The video it was done to, if it was one.
         subject: What else it was done to, e.g. the id of a webhook.
         changed: Names of the fields that were changed, sorted.

@@ -237,6 +237,11 @@ def spend_lifted_key(tenant: str, day: str) -> Key:
     return Key(spend_partition(tenant), f"{day}#LIFTED")
 
 
+def spend_budget_key(tenant: str) -> Key:
+    """Return the key of a budget of the tenant's own; it sorts behind all days."""
+    return Key(spend_partition(tenant), "BUDGET")
+
+
 WEBHOOK_PREFIX = "WEBHOOK#"
 """Start of the sort key of the webhook endpoints of a tenant."""
 

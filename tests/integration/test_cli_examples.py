@@ -21,6 +21,7 @@ from mediactl.errors import DEGRADED
 
 ELSEWHERE = {
     "bootstrap": "test_cli_deploy.py",
+    "costs budget": "test_stage_changes.py",
     "deploy": "test_cli_deploy.py",
     "destroy": "test_cli_deploy.py",
     "diff": "test_cli_deploy.py",

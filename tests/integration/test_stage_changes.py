@@ -6,6 +6,7 @@ stage as it is, not as it is for a while here.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from changed_app import ChangedApp
 from command_line import Mediactl
-from journey import send, sign_in, uploads_during
+from journey import FINAL, Person, send, sign_in, uploads_during
 from playback_load import Viewers
 from waiting import eventually
 
@@ -28,6 +29,10 @@ from media_platform.contract.delivery import (
     SigningKeyPair,
     delivery_parameter_name,
 )
+from media_platform.contract.identity import ADMIN_GROUP
+from media_platform.contract.metrics import TRANSCODES_HELD_BACK
+from media_platform.contract.times import timestamp
+from mediactl.errors import REFUSED
 from mediactl.local import player
 from mediactl.local.plane import Endpoints, Plane
 
@@ -42,7 +47,11 @@ CHANGED: dict[str, Any] = {
     "worker": {"ladder": LADDER, "max_tasks": 3},
     "api": {"min_tasks": 2, "max_tasks": 3, "quota_videos": 99_999},
 }
-SHORT_GRANTS = {**CHANGED, "api": {**CHANGED["api"], "playback_expiry_seconds": 10}}
+NARROW: dict[str, Any] = {
+    "worker": {**CHANGED["worker"], "max_tenant_daily_cpu_hours": 0.0001},
+    "api": {**CHANGED["api"], "playback_expiry_seconds": 10},
+}
+"""Grants are short, and with a second of processor time a day a tenant may begin one film."""
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +66,12 @@ def deploy(plane: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dep
 
     yield run
     plane.plane.up()
+
+
+@pytest.fixture(scope="module")
+def narrow(deploy: Deploy) -> None:
+    """The stage as :data:`NARROW` has it."""
+    deploy(**NARROW)
 
 
 def test_a_changed_stage_is_updated_in_place_and_loses_no_video(
@@ -90,11 +105,113 @@ def test_a_changed_stage_is_updated_in_place_and_loses_no_video(
         }
 
 
-def test_keys_rotate_without_refusing_anybody(
-    plane: Any, platform: Any, deploy: Deploy, mediactl: Mediactl, film: bytes
+@pytest.mark.usefixtures("narrow")
+def test_a_tenant_that_spent_its_budget_waits_and_loses_nothing(
+    plane: Any, platform: Any, mediactl: Mediactl, film: bytes
 ) -> None:
-    deploy(**SHORT_GRANTS)
-    bob = sign_in(platform, "bob of the keys", tenant="acme")
+    eve = sign_in(platform, "eve of the budget", tenant="spenders", group=ADMIN_GROUP)
+    today = timestamp()[:10]
+    began, waiting = uploads_until_one_waits(eve, film)
+    assert began
+    assert eve.client.video(waiting)["status"] == "UPLOADED"
+
+    def row() -> dict[str, Any]:
+        tenants = mediactl("costs", "breaker", "--json").json["tenants"]
+        return next(dict(one) for one in tenants if one["tenant"] == "spenders")
+
+    assert (row()["waiting"], row()["holds_back"], row()["own_limit"]) == (1, True, False)
+    assert row()["limit_cpu_hours"] == pytest.approx(1 / 3600)
+    shown = mediactl("videos", "show", waiting, "--tenant", "spenders")
+    assert "mediactl costs breaker" in shown.stdout
+    (region,) = mediactl("status", "--json").json["regions"]
+    doing = {one["video_id"]: one["doing"] for one in region["videos"]}
+    assert doing[waiting] == "held back"
+    assert "VideosHeldBack" in alarms_that_what_workers_wrote_raises(plane, waiting)
+
+    # More for good takes consent; until then, it is only said what would be.
+    raise_it = ("costs", "budget", "spenders", "--hours", "1", "--json")
+    assert mediactl(*raise_it).exit_code == REFUSED
+    assert mediactl(*raise_it, "--dry-run").json["limit_cpu_hours"] == 1
+    assert row()["holds_back"]
+    assert mediactl(*raise_it, "--yes").json["changed"]
+    assert (row()["holds_back"], row()["own_limit"], row()["limit_cpu_hours"]) == (False, True, 1)
+    swept(plane)
+    ready = [eve.when(video_id, "READY") for video_id in (*began, waiting)]
+    assert [video["held_back"] for video in ready] == [None] * len(ready)
+    listed = {one["video_id"]: one["status"] for one in eve.client.listed("/api/videos", "videos")}
+    assert listed == {video["video_id"]: "READY" for video in ready}
+    lower_it = mediactl("costs", "budget", "spenders", "--as-stage", "--yes", "--json").json
+    assert (lower_it["changed"], lower_it["holds_back"]) == (True, True)
+
+    query = {"day": today, "tenant": "spenders", "action": "budget.changed"}
+    entries = list(eve.client.listed("/api/admin/audit", "entries", query))
+    assert len(entries) == 2
+    assert {one["actor"].partition(":")[0] for one in entries} == {"arn"}
+
+
+def uploads_until_one_waits(person: Person, film: bytes) -> tuple[list[str], str]:
+    """Upload a film again and again; return those that became READY, and the first that waits."""
+    ready: list[str] = []
+    while True:
+        video_id = person.upload(film, duplicates="keep")
+
+        def decided(video_id: str = video_id) -> dict[str, Any] | None:
+            video = person.client.video(video_id)
+            return video if video["held_back"] or video["status"] in FINAL else None
+
+        video = eventually(decided, "the film is transcoded or waits")
+        if video["held_back"]:
+            return ready, video_id
+        assert video["status"] == "READY"
+        ready.append(video_id)
+
+
+def alarms_that_what_workers_wrote_raises(plane: Any, video_id: str) -> str:
+    """Tell CloudWatch what its logs would, and return the alarms that ``status`` names then."""
+    logs = plane.plane.state.logs.glob("*Workers*.log")
+    lines = [line for log in logs for line in log.read_text().splitlines()]
+    (told,) = [json.loads(one) for one in lines if TRANSCODES_HELD_BACK in one and video_id in one]
+    (written,) = told["_aws"]["CloudWatchMetrics"]
+    cloudwatch = plane.client("cloudwatch")
+    cloudwatch.put_metric_data(
+        Namespace=written["Namespace"],
+        MetricData=[
+            {
+                "MetricName": TRANSCODES_HELD_BACK,
+                "Dimensions": [{"Name": name, "Value": told[name]} for name in dimensions],
+                "Value": told[TRANSCODES_HELD_BACK],
+            }
+            for dimensions in written["Dimensions"]
+        ],
+    )
+
+    def raised() -> str | None:
+        alarms = cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"]
+        return " ".join(one["AlarmName"] for one in alarms)
+
+    return eventually(raised, "an alarm tells of it")
+
+
+def swept(plane: Any) -> None:
+    """Look after what was left, as the schedule does every minute."""
+    functions = plane.client("lambda")
+    names = [
+        one["FunctionName"]
+        for page in functions.get_paginator("list_functions").paginate()
+        for one in page["Functions"]
+        if "LeftUploadsSweep" in one["FunctionName"]
+    ]
+    (name,) = names
+    answer = functions.invoke(FunctionName=name)
+    assert "FunctionError" not in answer
+
+
+@pytest.mark.usefixtures("narrow")
+def test_keys_rotate_without_refusing_anybody(
+    plane: Any, platform: Any, mediactl: Mediactl, film: bytes
+) -> None:
+    # A tenant of its own, which spent nothing yet.
+    bob = sign_in(platform, "bob of the keys", tenant="turners")
     video_id = bob.when(bob.upload(film), "READY")["video_id"]
     before = mediactl("keys", "list", "--json").json
     assert (before["state"], before["longest_grant_seconds"]) == ("SETTLED", 12)

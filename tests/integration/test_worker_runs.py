@@ -13,7 +13,7 @@ from worker_outcome import stored_run
 from worker_stage import TABLE, Stage, make_stage
 
 from media_platform.contract import table
-from media_platform.contract.budget import lifted_item
+from media_platform.contract.budget import lifted_item, own_limit_item
 from media_platform.contract.events import EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.jobs import TranscodeJob
@@ -358,6 +358,26 @@ def test_who_spent_the_budget_of_the_day_waits_until_it_is_lifted(stage: Stage) 
     assert isinstance(begins(stage, third), Run)
     video = stage.video(third)
     assert (video.status, video.held_back) == (VideoStatus.PROCESSING, None)
+
+
+def test_a_tenant_may_have_a_budget_of_its_own(stage: Stage) -> None:
+    tenant = f"spender-{new_id()[-12:]}"
+    first, second, third = (stage.upload(b"film", tenant=tenant) for _ in range(3))
+    assert isinstance(begins(stage, first), Run)
+    ledger(stage).expect(first, stored_run(stage, first), megapixels=150 / 0.029)
+    assert isinstance(begins(stage, second), HeldBack)
+    give_budget(stage, tenant, 200)
+    assert isinstance(begins(stage, second), Run)
+    give_budget(stage, tenant, 50)
+    assert isinstance(begins(stage, third, limit=1000), HeldBack)
+    # Without a budget of the stage none holds, and nobody is asked.
+    assert isinstance(begins(stage, third, limit=0), Run)
+
+
+def give_budget(stage: Stage, tenant: str, cpu_seconds: int) -> None:
+    stage.emulator.client("dynamodb").put_item(
+        TableName=TABLE, Item=own_limit_item(tenant, cpu_seconds, at=timestamp())
+    )
 
 
 def test_another_day_has_a_budget_of_its_own(stage: Stage) -> None:

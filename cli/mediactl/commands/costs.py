@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,19 @@ import click
 
 from mediactl import output
 from mediactl.environment import Environment
-from mediactl.options import HELP, Group, dry_run_option, environment_option, json_option
+from mediactl.options import (
+    HELP,
+    Amount,
+    Consent,
+    Group,
+    consent_option,
+    dry_run_option,
+    environment_option,
+    json_option,
+)
 
 if TYPE_CHECKING:
-    from mediactl.costs.breaker import Breaker, Lifted
+    from mediactl.costs.breaker import Breaker, ChangedBudget, Lifted
     from mediactl.costs.spending import Spending, SpendingRow
 
 
@@ -97,8 +108,8 @@ def list_costs(
 def breaker(*, environment: Environment, as_json: bool) -> None:
     """Show what tenants spent today of the budget of a day, and which videos wait.
 
-    The budget is `worker.max_tenant_daily_cpu_hours` of the stage. Who spent it begins no further
-    transcode until the next day (UTC).
+    The budget is `worker.max_tenant_daily_cpu_hours` of the stage, or what `mediactl costs budget`
+    gave a tenant. Who spent it begins no further transcode until the next day (UTC).
 
     \b
     Examples:
@@ -107,6 +118,65 @@ def breaker(*, environment: Environment, as_json: bool) -> None:
     from mediactl.costs.breaker import read_breaker  # noqa: PLC0415 - slow to import
 
     output.show(read_breaker(environment), as_json, _show_breaker)
+
+
+_MOST_HOURS = 100_000
+
+
+@group.command()
+@click.argument("tenant")
+@click.option(
+    "--hours",
+    type=Amount(min=0, min_open=True, max=_MOST_HOURS),
+    help="Hours of a virtual CPU that it may take of a day.",
+)
+@click.option("--any", "any_", is_flag=True, help="Let it take as much as it wants.")
+@click.option("--as-stage", is_flag=True, help="Let the budget of the stage hold again.")
+@consent_option
+@dry_run_option
+@environment_option
+@json_option("mediactl.costs.breaker:ChangedBudget")
+def budget(
+    *,
+    tenant: str,
+    hours: float | None,
+    any_: bool,
+    as_stage: bool,
+    consent: Consent,
+    dry_run: bool,
+    environment: Environment,
+    as_json: bool,
+) -> None:
+    """Give a tenant another budget of a day than the stage has.
+
+    It holds from the next transcode on, every day, and stands in the audit trail. What has begun
+    goes on. Videos that wait begin with the next turn of the sweep, within minutes, if the new
+    budget lets them. A stage without a budget has none for a tenant, either.
+
+    \b
+    Examples:
+      mediactl costs budget TENANT --hours 40 --dry-run
+      mediactl costs budget TENANT --any --yes
+    """
+    if (hours is not None) + any_ + as_stage != 1:
+        raise click.UsageError("say one of --hours, --any and --as-stage")
+    # 0 is any, as everywhere else.
+    limit = None if as_stage else math.ceil((hours or 0) * 3600)
+    from mediactl.costs.breaker import budget_change, change_budget  # noqa: PLC0415 - slow to import
+
+    found = budget_change(environment, tenant, limit)
+    if dry_run:
+        found = replace(found, changed=False)
+    elif found.changed:
+        consent.require(environment, f"let tenant {tenant} take {_of_a_day(found)}")
+        change_budget(environment, tenant, limit)
+    output.show(found, as_json, lambda one: _show_budget(one, dry_run=dry_run))
+
+
+def _of_a_day(changed: ChangedBudget) -> str:
+    if changed.limit_cpu_hours is None:
+        return "any processor time"
+    return f"{changed.limit_cpu_hours:g} processor hours of a day"
 
 
 @group.command()
@@ -118,7 +188,7 @@ def lift(*, tenant: str, dry_run: bool, environment: Environment, as_json: bool)
     """Let a tenant begin transcodes for the rest of the day, whatever it spent.
 
     Videos that wait begin with the next turn of the sweep, within minutes. On the next day (UTC)
-    the budget holds again.
+    the budget holds again. It stands in the audit trail.
 
     \b
     Examples:
@@ -175,15 +245,35 @@ def _show_breaker(breaker: Breaker) -> None:
     console = output.console()
     if breaker.limit_cpu_hours is None:
         console.print("The stage has no budget: worker.max_tenant_daily_cpu_hours is not set.")
-    table = output.table("tenant", title=f"Processor time of {breaker.day}")
+    else:
+        console.print(f"A tenant may take {breaker.limit_cpu_hours:g} processor hours of a day.")
+    if not breaker.tenants:
+        console.print(f"On {breaker.day} (UTC) no tenant has taken any yet.")
+        return
+    table = output.table("tenant", title=f"Processor time of {breaker.day} (UTC)")
     for name in ("CPU h", "of", "videos wait"):
         table.add_column(name, justify="right")
     table.add_column("breaker")
     for one in breaker.tenants:
-        limit = "" if breaker.limit_cpu_hours is None else f"{breaker.limit_cpu_hours:,.2f}"
+        limit = "any" if one.limit_cpu_hours is None else f"{one.limit_cpu_hours:,.2f}"
         state = "lifted" if one.lifted else "holds back" if one.holds_back else ""
-        table.add_row(one.tenant, f"{one.cpu_hours:,.2f}", limit, str(one.waiting), state)
+        own = "own budget" if one.own_limit else ""
+        told = ", ".join(filter(None, (state, own)))
+        table.add_row(one.tenant, f"{one.cpu_hours:,.2f}", limit, str(one.waiting), told)
     console.print(table)
+    if any(one.waiting for one in breaker.tenants):
+        console.print(
+            "Videos that wait begin on the next day (UTC), or once a budget lets them:\n"
+            "mediactl costs lift TENANT, for today; mediactl costs budget TENANT, for good"
+        )
+
+
+def _show_budget(changed: ChangedBudget, *, dry_run: bool) -> None:
+    whose = "its own budget" if changed.own_limit else "that of the stage"
+    verb = "might" if dry_run else "may"
+    click.echo(f"tenant {changed.tenant} {verb} take {_of_a_day(changed)}, {whose}")
+    if changed.holds_back:
+        click.echo("it has taken that today: no further transcode begins until tomorrow (UTC)")
 
 
 def _show_lifted(lifted: Lifted) -> None:

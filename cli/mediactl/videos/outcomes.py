@@ -9,7 +9,7 @@ from media_platform.contract.video import VideoStatus
 from mediactl import output
 from mediactl.errors import CommandError
 from mediactl.progress import working
-from mediactl.videos.timelines import FailureShown
+from mediactl.videos.timelines import FailureShown, why_it_waits
 
 if TYPE_CHECKING:
     from mediactl.client import MediaClient
@@ -35,6 +35,7 @@ def wait_until_done(
     """
     try:
         with working(name) as show_progress:
+            told = False
             while True:
                 video = client.video(video_id)
                 following = video.get("next_run")
@@ -43,6 +44,9 @@ def wait_until_done(
                     return video
                 percent = following["progress"] if following else video["progress"]
                 show_progress(percent, "again" if following else video["status"])
+                if video.get("held_back") and not told:
+                    output.say(f"video {video_id} waits {why_it_waits(video.get('tenant'))}")
+                    told = True
                 if deadline is not None and time.monotonic() > deadline:
                     raise CommandError(
                         f"video {video_id} is still {video['status']}, at {percent} %",

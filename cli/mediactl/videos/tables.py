@@ -12,6 +12,7 @@ from rich.text import Text
 from mediactl.output import printable
 from mediactl.output import table as new_table
 from mediactl.progress import size
+from mediactl.videos.timelines import why_it_waits
 
 if TYPE_CHECKING:
     from mediactl.videos.timelines import Moment, RunShown, VideoReport, VideoSummary
@@ -26,7 +27,7 @@ def listed(videos: list[VideoSummary]) -> Table:
     for video in videos:
         table.add_row(
             video.video_id,
-            _status(video.status, video.progress if video.status == "PROCESSING" else None),
+            _status(video),
             length(video.duration_seconds),
             age((now - _time(video.created_at)).total_seconds()),
             Text(printable(video.title)),
@@ -86,9 +87,13 @@ def age(seconds: float) -> str:
     return f"{max(0, int(seconds))} s"
 
 
-def _status(status: str, progress: int | None) -> Text:
-    text = status if progress is None else f"{status} {progress}%"
-    return Text(text, style=_STYLES.get(status, ""))
+def _status(video: VideoSummary) -> Text:
+    text = video.status
+    if video.held_back:
+        text += ", waits"
+    elif video.status == "PROCESSING":
+        text += f" {video.progress}%"
+    return Text(text, style=_STYLES.get(video.status, ""))
 
 
 def _facts(found: VideoReport) -> Table:
@@ -105,7 +110,9 @@ def _facts(found: VideoReport) -> Table:
 
     row("title", printable(found.title))
     row("video", found.video_id)
-    row("status", _status(found.status, found.progress if found.status == "PROCESSING" else None))
+    row("status", _status(found))
+    if found.held_back:
+        row("waits", why_it_waits(found.tenant))
     if found.next_progress is not None:
         row("again", f"the run that will replace it is at {found.next_progress} %")
     if found.file_name is not None:

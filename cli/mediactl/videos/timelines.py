@@ -101,6 +101,8 @@ class VideoSummary:
         next_progress: The same of the run that will replace them, while there is one.
         profile: Ladder that was asked for last.
         quality: Quality that was asked for last.
+        held_back: Why its transcoding waits, ``daily_budget`` if the tenant spent what it may of
+            the day; ``None`` if nothing holds it back.
         failure: Why it failed, if it did.
         duplicate_of: The video that has the same file, if it was refused for that.
         deleted_at: Time of deletion, where that is told.
@@ -128,6 +130,7 @@ class VideoSummary:
     next_progress: int | None
     profile: str | None
     quality: str | None
+    held_back: str | None
     failure: FailureShown | None
     duplicate_of: str | None
     deleted_at: str | None
@@ -352,6 +355,15 @@ def report(body: Mapping[str, Any], kept: Kept | None) -> VideoReport:
         timeline=sorted(moments, key=lambda moment: moment.at),
         runs=list(_runs(kept)) if kept else [],
         table_read=kept is not None,
+    )
+
+
+def why_it_waits(tenant: str | None) -> str:
+    """Return why a video waits that is held back, and what lets it go on."""
+    who = tenant or "its tenant"
+    return (
+        f"for the next day (UTC): {who} spent the budget of this one; operators see"
+        " `mediactl costs breaker`"
     )
 
 

@@ -99,7 +99,8 @@ class VideoInFlight:
         video_id: The video.
         tenant: Its tenant.
         status: Its status.
-        doing: ``scanning``, ``waiting`` or ``encoding``.
+        doing: ``scanning``, ``waiting``, ``held back`` (its tenant spent the budget of the day) or
+            ``encoding``.
         progress: Per cent of the frames that are encoded, once a worker took it.
         since: Time at which a worker took it, or from which on it waits (RFC 3339, UTC).
         seconds: Seconds since then.
@@ -572,6 +573,8 @@ def _run_of(video: Video) -> str:
 
 def _video(video: Video, run: Run | None, now: datetime) -> VideoInFlight:
     waiting = "scanning" if video.scan is Scan.WAITING else "waiting"
+    if video.held_back is not None:
+        waiting = "held back"
     # A video that is transcoded again waits since it was asked for, not since its upload.
     asked_at = None if video.next_run else video.uploaded_at
     since = run.started_at if run else asked_at or video.updated_at

@@ -137,11 +137,11 @@ class LeftWork:
         return "Item" in answer
 
     def budget(self, tenant: str, day: str) -> DayBudget:
-        """Return what a tenant spent on a day."""
+        """Return what a tenant spent on a day, and whether it has a budget of its own."""
         pages = self._client.get_paginator("query").paginate(
             **day_query(self._table_name, tenant, day)
         )
-        return DayBudget.from_items(item for page in pages for item in page["Items"])
+        return DayBudget.from_items((item for page in pages for item in page["Items"]), day)
 
     def _query(
         self, index: table.Index, partition: str, condition: str = "", bound: str = ""

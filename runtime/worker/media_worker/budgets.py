@@ -17,7 +17,8 @@ class TenantBudgets:
     Args:
         client: Client for the region.
         table_name: The table.
-        limit_cpu_seconds: Processor time of a tenant's transcodes of a day; 0 for any.
+        limit_cpu_seconds: Processor time of a tenant's transcodes of a day, where an operator gave
+            it no other; 0 for any, and then no other holds.
     """
 
     def __init__(self, client: DynamoDBClient, table_name: str, *, limit_cpu_seconds: int) -> None:
@@ -29,8 +30,9 @@ class TenantBudgets:
         """Tell whether a transcode of a tenant may begin; asks nobody where there is no limit."""
         if not self._limit:
             return True
+        day = timestamp()[:10]
         pages = self._client.get_paginator("query").paginate(
-            **day_query(self._table_name, tenant, timestamp()[:10])
+            **day_query(self._table_name, tenant, day)
         )
-        spent = DayBudget.from_items(item for page in pages for item in page["Items"])
+        spent = DayBudget.from_items((item for page in pages for item in page["Items"]), day)
         return not spent.is_spent(self._limit)

@@ -193,3 +193,11 @@ def test_lengths_are_those_of_players(seconds: float | None, text: str) -> None:
 )
 def test_ages_are_in_their_greatest_unit(seconds: float, text: str) -> None:
     assert video_tables.age(seconds) == text
+
+
+def test_a_video_that_is_held_back_says_for_what_it_waits() -> None:
+    waiting = video(status=VideoStatus.UPLOADED, held_back="daily_budget", ready_at=None)
+    text = " ".join(" ".join(shown(found(Kept(waiting, [], [], [])))).split())
+    assert "UPLOADED, waits" in text
+    assert "acme spent the budget of this one" in text
+    assert "mediactl costs breaker" in text
