@@ -387,6 +387,7 @@ def test_a_batch_is_reported_from_its_first_failure_on(stage: Stage) -> None:
     for event in events[:11]:
         eventually(lambda event=event: stage.deliveries(event), "all before it are published")
     eventually(stage.dead_letters, "the poison is given up")
+    stage.delete(events[11])
 
 
 # --- what is left --------------------------------------------------------------------------------
