@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import urllib3
 from journey import Person, relay_stopped
 from waiting import eventually
@@ -34,6 +36,12 @@ from mediactl.local.recorded_calls import RecordedCall, read_calls
 REPOSITORY = Path(__file__).parents[2]
 STAGE = "pair"
 HOME, OTHER = "us-east-1", "eu-west-1"
+
+UPLOADS_TO_CATCH = 5
+"""Of so many videos, one is still being transcoded when somebody looks."""
+
+LOOK_FOR_WORKERS_SECONDS = 0.1
+"""Less than a worker that starts takes until it asks for work."""
 
 
 class NearClient(MediaClient):
@@ -179,6 +187,67 @@ class TwoRegions:
         with relay_stopped(self.client("lambda", region)):
             yield
 
+    @contextmanager
+    def at_work(
+        self, person: Neighbour, content: bytes
+    ) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Upload a video, and let its transcoding stand still in its midst while the block runs.
+
+        Yields:
+            Its id, and what lets the workers go on before the block ends.
+        """
+        client = person.client
+        for _ in range(UPLOADS_TO_CATCH):
+            video_id = person.upload(content)
+            eventually(
+                lambda id_=video_id: client.video(id_)["progress"] > 0 or None, "a chunk is done"
+            )
+            with ExitStack() as held:
+                held.enter_context(self.workers_held(person.region))
+                # The table knows, the API may show for a moment what was.
+                if self.inside(person.region, video_id).status == "PROCESSING":
+                    self.settled()
+                    yield video_id, held.close
+                    return
+        raise AssertionError(f"each of {UPLOADS_TO_CATCH} videos was READY before it was looked at")
+
+    @contextmanager
+    def workers_held(self, region: str) -> Iterator[None]:
+        """Let the workers of a region stand still while the block runs, also those that start."""
+        held: set[int] = set()
+
+        def hold() -> None:
+            for pid in self.task_fields(region, "WorkerService", "pid") - {None, *held}:
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(pid).suspend()
+                held.add(pid)
+
+        def keep_holding() -> None:
+            while not ended.wait(LOOK_FOR_WORKERS_SECONDS):
+                hold()
+
+        ended = threading.Event()
+        keeper = threading.Thread(target=keep_holding)
+        hold()
+        keeper.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            keeper.join()
+            for pid in held:
+                with suppress(psutil.NoSuchProcess):
+                    psutil.Process(pid).resume()
+
+    def task_fields(self, region: str, service: str, field: str) -> set[Any]:
+        """Return what the plane says of the tasks of a service in a region: their pid or port."""
+        return {
+            task[field]
+            for one in self.plane.status().services
+            if one["region"] == region and service in one["name"]
+            for task in one["tasks"]
+        }
+
     def sweep(self, region: str) -> None:
         """Let a region publish what was left, as it does every few minutes."""
         functions = self.client("lambda", region)
@@ -219,12 +288,7 @@ class TwoRegions:
 
     def inside_of(self, region: str, person: Neighbour) -> Neighbour:
         """Return a person as one who is in a region, cut off or not: he asks its API itself."""
-        (port,) = [
-            task["port"]
-            for service in self.plane.status().services
-            if service["region"] == region and "ApiService" in service["name"]
-            for task in service["tasks"]
-        ]
+        (port,) = self.task_fields(region, "ApiService", "port")
         base_url = f"http://127.0.0.1:{port}"
         client = NearClient(base_url, person.token, region)
         return replace(person, client=client, base_url=base_url, region=region)
