@@ -145,5 +145,10 @@ class ClamAvScanner(Construct):
             adjustment_type=scaling.AdjustmentType.EXACT_CAPACITY,
             cooldown=cdk.Duration.minutes(1),
             evaluation_periods=2,
-            scaling_steps=scaling_intervals(max_tasks, backlog_per_worker=_BACKLOG_PER_TASK),
+            scaling_steps=scaling_intervals(max_tasks, served=_served_by),
         )
+
+
+def _served_by(tasks: int) -> int:
+    """Return how many requests a number of tasks serves: another comes for twenty of its own."""
+    return _BACKLOG_PER_TASK * (tasks + 1) - 1

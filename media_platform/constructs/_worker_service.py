@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -36,6 +36,12 @@ _FAILED_PERCENT = 20
 _FEW = 3
 """Fewer failures than this in a period say something of uploads, not of workers."""
 
+_ONE_EACH = 4
+"""Workers that come for one message each; beyond them, each comes for two."""
+
+_FURTHER_STEPS = 15
+"""Steps beyond :data:`_ONE_EACH` and the one of zero; a policy holds twenty in all."""
+
 _BELOW = "LessThanOrEqualToThreshold"
 
 
@@ -52,41 +58,60 @@ class ScalingStep:
     workers: int
 
 
-def scaling_steps(max_workers: int) -> list[ScalingStep]:
+def served_by(workers: int) -> int:
+    """Return how many messages a number of workers serves, in flight and waiting.
+
+    The first four workers come for one message each. Beyond them each gets two: the second takes
+    some 15 seconds (16 of 1080p on four processors), and another worker would need a minute to
+    start, and be paid for three more until it goes.
+
+    Scaling in takes no worker that is needed. Of ``F`` in flight and ``V`` waiting messages
+    ``(F + V) / 2`` workers are left, at least; those in flight are protected, and ``V <= F`` means
+    that the others suffice for all that wait. With ``V > F`` there are more than before.
+    """
+    return workers if workers < _ONE_EACH else 2 * workers
+
+
+def scaling_steps(
+    max_workers: int, *, served: Callable[[int], int] = served_by
+) -> list[ScalingStep]:
     """Return how many workers serve how many messages.
 
-    A step never has fewer workers than its largest backlog, up to ``max_workers``: messages in
-    flight count as backlog, so scaling in never takes a worker that is busy. Steps double, because
-    a policy holds twenty at most.
+    A policy holds twenty steps at most. Up to four workers each number has one, and beyond them
+    every step has the same share more than the one before: 18 % for 50 workers, so that hardly any
+    comes for whom there is no message.
 
     Source: Application Auto Scaling User Guide, "Step scaling policies" and its quotas.
+
+    Args:
+        max_workers: Most workers.
+        served: How many messages a number of workers serves. Default: :func:`served_by`.
     """
+    counts = {workers for workers in range(1, _ONE_EACH + 1) if workers < max_workers}
+    growth = (max_workers / _ONE_EACH) ** (1 / _FURTHER_STEPS)
+    if growth > 1:
+        counts |= {round(_ONE_EACH * growth**step) for step in range(1, _FURTHER_STEPS)}
     steps = [ScalingStep(0, 0)]
-    backlog, workers = 1, 1
-    while workers < max_workers:
+    backlog = 1
+    for workers in sorted({*counts, max_workers}):
         steps.append(ScalingStep(backlog, workers))
-        backlog, workers = workers + 1, workers * 2
-    steps.append(ScalingStep(backlog, max_workers))
+        backlog = served(workers) + 1
     return steps
 
 
 def scaling_intervals(
-    max_workers: int, *, backlog_per_worker: int = 1
+    max_workers: int, *, served: Callable[[int], int] = served_by
 ) -> list[scaling.ScalingInterval]:
-    """Return :func:`scaling_steps` as a scaling policy takes them.
+    """Return :func:`scaling_steps` as a scaling policy takes them; arguments are the same.
 
     Both alarms of a policy include their threshold, so edges lie between whole numbers of messages:
     at an edge of 1, one message would call for one worker and for none.
-
-    Args:
-        max_workers: Most workers.
-        backlog_per_worker: Messages that one worker is to serve. Default 1.
     """
-    steps = scaling_steps(max_workers)
+    steps = scaling_steps(max_workers, served=served)
     return [
         scaling.ScalingInterval(
-            lower=step.backlog * backlog_per_worker - 0.5 if step.backlog else None,
-            upper=following.backlog * backlog_per_worker - 0.5 if following else None,
+            lower=step.backlog - 0.5 if step.backlog else None,
+            upper=following.backlog - 0.5 if following else None,
             change=step.workers,
         )
         for step, following in zip(steps, [*steps[1:], None], strict=True)

@@ -45,11 +45,10 @@ CPU_SECONDS = "CpuSeconds"
 one virtual CPU; once a run that becomes READY.
 """
 
-API_REQUESTS = "ApiRequests"
-"""Requests that the API answered, by class of route and class of status."""
-
 API_LATENCY_SECONDS = "ApiLatencySeconds"
-"""From a request that was taken up to its answer, likewise."""
+"""From a request that was taken up to its answer, by class of route and class of status. Its number
+of samples is that of requests, exactly, so there is no metric for that.
+"""
 
 API_IN_FLIGHT = "ApiInFlight"
 """Most requests that one process of the API had in flight in a minute."""

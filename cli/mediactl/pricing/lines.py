@@ -26,12 +26,17 @@ AWS Lambda Developer Guide, "Configuring scaling behavior for SQS event source m
 """
 
 _POLL_SECONDS = 20
-_METRICS_OF_A_REGION = 70
-"""Metrics that API, workers and webhooks emit, every combination of dimensions counted."""
+_METRICS_OF_WAITING, _METRICS_OF_REQUESTS, _METRICS_OF_WORKERS, _METRICS_OF_WEBHOOKS = 7, 34, 11, 4
+"""Metrics that the API emits every minute and with requests, and that workers and webhooks emit;
+every combination of dimensions is one. A metric is paid for the hours in which it is sent. Source:
+Amazon CloudWatch pricing, "All custom metrics charges are prorated by the hour".
+"""
 
-_INSIGHTS_OF_A_CLUSTER, _INSIGHTS_OF_A_SERVICE, _INSIGHTS_OF_A_TASK = 8, 11, 6
-"""Metrics of Container Insights. Source: Amazon CloudWatch pricing, example of Container Insights
-for Amazon ECS.
+_INSIGHTS_OF_A_CLUSTER, _INSIGHTS_OF_A_SERVICE, _INSIGHTS_OF_A_TASK = 13, 15, 10
+"""Metrics of Container Insights, which a service and the family of its task send while a task runs:
+ten of each (processors, memory, network, storage and, on Fargate, ephemeral storage: two each), and
+some that count. Sources: Amazon CloudWatch User Guide, "Amazon ECS Container Insights metrics";
+Amazon ECS Developer Guide, "Monitor Amazon ECS containers using Container Insights".
 """
 
 _WRITES_OF_A_VIDEO, _WRITES_OF_A_CHUNK = 60, 9
@@ -122,16 +127,30 @@ def _task_hours(service: TaskService, what: str, hours: float, bill: Bill) -> No
 
 def clusters(stage: Stage, month: Month, bill: Bill) -> None:
     """Metrics of Container Insights."""
-    del month
+    of_a_service = _INSIGHTS_OF_A_SERVICE + _INSIGHTS_OF_A_TASK
     for cluster in stage.of("AWS::ECS::Cluster"):
         settings = cluster.properties.get("ClusterSettings", ())
         if not any(one.get("Value") in {"enabled", "enhanced"} for one in settings):
             continue
         services = [one for one in stage.services if one.region == cluster.region]
-        metrics = _INSIGHTS_OF_A_CLUSTER + len(services) * (
-            _INSIGHTS_OF_A_SERVICE + _INSIGHTS_OF_A_TASK
+        waiting = sum(not one.is_worker for one in services)
+        working = len(services) - waiting
+        add = bill.in_region("CloudWatch", cluster.region)
+        add(
+            "Container Insights",
+            "custom-metric",
+            _INSIGHTS_OF_A_CLUSTER + waiting * of_a_service,
         )
-        bill.add("CloudWatch", "Container Insights", "custom-metric", metrics, cluster.region)
+        add(
+            "Container Insights of workers",
+            "custom-metric",
+            working * of_a_service * _worked_share(stage, month),
+        )
+
+
+def _worked_share(stage: Stage, month: Month) -> float:
+    """Return the share of the hours of a month in which workers of a region run."""
+    return min(1.0, month.worker_hours * stage.share / HOURS)
 
 
 def network(stage: Stage, month: Month, bill: Bill) -> None:
@@ -242,7 +261,6 @@ def names(stage: Stage, month: Month, bill: Bill) -> None:
 
 def monitoring(stage: Stage, month: Month, bill: Bill) -> None:
     """Alarms by the metrics they look at, dashboards, and metrics of the platform's own."""
-    del month
     for region in sorted({resource.region for resource in stage.resources}):
         alarms = stage.of("AWS::CloudWatch::Alarm", region=region)
         add = bill.in_region("CloudWatch", region)
@@ -252,7 +270,20 @@ def monitoring(stage: Stage, month: Month, bill: Bill) -> None:
         dashboards = stage.of("AWS::CloudWatch::Dashboard", region=region)
         add("dashboards", "dashboard", len(dashboards))
         if any(service.region == region for service in stage.services):
-            add("metrics of the platform", "custom-metric", _METRICS_OF_A_REGION)
+            add("metrics of the platform", "custom-metric", _platform_metrics(stage, month))
+
+
+def _platform_metrics(stage: Stage, month: Month) -> float:
+    """Return the metrics that API, workers and webhooks of a region send, by the hours they do."""
+    workload = month.workload
+    asked = min(1.0, workload.api_requests * stage.share / HOURS)
+    worked = _worked_share(stage, month)
+    of_webhooks = _METRICS_OF_WEBHOOKS if workload.webhooks else 0
+    return (
+        _METRICS_OF_WAITING
+        + _METRICS_OF_REQUESTS * asked
+        + (_METRICS_OF_WORKERS + of_webhooks) * worked
+    )
 
 
 def alarm_metrics(alarm: Resource) -> int:

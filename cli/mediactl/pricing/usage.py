@@ -53,6 +53,7 @@ class Month:
         worker_cpu_hours: Hours of a virtual CPU that are paid for workers.
         worker_busy_share: Share of them that transcodes; the others start, wait and stay.
         worker_starts: Tasks of workers that start.
+        worker_hours: Hours of the clock in which a task of a worker runs.
         delivered_gb: GB that viewers load.
         delivered_requests: Requests of viewers for media.
         events: Domain events.
@@ -66,6 +67,7 @@ class Month:
     worker_cpu_hours: float
     worker_busy_share: float
     worker_starts: float
+    worker_hours: float
     delivered_gb: float
     delivered_requests: float
     events: float
@@ -92,6 +94,7 @@ def month_of(stage: Stage, workload: Workload) -> Month:
         worker_cpu_hours=cpu_seconds / 3600,
         worker_busy_share=busy_share,
         worker_starts=starts,
+        worker_hours=worker_hours(stage.worker, workload, rungs),
         delivered_gb=delivered,
         # Picture and sound are segments of their own; playlists, keys and the page are few.
         delivered_requests=watched / SEGMENT_SECONDS * 2 + 10 * workload.views,
@@ -122,19 +125,46 @@ def worker_time(
     """
     if worker is None or not workload.uploads:
         return 0.0, 0.0, 0.0
+    bursts = workload.uploads / workload.uploads_at_once
+    work, tasks = _burst(worker, workload, rungs)
+    idle = worker.cpus * (tasks * START_SECONDS + _stays(worker) + (tasks - 1) * STAY_SECONDS)
+    paid = work + idle
+    return bursts * paid, work / paid, bursts * tasks
+
+
+def worker_hours(
+    worker: TaskService | None, workload: Workload, rungs: list[tuple[int, float]]
+) -> float:
+    """Return the hours of the clock in which workers run at some time, of all uploads.
+
+    Whatever begins at any minute and lasts for a while touches one hour more than it lasts.
+    """
+    if worker is None or not workload.uploads:
+        return 0.0
+    work, tasks = _burst(worker, workload, rungs)
+    alone = min(work / worker.cpus, ALONE_SECONDS)
+    together = (work - alone * worker.cpus) / (worker.cpus * tasks)
+    seconds = START_SECONDS + alone + together + _stays(worker)
+    return workload.uploads / workload.uploads_at_once * (1 + seconds / 3600)
+
+
+def _burst(
+    worker: TaskService, workload: Workload, rungs: list[tuple[int, float]]
+) -> tuple[float, float]:
+    """Return what uploads that come together take: seconds of a virtual CPU, and tasks."""
     together = workload.uploads_at_once
-    bursts = workload.uploads / together
     work = (
         together * workload.minutes * cpu_seconds_of_a_minute(rungs, workload.frame_rate)
     ) / USEFUL_SHARE
     left = max(0.0, 1 - ALONE_SECONDS * worker.cpus / work)
-    tasks = 1.0
-    if left:
-        tasks = worker.tasks_for(left * together * _chunks_of_a_video(worker, workload))
-    stays = max(STAY_SECONDS, float(worker.variables.get("IDLE_SECONDS", IDLE_SECONDS)))
-    idle = worker.cpus * (tasks * START_SECONDS + stays + (tasks - 1) * STAY_SECONDS)
-    paid = work + idle
-    return bursts * paid, work / paid, bursts * tasks
+    if not left:
+        return work, 1.0
+    return work, worker.tasks_for(left * together * _chunks_of_a_video(worker, workload))
+
+
+def _stays(worker: TaskService) -> float:
+    """Return the seconds that the last task stays."""
+    return max(STAY_SECONDS, float(worker.variables.get("IDLE_SECONDS", IDLE_SECONDS)))
 
 
 def _chunks_of_a_video(worker: TaskService | None, workload: Workload) -> float:

@@ -99,7 +99,7 @@ class Metrics:
         lines = [self._line(counts)]
         values: dict[str, float | Distribution]
         for (route, status), taken in sorted(self._requests.items()):
-            values = {names.API_REQUESTS: taken.count, names.API_LATENCY_SECONDS: taken}
+            values = {names.API_LATENCY_SECONDS: taken}
             lines.append(
                 self._line(values, {embedded_metrics.ROUTE: route, embedded_metrics.STATUS: status})
             )

@@ -185,8 +185,8 @@ def test_metrics_of_the_last_minute_are_written_before_the_end(own_api: Api, tok
     assert own_api.stop() == 0
     lines = [json.loads(line) for line in own_api.log_file.read_text().splitlines()]
     metrics = [line for line in lines if "_aws" in line]
-    requests = {(line["Route"], line["Status"]): line for line in metrics if "ApiRequests" in line}
-    assert {key: line["ApiRequests"] for key, line in requests.items()} == {
+    requests = {(line["Route"], line["Status"]): line for line in metrics if "Route" in line}
+    assert {key: line["ApiLatencySeconds"]["Count"] for key, line in requests.items()} == {
         ("read", "4xx"): 1,
         ("playback", "4xx"): 1,
         ("other", "4xx"): 1,
@@ -197,10 +197,7 @@ def test_metrics_of_the_last_minute_are_written_before_the_end(own_api: Api, tok
     (directive,) = read["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "MediaPlatform"
     assert directive["Dimensions"] == [["Stage", "Route", "Status"]]
-    assert {m["Name"]: m["Unit"] for m in directive["Metrics"]} == {
-        "ApiRequests": "Count",
-        "ApiLatencySeconds": "Seconds",
-    }
+    assert {m["Name"]: m["Unit"] for m in directive["Metrics"]} == {"ApiLatencySeconds": "Seconds"}
     assert read["ApiLatencySeconds"]["Count"] == sum(read["ApiLatencySeconds"]["Counts"]) == 1
     (calls,) = [line for line in metrics if line.get("Service") == "DynamoDB"]
     assert (calls["CallSeconds"]["Count"], calls["CallErrors"]) == (2, 0)

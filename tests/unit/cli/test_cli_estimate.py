@@ -21,7 +21,7 @@ from mediactl.pricing.book import Price, price_table
 from mediactl.pricing.estimate import StageCost, stage_cost
 from mediactl.pricing.lines import COSTS_NOTHING, PRICED, alarm_metrics
 from mediactl.pricing.template import Resource, Stage
-from mediactl.pricing.usage import cpu_seconds_of_a_minute, worker_time
+from mediactl.pricing.usage import cpu_seconds_of_a_minute, worker_hours, worker_time
 from mediactl.pricing.workload import NOTHING, Workload
 
 REPOSITORY = Path(__file__).parents[3]
@@ -325,6 +325,18 @@ class TestWorkers:
         assert (starts, fewer) == (10, 1)
         assert alone - together == pytest.approx(9 * 4 * 360)
 
+    def test_metrics_of_workers_are_paid_for_the_hours_in_which_they_run(
+        self, tmp_path: Path
+    ) -> None:
+        worker = self.worker(tmp_path).worker
+        month = dataclasses.replace(NOTHING, uploads=10, minutes=1)
+        work = cpu_seconds_of_a_minute(self.LADDER, 30) / 0.9
+        # Each of the ten begins at any minute of an hour: it touches the next one by its length.
+        lasts = (60 + work / 4 + 300) / 3600
+        assert worker_hours(worker, month, self.LADDER) == pytest.approx(10 * (1 + lasts))
+        assert worker_hours(worker, NOTHING, self.LADDER) == 0
+        assert worker_hours(None, month, self.LADDER) == 0
+
     def test_spot_is_paid_at_its_share_of_the_price(self, tmp_path: Path) -> None:
         month = dataclasses.replace(NOTHING, uploads=10, minutes=10)
         cost = cost_of(self.worker(tmp_path), month)
@@ -377,6 +389,18 @@ class TestResources:
         write_assembly(tmp_path / "own", unknown)
         assert main.run(["estimate", "--assembly", str(tmp_path / "own"), "--prices", "table"]) == 0
         assert "not counted: AWS::RDS::DBInstance" in capsys.readouterr().out
+
+    def test_metrics_are_paid_for_the_hours_in_which_they_are_sent(self, recorded: Stage) -> None:
+        def metrics(**workload: float) -> float:
+            cost = cost_of(recorded, dataclasses.replace(NOTHING, **workload))
+            return sum(line.quantity for line in cost.lines if line.price == "custom-metric")
+
+        regions = len(recorded.regions)
+        nobody, asked, worked = metrics(), metrics(api_requests=1e6), metrics(uploads=1e6)
+        assert asked - nobody == pytest.approx(34 * regions)
+        # What workers send, and what Container Insights sends of their service and its task.
+        assert worked - nobody == pytest.approx((11 + 15 + 10) * regions)
+        assert 0 < metrics(uploads=10) - nobody < 1
 
     def test_an_alarm_is_paid_by_the_metrics_it_looks_at(self) -> None:
         def alarm(properties: dict[str, Any]) -> Resource:
@@ -523,18 +547,37 @@ class TestCommand:
 
 
 class PriceList(BaseHTTPRequestHandler):
-    """Answers as the AWS Price List API: products by service, region and usage type."""
+    """Answers as the AWS Price List API: products by service, region and usage type.
+
+    Source: AWS Billing and Cost Management API Reference, "GetProducts", and the user guide,
+    "Understanding the price list files".
+    """
 
     products: ClassVar[dict[tuple[str, str], list[dict[str, Any]]]] = {}
+    refusal: ClassVar[str | None] = None
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert self.headers["X-Amz-Target"] == "AWSPriceListService.GetProducts"
+        if self.refusal:
+            self._answer(400, {"__type": self.refusal, "Message": "not now"})
+            return
+        assert {one["Type"] for one in asked["Filters"]} == {"TERM_MATCH"}
         by = {one["Field"]: one["Value"] for one in asked["Filters"]}
         found = self.products.get((by["regionCode"], by["usagetype"]), [])
-        body = json.dumps(
-            {"FormatVersion": "aws_v1", "PriceList": [json.dumps(one) for one in found]}
-        ).encode()
-        self.send_response(200)
+        # One product a page, each a text of JSON, and a token as long as there is another.
+        at = int(asked.get("NextToken", "0"))
+        answer: dict[str, Any] = {
+            "FormatVersion": "aws_v1",
+            "PriceList": [json.dumps(one) for one in found[at : at + 1]],
+        }
+        if at + 1 < len(found):
+            answer["NextToken"] = str(at + 1)
+        self._answer(200, answer)
+
+    def _answer(self, status: int, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/x-amz-json-1.1")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -545,20 +588,47 @@ class PriceList(BaseHTTPRequestHandler):
 
 
 def product(usage: str, *tiers: tuple[str, str], family: str = "") -> dict[str, Any]:
+    starts = sorted((start for start, _ in tiers), key=float)
+    following = dict(zip(starts, [*starts[1:], "Inf"], strict=True))
     dimensions = {
-        str(number): {"beginRange": start, "pricePerUnit": {"USD": usd}}
+        f"SKU.JRTCKXETXF.{number}": {
+            "rateCode": f"SKU.JRTCKXETXF.{number}",
+            "unit": "Hrs",
+            "beginRange": start,
+            "endRange": following[start],
+            "description": f"{usd} per unit",
+            "appliesTo": [],
+            "pricePerUnit": {"USD": usd},
+        }
         for number, (start, usd) in enumerate(tiers)
     }
     return {
-        "product": {"productFamily": family, "attributes": {"usagetype": usage}},
-        "terms": {"OnDemand": {"term": {"priceDimensions": dimensions}}},
+        "product": {
+            "sku": "SKU",
+            "productFamily": family,
+            "attributes": {"usagetype": usage, "locationType": "AWS Region", "operation": ""},
+        },
+        "serviceCode": "AmazonEC2",
+        "terms": {
+            "OnDemand": {
+                "SKU.JRTCKXETXF": {
+                    "sku": "SKU",
+                    "offerTermCode": "JRTCKXETXF",
+                    "effectiveDate": "2026-11-01T00:00:00Z",
+                    "termAttributes": {},
+                    "priceDimensions": dimensions,
+                }
+            }
+        },
+        "version": "20261101000000",
+        "publicationDate": "2026-11-01T00:00:00Z",
     }
 
 
 @pytest.fixture
 def price_list(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Any, Any]]:
     """A stand-in for the Price List API, and a stage in AWS whose account has credentials."""
-    PriceList.products = {}
+    PriceList.products, PriceList.refusal = {}, None
     server = ThreadingHTTPServer(("127.0.0.1", 0), PriceList)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -625,6 +695,26 @@ class TestPriceList:
         assert "those of the table" in capsys.readouterr().err
         assert run("-e", "dev", "--assembly", str(dev), "--prices", "api") != 0
         assert "credentials" in capsys.readouterr().err
+
+    @pytest.mark.usefixtures("price_list")
+    @pytest.mark.parametrize(
+        ("refusal", "exit_code"), [("AccessDeniedException", 4), ("ThrottlingException", 1)]
+    )
+    def test_who_is_refused_has_the_table_and_is_told(
+        self,
+        dev: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        refusal: str,
+        exit_code: int,
+    ) -> None:
+        PriceList.refusal = refusal
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        assert run("-e", "dev", "--assembly", str(dev)) == 0
+        told = capsys.readouterr()
+        assert "prices are those of the table" in told.err
+        assert refusal in told.err
+        assert run("-e", "dev", "--assembly", str(dev), "--prices", "api") == exit_code
 
 
 SEEDS = Workload(uploads=100, minutes=10, api_requests=500_000)

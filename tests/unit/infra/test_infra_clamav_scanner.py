@@ -142,7 +142,7 @@ def test_more_tasks_come_for_every_twenty_requests(minimal: Template) -> None:
         for step in policy["Properties"]["StepScalingPolicyConfiguration"]["StepAdjustments"]
         if alarm["Properties"]["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
     ]
-    assert steps == [(39.5, 2), (59.5, 4)]
+    assert steps == [(39.5, 2), (59.5, 3), (79.5, 4)]
 
 
 def test_uploads_that_wait_are_told(minimal: Template) -> None:

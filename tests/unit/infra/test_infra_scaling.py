@@ -233,7 +233,7 @@ def test_a_reading_that_misses_messages_for_a_moment_takes_nobody(
 ) -> None:
     """Counts of SQS are approximate: a message between two states may be in neither."""
     service = Service(deployed, minimum=0, desired=4)
-    readings = [(0, 0, 0, 3)] * 5 + [(0, 0, 0, 0)] * gap + [(0, 0, 0, 3)] * 5
+    readings = [(0, 0, 0, 4)] * 5 + [(0, 0, 0, 0)] * gap + [(0, 0, 0, 4)] * 5
     for minute, reading in enumerate(readings):
         service.evaluate(minute, reading)
         assert service.desired == 4
@@ -320,7 +320,11 @@ class Pipeline:
         after = self.service.desired
         if after < before:
             assert seen is not None, "nobody is taken on a guess"
-            assert after >= min(sum(seen), MAX_WORKERS), "whoever has, or could have, a job stays"
+            # Those who have a job are protected: of the others, whoever could have one stays.
+            in_flight = seen[1] + seen[3]
+            waiting = seen[0] + seen[2]
+            assert after >= min(waiting, in_flight, MAX_WORKERS), "whoever could have a job stays"
+            assert after >= min(sum(seen), 4, MAX_WORKERS), "each of the first has a worker"
         if any(job.express and not job.received for job in self.jobs):
             assert self.tasks >= 1, "somebody is there for every upload"
 

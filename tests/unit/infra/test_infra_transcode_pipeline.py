@@ -790,13 +790,26 @@ def test_every_dead_letter_queue_has_its_alarm(synth: Synth) -> None:
 
 
 @pytest.mark.parametrize("max_workers", [1, 2, 3, 10, 50, 1000])
-def test_scaling_never_takes_a_busy_worker(max_workers: int) -> None:
+def test_scaling_never_takes_a_worker_for_whom_there_is_work(max_workers: int) -> None:
     steps = scaling_steps(max_workers)
     assert len(steps) <= 20
     assert steps[0] == ScalingStep(0, 0)
-    for backlog in range(1, max_workers + 5):
-        workers = [step.workers for step in steps if step.backlog <= backlog][-1]
-        assert min(backlog, max_workers) <= workers <= max_workers
+    for backlog in range(1, 2 * max_workers + 5):
+        # Those in flight are protected; at most as many wait as are left to take them.
+        needed = backlog if backlog <= 4 else max(4, -(-backlog // 2))
+        assert min(needed, max_workers) <= workers_of(steps, backlog) <= max_workers
+
+
+@pytest.mark.parametrize(("max_workers", "too_many"), [(4, 0), (50, 0.2), (1000, 0.45)])
+def test_hardly_any_worker_comes_for_nothing(max_workers: int, too_many: float) -> None:
+    steps = scaling_steps(max_workers)
+    for backlog in range(1, max_workers + 1):
+        needed = backlog if backlog <= 4 else max(4, -(-backlog // 2))
+        assert workers_of(steps, backlog) <= needed * (1 + too_many) + 1
+
+
+def workers_of(steps: list[ScalingStep], backlog: int) -> int:
+    return [step.workers for step in steps if step.backlog <= backlog][-1]
 
 
 @pytest.mark.parametrize(

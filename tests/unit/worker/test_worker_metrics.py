@@ -27,7 +27,6 @@ UNITS = {
     names.BYTES_IN: "Bytes",
     names.BYTES_OUT: "Bytes",
     names.CPU_SECONDS: "Seconds",
-    names.API_REQUESTS: "Count",
     names.API_LATENCY_SECONDS: "Seconds",
     names.API_IN_FLIGHT: "Count",
     names.API_REFUSED: "Count",
