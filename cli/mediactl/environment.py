@@ -98,7 +98,7 @@ class Environment(ABC):
     @property
     def stage_regions(self) -> tuple[str, ...]:
         """Regions that the stage is to have: those of cdk.json, else those that are known."""
-        stage = _stages(self.app).get(self.stage, {})
+        stage = _stage(self.app, self.stage) or {}
         return tuple(one["name"] for one in stage.get("regions", [])) or self.regions
 
     @property
@@ -241,21 +241,20 @@ class Environment(ABC):
         return None if described is None else str(described["StackStatus"])
 
     def stands(self, part: StackPart, region: str) -> bool:
-        """Return whether a stack stands now: whether it was ever made, and has not failed to go.
+        """Return whether a stack stands now, and is no remnant of one that could not be made.
 
         Args:
             part: Which stack.
             region: Its region.
         """
-        status = self.stack_status(stack_name(self.stage, part), region)
-        return status is not None and status not in _STANDS_NOT
+        return is_made(self.stack_status(stack_name(self.stage, part), region))
 
     def _read_outputs(self, part: StackPart, region: str) -> dict[str, str] | None:
         stack = self.stack(stack_name(self.stage, part), region)
-        return None if stack is None or stack["StackStatus"] in _STANDS_NOT else outputs_of(stack)
+        return outputs_of(stack) if stack and is_made(stack["StackStatus"]) else None
 
 
-_STANDS_NOT = {
+_NEVER_MADE = {
     "REVIEW_IN_PROGRESS",
     "CREATE_FAILED",
     "ROLLBACK_IN_PROGRESS",
@@ -263,7 +262,16 @@ _STANDS_NOT = {
     "ROLLBACK_COMPLETE",
     "DELETE_COMPLETE",
 }
-"""Statuses of stacks that were never made; they have no outputs."""
+"""Statuses of stacks that nobody can use, although they have a name."""
+
+
+def is_made(status: str | None) -> bool:
+    """Return whether a stack with a status was ever made, and has outputs.
+
+    Args:
+        status: Its status, ``None`` if there is no such stack.
+    """
+    return status is not None and status not in _NEVER_MADE
 
 
 def outputs_of(stack: Mapping[str, Any]) -> dict[str, str]:
@@ -454,8 +462,8 @@ def _aws_environment(
     name: str, settings: dict[str, Any], app: Path, known: list[str]
 ) -> AwsEnvironment:
     stage_name_ = settings.get("stage", name)
-    stage = _stages(app).get(stage_name_)
-    if stage is None and not settings:
+    stage = _stage(app, stage_name_)
+    if stage is None and name not in known:
         raise CommandError(
             f"there is no environment {name!r}, known are {', '.join(known)}",
             hint=f"write [environments.{name}] to {PROJECT_FILE}, or add a stage to cdk.json",
@@ -466,7 +474,8 @@ def _aws_environment(
     if not regions:
         raise CommandError(
             f"the regions of environment {name!r} are not known",
-            hint=f"write `regions = […]` below [environments.{name}] in {PROJECT_FILE}",
+            hint=f"write `regions = […]` below [environments.{name}] in {PROJECT_FILE}, or add"
+            f" stage {stage_name_!r} to {app / 'cdk.json'}",
             exit_code=USAGE,
         )
     return AwsEnvironment(
@@ -578,5 +587,26 @@ def _stages(app: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise CommandError(f"{file} is no JSON: {error}", exit_code=USAGE) from None
-    stages = content.get("context", {}).get("stages", {})
+    context = content.get("context") if isinstance(content, dict) else None
+    stages = context.get("stages") if isinstance(context, dict) else None
     return stages if isinstance(stages, dict) else {}
+
+
+def _stage(app: Path, name: str) -> dict[str, Any] | None:
+    """Return a stage of the app of a folder, ``None`` if it has none of that name.
+
+    Raises:
+        CommandError: If ``cdk.json`` is no JSON, or its stage has no regions as a stage has them.
+    """
+    stage = _stages(app).get(name)
+    regions = stage.get("regions", []) if isinstance(stage, dict) else None
+    if stage is None or (
+        isinstance(regions, list)
+        and all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in regions)
+    ):
+        return stage
+    raise CommandError(
+        f"{app / 'cdk.json'}: the regions of stage {name!r} cannot be read",
+        hint='a stage is an object with `"regions": [{"name": "eu-west-1", …}, …]`',
+        exit_code=USAGE,
+    )

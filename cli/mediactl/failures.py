@@ -5,6 +5,7 @@ Libraries are looked at only if the command has loaded them.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -45,6 +46,14 @@ _HTTP_UNAUTHORIZED = 401
 _HTTP_NOT_FOUND = 404
 _HTTP_SERVER_ERROR = 500
 _REFUSALS = {403, 409, 412, 429}
+
+
+_SYSTEM_HINTS = {
+    errno.ENOSPC: "make room, also in the folder of temporary files (TMPDIR)",
+    errno.EDQUOT: "make room: a quota of the file system is used up",
+    errno.EROFS: "work in a folder that can be written to",
+    errno.EACCES: "let whoever runs this read and write there",
+}
 
 
 def explain(error: Exception) -> CommandError:
@@ -173,7 +182,7 @@ def _of_system(error: Exception) -> CommandError | None:
         )
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return CommandError(f"{where}{error.strerror}")
+        return CommandError(f"{where}{error.strerror}", hint=_SYSTEM_HINTS.get(error.errno or 0))
     return None
 
 

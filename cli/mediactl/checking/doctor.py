@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mediactl.checking import account, deployed_stage, machine
-from mediactl.checking.findings import Check, Finding, Patient
+from mediactl.checking.findings import Check, Finding, Patient, UnseenError
 from mediactl.checking.quotas import quotas
 from mediactl.environment import Environment
 from mediactl.failures import explain
@@ -80,6 +80,8 @@ def _broken(check: Check, patient: Patient, error: Exception) -> Finding:
     """Return what it means that a check could not look."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to import
 
+    if isinstance(error, UnseenError):
+        return Finding(check=check.name, state="skipped", seen=str(error))
     explained = explain(error)
     if isinstance(error, ClientError) and patient.is_emulated:
         seen = f"the emulator does not answer {error.operation_name}"

@@ -11,7 +11,6 @@ from typing import Literal
 from mediactl.deploying.assembly import AssemblyStack
 from mediactl.deploying.stage import CdkStage
 from mediactl.environment import Environment
-from mediactl.errors import CommandError
 
 State = Literal["ok", "warn", "fail", "skipped"]
 
@@ -33,6 +32,10 @@ class Finding:
     seen: str
     region: str | None = None
     fix: str | None = None
+
+
+class UnseenError(Exception):
+    """What a check looks at is not there, of which another check tells the reason."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,16 @@ class Patient:
 
     @cached_property
     def stage(self) -> CdkStage:
-        """The CDK app of the environment."""
-        return CdkStage(self.environment, self._say, offline=self.offline)
+        """The CDK app of the environment; it is synthesized also where nobody tells the account."""
+        offline = self.offline or self.unreachable is not None
+        return CdkStage(self.environment, self._say, offline=offline)
 
     def required_templates(self) -> list[AssemblyStack]:
         """Return what the app synthesizes to.
 
         Raises:
-            CommandError: If that failed.
+            UnseenError: If that failed.
         """
         if self.templates is None:
-            raise CommandError("there are no templates", hint="mend what is told of them")
+            raise UnseenError("there are no templates to look at; see templates")
         return self.templates

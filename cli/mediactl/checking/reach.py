@@ -54,7 +54,7 @@ def _ask(name: str, url: str) -> Reached:
     try:
         answer = in_time(lambda: http.request("GET", url), url)
     except urllib3.exceptions.HTTPError as error:
-        return Reached(name, url, ok=False, seen=" ".join(str(error).split()))
+        return Reached(name, url, ok=False, seen=_told(error))
     try:
         problem = json.loads(answer.data)["type"]
     except (ValueError, KeyError, TypeError):
@@ -62,3 +62,17 @@ def _ask(name: str, url: str) -> Reached:
     ok = answer.status == _UNAUTHENTICATED and problem is not None
     seen = f"HTTP status {answer.status}" + ("" if problem else ", not from the service")
     return Reached(name, url, ok, "it answers" if ok else seen)
+
+
+def _told(error: Exception) -> str:
+    """Return what was seen in place of an answer."""
+    from urllib3 import exceptions  # noqa: PLC0415 - slow to import
+
+    for kind, seen in (
+        (exceptions.NameResolutionError, "its host has no address"),
+        (exceptions.NewConnectionError, "it takes no connection"),
+        (exceptions.SSLError, "its certificate is not accepted"),
+    ):
+        if isinstance(error, kind):
+            return seen
+    return " ".join(str(error).split())

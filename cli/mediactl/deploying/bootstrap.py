@@ -57,11 +57,10 @@ def bootstrap(
     stage = CdkStage(environment, say)
     regions = []
     for region, (version, needed) in bootstrap_versions(environment, stage.synthesize()).items():
-        arguments = ["bootstrap", f"aws://{stage.account}/{region}"]
-        command = stage.command(arguments) if version < needed else None
+        command = stage.command(stage.bootstrapping(region)) if version < needed else None
         if command is not None and not dry_run:
             say(f"bootstrapping {region}")
-            stage.run(arguments)
+            stage.bootstrap(region)
         regions.append(Bootstrap(region, version, needed, command))
     return Bootstraps(environment.name, regions)
 

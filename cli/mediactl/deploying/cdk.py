@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 
 from mediactl.errors import CommandError
@@ -118,8 +121,12 @@ def run_cdk(
         KeyboardInterrupt: On Ctrl-C, after the CLI and all that it started has ended.
     """
     command = [*cdk_command(app), *arguments, *OPTIONS]
+    if arguments[0] == "synth":
+        # An app that writes nothing must not be taken for what it wrote before.
+        assembly = Path(arguments[arguments.index("--output") + 1])
+        (assembly / "manifest.json").unlink(missing_ok=True)
     lines: list[str] = []
-    with log.open("ab") as output:
+    with log.open("ab", buffering=0) as output:
         process = subprocess.Popen(
             launching(command, end_with_parent=True),
             cwd=folder,
@@ -132,24 +139,27 @@ def run_cdk(
         )
         try:
             for raw in process.stdout or ():
-                output.write(raw)
-                output.flush()
+                _write(output, raw)
                 lines.append(raw.decode(errors="replace").rstrip())
                 heard(lines[-1])
             process.wait()
         finally:
             _end(process)
-    if process.returncode and arguments[0] == "synth":
-        raise CommandError(
-            f"the app in {app} cannot be synthesized: {app_problem(lines)}",
-            hint=f"the whole output is in {log}",
-        )
-    if process.returncode:
-        telling = telling_lines("\n".join(lines))
-        raise CommandError(
-            f"cdk {arguments[0]} failed with status {process.returncode}:\n{telling}",
-            hint=f"the whole output is in {log}",
-        )
+    if process.returncode == 0:
+        return
+    hint = f"the whole output is in {log}"
+    if arguments[0] == "synth":
+        problem = app_problem(lines)
+        raise CommandError(f"the app in {app} cannot be synthesized: {problem}", hint=hint)
+    raise CommandError(f"`cdk {arguments[0]}` failed: {cli_problem(lines)}", hint=hint)
+
+
+def _write(file: FileIO, content: bytes) -> None:
+    """Write to a file; an error names it, which one of a write does not."""
+    try:
+        file.write(content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, file.name) from None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -158,11 +168,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         return
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
+    try:
         process.wait(STOP_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    except subprocess.TimeoutExpired:
+        return
+    finally:
+        # Whoever presses Ctrl-C again does not wait that long, and leaves nothing behind either.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _readable(environment: Mapping[str, str]) -> dict[str, str]:
@@ -184,23 +198,42 @@ def _readable(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def app_problem(lines: Sequence[str]) -> str:
-    """Return the line of the output of ``cdk synth`` that says what is wrong with the app.
+    """Return what the output of ``cdk synth`` says is wrong with the app, in one line.
 
-    That is its last one, also of a traceback; the CLI only adds that the program failed.
+    That is what a traceback ends with, else the last line; the CLI only adds that the program
+    failed.
     """
-    telling = [
-        line.strip() for line in lines if line.strip() and "Subprocess exited with" not in line
-    ]
-    return telling[-1] if telling else "it says nothing"
+    said = [line for line in lines if line.strip() and "Subprocess exited with" not in line]
+    frames = [number for number, line in enumerate(said) if line.startswith('  File "')]
+    if frames:
+        after = said[frames[-1] + 1 :]
+        raised = next((n for n, line in enumerate(after) if not line.startswith(" ")), 0)
+        return " ".join(" ".join(after[raised:]).split())
+    if said and "ENOENT" in said[-1] and "manifest.json" in said[-1]:
+        return "it writes no templates; does it call `app.synth()`?"
+    return said[-1].strip() if said else "it says nothing"
 
 
-def telling_lines(text: str) -> str:
-    """Return the lines of the CDK CLI's output that say what went wrong."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    marks = ("FAILED", "❌", "Error", "error")
-    telling = [
-        line
-        for line in lines
-        if any(mark in line for mark in marks) and "Resource creation cancelled" not in line
-    ]
-    return "\n".join((telling or lines)[-12:])
+def cli_problem(lines: Sequence[str]) -> str:
+    """Return what the output of another command of the CDK CLI says went wrong, in one line.
+
+    That is the resource that failed first, else an asset that cannot be published, else the line
+    that the CLI ends with.
+    """
+    said = [line.strip() for line in lines if line.strip()]
+    for line in said:
+        if "_FAILED " in line and "Resource creation cancelled" not in line:
+            return " ".join(line.split(" | ")[-2:])
+    for number, line in enumerate(said):
+        asset = _ASSET.match(line)
+        if asset and asset["what"] == "fail":
+            # Docker prints much before it says what it ended with.
+            more = list(itertools.takewhile(lambda one: not _ASSET.match(one), said[number + 1 :]))
+            return " … ".join([asset["rest"], *more[-1:]])
+    return said[-1].lstrip("❌‣ ") if said else "it says nothing"
+
+
+_ASSET = re.compile(
+    r"\S+: (?P<what>start|success|fail): (?P<rest>.*)|Failed to (build|publish) asset"
+)
+"""Lines about assets; more lines may belong to one that failed."""

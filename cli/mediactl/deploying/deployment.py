@@ -13,7 +13,7 @@ from mediactl.deploying.cdk import deploying
 from mediactl.deploying.difference import require_consent, stack_changes
 from mediactl.deploying.phases import phases
 from mediactl.deploying.settled import check_settled
-from mediactl.deploying.stage import CdkStage
+from mediactl.deploying.stage import CHANGES, CdkStage
 from mediactl.environment import Environment, LocalEnvironment, outputs_of
 from mediactl.errors import NOT_FOUND, CommandError
 from mediactl.options import Consent
@@ -91,7 +91,7 @@ def deploy(
         CommandError: If something is not ready for it, data would be lost without consent, or it
             fails; the text names what failed first.
     """
-    stage = CdkStage(environment, say)
+    stage = CdkStage(environment, say, folder=CHANGES)
     name = environment.name
     if isinstance(environment, LocalEnvironment):
         command = f"mediactl local up -e {name}"

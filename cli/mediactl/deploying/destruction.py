@@ -10,7 +10,7 @@ from mediactl.deploying.assembly import AssemblyStack
 from mediactl.deploying.cdk import destroying
 from mediactl.deploying.changes import KEPT
 from mediactl.deploying.difference import lost_stacks
-from mediactl.deploying.stage import CdkStage
+from mediactl.deploying.stage import CHANGES, CdkStage
 from mediactl.environment import Environment, LocalEnvironment
 from mediactl.errors import NOT_FOUND, CommandError
 from mediactl.options import Consent
@@ -66,7 +66,7 @@ def destroy(
         CommandError: If nothing is deployed, somebody else changes a stack, the person did not
             agree, or it fails.
     """
-    stage = CdkStage(environment, say)
+    stage = CdkStage(environment, say, folder=CHANGES)
     if not dry_run:
         consent.require(environment, "destroy every stack, with all data that it does not keep")
     stacks = stage.synthesize()

@@ -10,7 +10,7 @@ from media_platform.contract.outputs import StackPart, stack_name
 from mediactl.deploying.assembly import AssemblyStack
 from mediactl.deploying.changes import StackChange, resource_changes, section_changes
 from mediactl.deploying.stage import CdkStage
-from mediactl.environment import CLOUDFRONT_REGION, Environment
+from mediactl.environment import CLOUDFRONT_REGION, Environment, is_made
 from mediactl.options import Consent
 
 
@@ -46,7 +46,9 @@ def stack_changes(stage: CdkStage, stacks: Sequence[AssemblyStack]) -> list[Stac
     """Return what a deployment of stacks would change, also stacks that the app lost."""
     found = []
     for stack in stacks:
-        deployed = stage.template(stack.name, stack.region)
+        deployed = None
+        if is_made(stage.environment.stack_status(stack.name, stack.region)):
+            deployed = stage.template(stack.name, stack.region)
         resources = resource_changes(
             deployed or {}, stack.template, account=stage.account, region=stack.region
         )

@@ -24,8 +24,8 @@ _STUCK = {
     "DELETE_FAILED": "`mediactl destroy -e {environment}` goes on with it",
     "UPDATE_FAILED": "`aws cloudformation rollback-stack --stack-name {name} --region {region}`"
     " puts it back",
-    "UPDATE_ROLLBACK_FAILED": "once its events tell why and that is mended, `aws cloudformation"
-    " continue-update-rollback --stack-name {name} --region {region}` puts it back",
+    "UPDATE_ROLLBACK_FAILED": "`aws cloudformation continue-update-rollback --stack-name {name}"
+    " --region {region}` puts it back, once what its events tell is mended",
 }
 """What to do about a stack that is stuck, by its status.
 
@@ -114,14 +114,15 @@ def failed_change(
         failure = first_failure(environment, stack, since)
         if failure is not None:
             status = environment.stack_status(stack.name, stack.region) or ""
-            settled = "the stack is as it was before; mend that, and deploy again"
             then = remedy(environment, stack, status) or (
-                settled if status.endswith("_COMPLETE") else "mend that, and do it again"
+                "the stack is as it was before; deploy again"
+                if status.endswith("_COMPLETE")
+                else "do it again"
             )
             return CommandError(
                 f"{failure.logical_id} ({failure.type}) of {stack.name} in {stack.region}"
                 f" failed: {failure.reason}",
-                hint=f"{then}; the output of the CDK CLI is in {log}",
+                hint=f"mend that; {then}; the output of the CDK CLI is in {log}",
             )
     return None
 
@@ -156,10 +157,33 @@ def first_failure(
         break
     if failed is None:
         return None
+    if "DescribeEvents" in failed.get("ResourceStatusReason", ""):
+        failed = _invalid(client, stack.name, begun) or failed
+    reason = failed.get("ValidationStatusReason") or failed.get("ResourceStatusReason")
     return Failure(
         stack.name,
         stack.region,
         failed["LogicalResourceId"],
         failed["ResourceType"],
-        " ".join(str(failed.get("ResourceStatusReason", "no reason is told")).split()),
+        " ".join((reason or "no reason is told").split()),
     )
+
+
+def _invalid(client: Any, name: str, since: datetime) -> dict[str, Any] | None:
+    """Return the event of the first resource that CloudFormation refused before it began.
+
+    The events of the stack only say that there is one. Source: AWS CloudFormation User Guide,
+    "Validate stack deployments".
+    """
+    if not client.can_paginate("describe_events"):
+        # An older boto3 does not know the call.
+        return None
+    pages = client.get_paginator("describe_events").paginate(
+        StackName=name, Filters={"FailedEvents": True}
+    )
+    for page in pages:
+        for event in page["OperationEvents"]:
+            if event["Timestamp"] >= since and event.get("ValidationStatus") == "FAILED":
+                found: dict[str, Any] = event
+                return found
+    return None

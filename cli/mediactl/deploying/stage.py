@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
@@ -21,7 +22,15 @@ from mediactl.deploying.cdk import (
 from mediactl.deploying.settled import check_not_busy, failed_change, is_busy
 from mediactl.environment import PROJECT_FILE, Environment, LocalEnvironment
 from mediactl.errors import USAGE, CommandError
+from mediactl.failures import explain
 from mediactl.local.state import StateFolder
+from mediactl.locks import alone
+
+CHANGES = "changes"
+"""Folder of who deploys or destroys."""
+
+TOOLKIT = "CDKToolkit"
+"""Name of the stack of the CDK bootstrap."""
 
 NOWHERE = "http://127.0.0.1:9"
 """Endpoint that answers nobody: a plane that is down can be synthesized, too."""
@@ -35,13 +44,20 @@ class CdkStage:
         say: Tells the person a line.
         offline: Whether nobody is asked for the account; the app gets that of the configuration,
             if there is one.
+        folder: Folder of what is written, below that of the environment. Who deploys has one of
+            his own, so that others may look meanwhile.
 
     Raises:
         CommandError: If its folder holds no app, or one whose stage has another home region.
     """
 
     def __init__(
-        self, environment: Environment, say: Callable[[str], None], *, offline: bool = False
+        self,
+        environment: Environment,
+        say: Callable[[str], None],
+        *,
+        offline: bool = False,
+        folder: str = "",
     ) -> None:
         self.environment = environment
         self._say = say
@@ -54,15 +70,16 @@ class CdkStage:
             if isinstance(environment, LocalEnvironment)
             else self._app / "cdk.out" / "mediactl" / environment.name
         )
-        self.assembly = root / "assembly"
-        self.log = root / "cdk.log"
-        self._root = root
+        self._root = root / folder
+        self.assembly = self._root / "assembly"
+        self.log = self._root / "cdk.log"
+        self._claims = ExitStack()
 
     @cached_property
     def account(self) -> str:
-        """Account of the credentials, which is that of the environment."""
-        account: str = self.environment.client("sts").get_caller_identity()["Account"]
-        return account
+        """Account of the environment: that of the configuration, else that of the credentials."""
+        known: str | None = getattr(self.environment, "account", None)
+        return known or self.environment.client("sts").get_caller_identity()["Account"]
 
     # --- the CDK CLI ----------------------------------------------------------------------
 
@@ -147,14 +164,22 @@ class CdkStage:
             schemas: Whether the schemas of CloudFormation are asked, which takes more.
 
         Raises:
-            CommandError: If it cannot be synthesized.
+            CommandError: If it cannot be synthesized, or another command does so in this folder.
         """
-        self._say("synthesizing the templates")
-        self._root.mkdir(parents=True, exist_ok=True)
-        self.log.unlink(missing_ok=True)
         arguments = self.synthesizing(joining, rules=rules)
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._claim()
+        self._say("synthesizing the templates")
+        self.log.unlink(missing_ok=True)
         self.run(arguments, in_app=True, schemas=schemas)
         return self.stacks()
+
+    def _claim(self) -> None:
+        """Keep others out of the folder, as long as this object lives."""
+        self._claims.close()
+        file = self._claims.enter_context((self._root / "lock").open("w"))
+        what = f"at work on {self.environment.name} in {self._app}"
+        self._claims.enter_context(alone(file, what))
 
     def stacks(self) -> list[AssemblyStack]:
         """Return the stacks that were synthesized last."""
@@ -207,31 +232,47 @@ class CdkStage:
         check_not_busy(self.environment, stacks)
         self._change(destroying(self.assembly, only, alone=alone), list(reversed(stacks)))
 
+    def bootstrap(self, region: str) -> None:
+        """Bootstrap a region, as :meth:`deploy` deploys."""
+        toolkit = AssemblyStack(TOOLKIT, TOOLKIT, TOOLKIT, region, self.assembly)
+        with self._telling([toolkit]):
+            self.run(self.bootstrapping(region))
+
+    def bootstrapping(self, region: str) -> list[str]:
+        """Return the arguments that bootstrap a region."""
+        return ["bootstrap", f"aws://{self.account}/{region}"]
+
     def _change(self, arguments: list[str], stacks: Sequence[AssemblyStack]) -> None:
         from mediactl.deploying.progress import shown  # noqa: PLC0415 - imports rich
 
+        with self._telling(stacks), shown(stacks, self._say) as heard:
+            self.run(arguments, heard=heard)
+
+    @contextmanager
+    def _telling(self, stacks: Sequence[AssemblyStack]) -> Iterator[None]:
+        """Tell of a change of stacks what failed first, or what goes on without it."""
         since = datetime.now(UTC)
         try:
-            with shown(stacks, self._say) as heard:
-                self.run(arguments, heard=heard)
+            yield
         except KeyboardInterrupt:
-            self._say(self._told_of_interruption(stacks))
+            self._say(f"the CDK CLI was ended; {self._what_goes_on(stacks)}")
             raise
         except CommandError as error:
             raise failed_change(self.environment, stacks, since, log=self.log) or error from None
 
-    def _told_of_interruption(self, stacks: Sequence[AssemblyStack]) -> str:
-        going = [
-            f"{stack.name} in {stack.region} ({status})"
-            for stack in stacks
-            if is_busy(status := self.environment.stack_status(stack.name, stack.region))
-        ]
+    def _what_goes_on(self, stacks: Sequence[AssemblyStack]) -> str:
+        tells = f"`mediactl doctor -e {self.environment.name}` tells"
+        try:
+            going = [
+                f"{stack.name} in {stack.region} ({status})"
+                for stack in stacks
+                if is_busy(status := self.environment.stack_status(stack.name, stack.region))
+            ]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the interruption counts
+            return f"CloudFormation may go on, {tells}: {explain(error)}"
         if not going:
-            return "the CDK CLI was ended; CloudFormation changes no stack"
-        return (
-            f"the CDK CLI was ended; CloudFormation goes on with {', '.join(going)}: "
-            f"`mediactl doctor -e {self.environment.name}` tells when that is over"
-        )
+            return "CloudFormation changes no stack"
+        return f"CloudFormation goes on with {', '.join(going)}: {tells} when that is over"
 
 
 def _check_home_region(environment: Environment) -> None:

@@ -19,7 +19,7 @@ from mediactl.deploying.cdk import destroying
 from mediactl.deploying.deployment import deploy
 from mediactl.deploying.destruction import Left, left_behind
 from mediactl.deploying.phases import phases, waiting_regions
-from mediactl.deploying.stage import CdkStage
+from mediactl.deploying.stage import TOOLKIT, CdkStage
 from mediactl.environment import Environment
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.options import Consent
@@ -278,7 +278,7 @@ class Regions:
             )
 
     def _is_bootstrapped(self, region: str) -> bool:
-        return self._environment.stack("CDKToolkit", region) is not None
+        return self._environment.stack(TOOLKIT, region) is not None
 
 
 _REST = "DynamoDB keeps the region from which a replica was added for a day"

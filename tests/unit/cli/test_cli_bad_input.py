@@ -41,9 +41,7 @@ WORK_WITHOUT_A_PLANE = {"doctor", "local calls", "local down", "local reset"}
 NEED_AN_APP = {"bootstrap", "deploy", "destroy", "diff", "estimate", "region", "synth"}
 """Commands that look at the app before they ask AWS."""
 
-ASKS_AWS = [
-    name for name in ALL if name.split()[0] not in {*NEED_AN_APP, "doctor", "drill", "local"}
-]
+ASKS_AWS = [name for name in ALL if name.split()[0] not in {"doctor", "drill", "estimate", "local"}]
 OF_A_VIDEO = [
     name for name in ALL if name.startswith("videos ") and "VIDEO" in examples(ALL[name])[0]
 ]
@@ -115,10 +113,11 @@ class Refusal(QuietHandler):
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment in AWS, with credentials."""
+    """An environment in AWS, with credentials and an app."""
     Path("mediactl.toml").write_text(
         '[environments.cloud]\nregions = ["us-east-1", "eu-west-1"]\nprotected = false\n'
     )
+    Path("cdk.json").write_text("{}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     return monkeypatch
@@ -235,7 +234,9 @@ def test_a_full_disk_is_told_once() -> None:
     with Path("/dev/full").open("w") as full:
         done = printing("text", stdout=full)
     assert done.returncode == FAILED
-    assert done.stderr == "error: No space left on device\n"
+    error, hint = done.stderr.splitlines()
+    assert error == "error: No space left on device"
+    assert hint.startswith("hint: make room")
 
 
 def test_a_reader_who_has_read_enough_is_no_error() -> None:

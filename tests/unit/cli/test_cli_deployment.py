@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
 from mediactl.deploying.assembly import AssemblyStack
+from mediactl.deploying.cdk import app_problem, cli_problem
 from mediactl.deploying.destruction import young_replica
 from mediactl.deploying.difference import places
 from mediactl.deploying.phases import phases
@@ -206,3 +207,79 @@ def test_progress_is_read_from_what_the_cdk_cli_prints() -> None:
         f"Store-{SECOND}: deployed (0 s)",
         f"Store-{HOME}: failed (0 s)",
     ]
+
+
+EVENT = "Store | 2/3 | 5:01:02 AM | {} | AWS::S3::Bucket | Store/Raw (Raw) {}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (
+            (
+                EVENT.format("CREATE_FAILED       ", "Resource creation cancelled"),
+                EVENT.format("CREATE_FAILED       ", "raw exists"),
+                EVENT.format("UPDATE_FAILED       ", "another"),
+                "❌  Store failed: UPDATE_ROLLBACK_COMPLETE",
+            ),
+            "AWS::S3::Bucket Store/Raw (Raw) raw exists",
+        ),
+        (
+            (
+                "Store: start: Building Image",
+                "Store: fail: docker build . exited with error code 1: #1 FROM",
+                "#2 RUN pip install",
+                "Is the docker daemon running?",
+                "Media: success: Published Code",
+                "Failed to publish asset Image",
+                "‣ AggregateError:",
+            ),
+            "docker build . exited with error code 1: #1 FROM … Is the docker daemon running?",
+        ),
+        (
+            (
+                "✅  Store (no changes)",
+                "Store: creating CloudFormation changeset...",
+                "It is denied",
+            ),
+            "It is denied",
+        ),
+        (
+            ("❌  Store failed to deploy", "‣ AccessDenied: it is denied"),
+            "AccessDenied: it is denied",
+        ),
+        ((), "it says nothing"),
+    ],
+)
+def test_what_the_cdk_cli_fails_by_is_told_in_a_line(lines: tuple[str, ...], problem: str) -> None:
+    assert cli_problem(["Synthesis time: 0.1 s", *lines] if lines else []) == problem
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (
+            (
+                "Traceback (most recent call last):",
+                '  File "app.py", line 1, in <module>',
+                "    run()",
+                "ValueError: domain is missing",
+                "  add one",
+                "python3 app.py: Subprocess exited with error 1",
+            ),
+            "ValueError: domain is missing add one",
+        ),
+        (
+            ('  File "app.py", line 1', "    x = (", "        ^", "SyntaxError: never closed"),
+            "SyntaxError: never closed",
+        ),
+        (("a warning", "stage 'dev': domain is missing"), "stage 'dev': domain is missing"),
+        (
+            ("ENOENT: no such file or directory, open 'a/manifest.json'",),
+            "it writes no templates; does it call `app.synth()`?",
+        ),
+        ((), "it says nothing"),
+    ],
+)
+def test_what_is_wrong_with_an_app_is_told_in_a_line(lines: tuple[str, ...], problem: str) -> None:
+    assert app_problem(lines) == problem

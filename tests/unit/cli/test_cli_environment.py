@@ -280,3 +280,31 @@ def test_no_traceback_reaches_a_person_who_did_not_ask_for_it(
     monkeypatch.setenv("MEDIACTL_DEBUG", "1")
     assert main.run(["local", "status"]) == FAILED
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"regions": ["eu-west-1"]},
+        {"regions": "eu-west-1"},
+        {"regions": [{"nam": "eu-west-1"}]},
+        {"regions": [{"name": 1}]},
+        {"regions": None},
+        ["eu-west-1"],
+    ],
+)
+def test_a_stage_that_cannot_be_read_is_told(stage: Any) -> None:
+    Path("cdk.json").write_text(json.dumps({"context": {"stages": {"dev": stage}}}))
+    with pytest.raises(CommandError, match=r"cdk\.json: the regions of stage 'dev'") as caught:
+        load_environment("dev")
+    assert caught.value.exit_code == USAGE
+
+
+@pytest.mark.parametrize("content", [[], {"context": None}, {"context": {"stages": [1]}}])
+def test_an_app_of_somebody_else_has_no_stages(content: Any) -> None:
+    Path("cdk.json").write_text(json.dumps(content))
+    with pytest.raises(CommandError, match="there is no environment 'dev'"):
+        load_environment("dev")
+    Path("mediactl.toml").write_text('[environments.dev]\napp = "."\n')
+    with pytest.raises(CommandError, match="the regions of environment 'dev' are not known"):
+        load_environment("dev")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from mediactl.deploying.assembly import assembly_regions, assembly_stacks
-from mediactl.deploying.cdk import telling_lines
 from mediactl.errors import CommandError
 from mediactl.local.deploy import assembly_digest, inputs_digest
 
@@ -111,13 +110,3 @@ def test_stacks_come_in_the_order_of_their_deployment(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CommandError, match="wait for each other"):
         assembly_stacks(folder, default_region="us-east-1")
-
-
-def test_the_cause_is_shown_and_not_what_follows_from_it() -> None:
-    text = (
-        "Stack | 1/3 | CREATE_IN_PROGRESS | AWS::S3::Bucket | B\n"
-        "Stack | 2/3 | CREATE_FAILED | AWS::S3::Bucket | B Bucket exists\n"
-        "Stack | 2/3 | CREATE_FAILED | AWS::SQS::Queue | Q Resource creation cancelled\n"
-    )
-    assert telling_lines(text).splitlines() == [text.splitlines()[1]]
-    assert telling_lines("only\nthis") == "only\nthis"
