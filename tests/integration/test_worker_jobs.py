@@ -302,7 +302,7 @@ def test_messages_may_come_in_any_order(stage: Stage, small: bytes) -> None:
     own = stage.with_own_queues()
     job = own.upload(small)
     own.send(job)
-    with own.worker() as worker:
+    with own.worker(visibility_timeout_seconds=LEASE) as worker:
         worker.wait_for("planned")
         for number in (4, 2, 3):
             own.send(job.for_part(video_part(number)))
