@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ from media_platform.contract.outputs import (
 )
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.limits import AWS, patient
+from mediactl.suggestions import meant
 
 if TYPE_CHECKING:
     from mediactl.local.plane import Plane
@@ -52,6 +54,9 @@ PROJECT_FILE = "mediactl.toml"
 LOCAL = "local"
 CLOUDFRONT_REGION = "us-east-1"
 """Region of what CloudFront takes from no other: certificates and web ACLs."""
+
+_PLANE_NAME = re.compile(r"[\w.-]{1,64}")
+"""Names of planes are also those of their folders."""
 
 _KEYS: dict[str, type] = {
     "stage": str,
@@ -446,6 +451,12 @@ def load_environment(name: str | None = None) -> Environment:
             settings[key] = str(file.parent / Path(value).expanduser()) if is_path else value
     app = Path(settings.pop("app", "."))
     if "state_dir" in settings or is_local_name(name):
+        if _PLANE_NAME.fullmatch(name) is None:
+            raise CommandError(
+                f"{name!r} is no name of a plane on this machine",
+                hint=f"take letters, digits, dots and dashes, e.g. {LOCAL}-blue",
+                exit_code=USAGE,
+            )
         state_dir = Path(settings.get("state_dir", f".{name}"))
         return LocalEnvironment(
             name, state_dir=state_dir, app=app, protected=settings.get("protected", False)
@@ -466,7 +477,8 @@ def _aws_environment(
     if stage is None and name not in known:
         raise CommandError(
             f"there is no environment {name!r}, known are {', '.join(known)}",
-            hint=f"write [environments.{name}] to {PROJECT_FILE}, or add a stage to cdk.json",
+            hint=meant(name, known)
+            or f"write [environments.{name}] to {PROJECT_FILE}, or add a stage to cdk.json",
             exit_code=USAGE,
         )
     stage = stage or {}
@@ -510,10 +522,34 @@ def _configuration_files() -> list[Path]:
     else:
         here = Path.cwd()
         found = (folder / PROJECT_FILE for folder in (here, *here.parents))
-        project = next((file for file in found if file.is_file()), None)
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    user = home / "mediactl" / "config.toml"
-    return [file for file in (project, user) if file is not None and file.is_file()]
+        # Also one that is a folder, or a link to nowhere: it says something that would be missed.
+        project = next((file for file in found if os.path.lexists(file)), None)
+    settings = user_folder("XDG_CONFIG_HOME", ".config")
+    user = settings / "mediactl" / "config.toml" if settings else None
+    there = [file for file in (project, user) if file is not None and os.path.lexists(file)]
+    for file in there:
+        if not file.is_file():
+            raise CommandError(
+                f"{file} is no file", hint="make it one, or remove it", exit_code=USAGE
+            )
+    return there
+
+
+def user_folder(variable: str, default: str) -> Path | None:
+    """Return a folder of the person on this machine, ``None`` if there is none.
+
+    Args:
+        variable: Variable that names it.
+        default: Where it is below the home folder otherwise.
+    """
+    named = os.environ.get(variable)
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / default
+    except RuntimeError:
+        # As in a container whose user has no name and no HOME.
+        return None
 
 
 def _read_configuration(file: Path) -> dict[str, Any]:
@@ -560,15 +596,22 @@ def _problem_of_one(name: str, settings: Any) -> str | None:
             return f"unknown key {key!r} below {where}, allowed are {', '.join(sorted(_KEYS))}"
         kind = _KEYS[key]
         right = isinstance(value, kind)
+        if kind is str:
+            right = _is_text(value)
         if kind is list:
-            right = right and bool(value) and all(isinstance(one, str) for one in value)
+            right = right and bool(value) and all(_is_text(one) for one in value)
         if not right:
             return f"{where}.{key} is {value!r}, and must be {_EXPECTED[kind]}"
     return None
 
 
+def _is_text(value: object) -> bool:
+    """Return whether a value is a text that can be shown, and part of a path."""
+    return isinstance(value, str) and value.isprintable()
+
+
 _EXPECTED = {
-    str: "a text in quotes",
+    str: "a text in quotes, without control characters",
     bool: "true or false",
     list: "a list of texts, with one at least",
 }
@@ -586,7 +629,9 @@ def _stages(app: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise CommandError(f"{file} is no JSON: {error}", exit_code=USAGE) from None
+        raise CommandError(
+            f"{file} is no JSON: {error}", hint="mend it, or go to another folder", exit_code=USAGE
+        ) from None
     context = content.get("context") if isinstance(content, dict) else None
     stages = context.get("stages") if isinstance(context, dict) else None
     return stages if isinstance(stages, dict) else {}

@@ -20,6 +20,12 @@ DEGRADED = 5
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+HUNG_UP = 129
+"""Exit code after the terminal was closed, as shells have it."""
+
+TERMINATED = 143
+"""Exit code after SIGTERM, as shells have it."""
+
 EXIT_CODES = {
     0: "it is done",
     FAILED: "it failed",
@@ -27,7 +33,9 @@ EXIT_CODES = {
     NOT_FOUND: "what was named does not exist, or is not up",
     REFUSED: "a guard refused: no consent, another account, no right, a limit that was set",
     DEGRADED: "all was found, and something of it is not as it should be",
+    HUNG_UP: "its terminal was closed",
     INTERRUPTED: "it was interrupted by Ctrl-C",
+    TERMINATED: "it was ended by SIGTERM",
 }
 """What exit codes mean, for every command."""
 

@@ -10,7 +10,9 @@ import os
 import sys
 from typing import Any
 
-from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
+import click
+
+from mediactl.errors import FAILED, NOT_FOUND, REFUSED, USAGE, CommandError
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _INVALID = {
@@ -42,18 +44,57 @@ _REACH_AWS = (
     " MEDIACTL_ANSWER_SECONDS=60 waits longer"
 )
 _TRY_LATER = "try again in a minute; `mediactl status` shows how the environment does"
-_HTTP_UNAUTHORIZED = 401
-_HTTP_NOT_FOUND = 404
-_HTTP_SERVER_ERROR = 500
-_REFUSALS = {403, 409, 412, 429}
-
-
-_SYSTEM_HINTS = {
-    errno.ENOSPC: "make room, also in the folder of temporary files (TMPDIR)",
+_NO_SPACE = "make room, also in the folder of temporary files (TMPDIR)"
+_NO_ACCESS = "check who may read and write there, or name another place"
+_NO_PATH = "check the path"
+_NO_NETWORK = "check the network and proxies"
+_OF_SYSTEM = {
+    errno.EACCES: _NO_ACCESS,
     errno.EDQUOT: "make room: a quota of the file system is used up",
-    errno.EROFS: "work in a folder that can be written to",
-    errno.EACCES: "let whoever runs this read and write there",
+    errno.EFBIG: "files of this size may not be written there: see `ulimit -f`",
+    errno.EHOSTUNREACH: _NO_NETWORK,
+    errno.ECONNREFUSED: _NO_NETWORK,
+    errno.ECONNRESET: _NO_NETWORK,
+    errno.EISDIR: _NO_PATH,
+    errno.ELOOP: _NO_PATH,
+    errno.EMFILE: "too many files are open: see `ulimit -n`",
+    errno.ENAMETOOLONG: _NO_PATH,
+    errno.ENETUNREACH: _NO_NETWORK,
+    errno.ENOENT: _NO_PATH,
+    errno.ENOSPC: _NO_SPACE,
+    errno.ENOTDIR: _NO_PATH,
+    errno.EPERM: _NO_ACCESS,
+    errno.EROFS: _NO_ACCESS,
+    errno.ETIMEDOUT: _NO_NETWORK,
 }
+"""What a person can do about errors of the system."""
+
+_OTHER_VERSION = "the environment may run another version than this mediactl: `mediactl deploy`"
+_OF_KIND = {
+    "not-found": ("the API does not offer this", _OTHER_VERSION, NOT_FOUND),
+    "tenant-not-found": (
+        "there is no such tenant that you administer",
+        "`mediactl tenants list` shows operators all of them",
+        NOT_FOUND,
+    ),
+    "user-not-found": (
+        "there is no such user that you may see",
+        "`mediactl users list` shows those that you may see",
+        NOT_FOUND,
+    ),
+    "video-not-found": (
+        "there is no video with this id that you may see",
+        "`mediactl videos list` shows those that you may see",
+        NOT_FOUND,
+    ),
+}
+"""Problems whose text names paths of the API: text, hint and exit code."""
+
+_HTTP_UNAUTHORIZED = 401
+_HTTP_INVALID = 422
+_HTTP_SERVER_ERROR = 500
+_CODES = dict.fromkeys((403, 409, 412, 429), REFUSED) | {404: NOT_FOUND, _HTTP_INVALID: USAGE}
+"""Exit codes by status of the API."""
 
 
 def explain(error: Exception) -> CommandError:
@@ -64,7 +105,7 @@ def explain(error: Exception) -> CommandError:
     """
     if isinstance(error, CommandError):
         return error
-    explained = _of_aws(error) or _of_api(error) or _of_system(error)
+    explained = _of_command_line(error) or _of_aws(error) or _of_api(error) or _of_system(error)
     return explained or CommandError(
         f"{type(error).__name__}: {_one_line(error) or 'no text'}",
         hint="this was not foreseen; MEDIACTL_DEBUG=1 shows where it happened",
@@ -151,17 +192,13 @@ def _of_api(error: Exception) -> CommandError | None:
                 hint="sign in again: `mediactl token login`",
                 exit_code=REFUSED,
             )
-        if error.kind == "video-not-found":
-            return CommandError(
-                "there is no video with this id that you may see",
-                hint="`mediactl videos list` shows those that you may see",
-                exit_code=NOT_FOUND,
-            )
-        code = NOT_FOUND if error.status == _HTTP_NOT_FOUND else 1
+        if error.kind in _OF_KIND:
+            text, hint, code = _OF_KIND[error.kind]
+            return CommandError(text, hint=hint, exit_code=code)
         return CommandError(
             f"the API refused: {_one_line(error)}",
-            hint=_TRY_LATER if error.status >= _HTTP_SERVER_ERROR else None,
-            exit_code=REFUSED if error.status in _REFUSALS else code,
+            hint=_hint_of(error),
+            exit_code=_CODES.get(error.status, FAILED),
         )
     http: Any = sys.modules.get("urllib3.exceptions")
     if http is not None and isinstance(error, http.HTTPError):
@@ -170,6 +207,29 @@ def _of_api(error: Exception) -> CommandError | None:
             hint="check the network, proxies and `mediactl status`",
         )
     return None
+
+
+def _hint_of(error: Any) -> str | None:
+    """Return what to do where the text of a problem does not say so by itself."""
+    if error.status >= _HTTP_SERVER_ERROR:
+        return _TRY_LATER
+    if error.status == _HTTP_INVALID:
+        return "change what it names; `--help` tells what may be given"
+    return None
+
+
+def _of_command_line(error: Exception) -> CommandError | None:
+    if not isinstance(error, click.ClickException):
+        return None
+    text, hint = error.format_message(), None
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"see `{error.ctx.command_path} --help`"
+    if isinstance(error, click.NoSuchOption):
+        text = error.message
+        if error.possibilities:
+            hint = f"did you mean {' or '.join(error.possibilities)}?"
+    text = _one_line(text).removesuffix(".")
+    return CommandError(f"{text[:1].lower()}{text[1:]}", hint=hint, exit_code=error.exit_code)
 
 
 def _of_system(error: Exception) -> CommandError | None:
@@ -181,9 +241,27 @@ def _of_system(error: Exception) -> CommandError | None:
             exit_code=USAGE,
         )
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return CommandError(f"{where}{error.strerror}", hint=_SYSTEM_HINTS.get(error.errno or 0))
+        if error.errno == errno.ENOENT and error.filename is None and not _has_folder():
+            return CommandError(
+                "the folder in which this runs was removed", hint="go to another one with `cd`"
+            )
+        where = f"{os.fsdecode(error.filename)}: " if _is_path(error.filename) else ""
+        return CommandError(f"{where}{error.strerror}", hint=_OF_SYSTEM.get(error.errno or 0))
     return None
+
+
+def _is_path(name: object) -> bool:
+    """Return whether an error names a file; those of sockets and descriptors do not."""
+    return isinstance(name, str | bytes | os.PathLike)
+
+
+def _has_folder() -> bool:
+    """Return whether the folder in which this process runs is there."""
+    try:
+        os.getcwd()  # noqa: PTH109 - whether it fails is the question
+    except OSError:
+        return False
+    return True
 
 
 def _one_line(value: object) -> str:

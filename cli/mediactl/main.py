@@ -5,16 +5,18 @@ Commands are imported when they are used, so that ``mediactl --help`` answers at
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
-import signal
 import sys
 import traceback
 
 import click
 
 from mediactl.errors import FAILED, INTERRUPTED
+from mediactl.interrupts import TerminatedError, end_at_once, end_like_interrupted
+from mediactl.suggestions import SuggestingGroup
 
 COMMANDS = {
     "bootstrap": (
@@ -80,7 +82,7 @@ COMMANDS = {
 """Module, attribute and one-line help of every command and group."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SuggestingGroup):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -114,9 +116,10 @@ def cli() -> None:
 
 def main() -> None:
     """Run ``mediactl`` and exit with the code of the command."""
+    end_like_interrupted()
     code = run(sys.argv[1:])
-    # All is said. Who presses Ctrl-C now ends what still runs at once, and without a word.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # All is said. Who presses Ctrl-C now ends what still runs.
+    end_at_once()
     sys.exit(code)
 
 
@@ -136,18 +139,22 @@ def run(arguments: list[str]) -> int:
         if sys.stdout is not None:
             # What cannot be written is found out here, and not when Python ends.
             sys.stdout.flush()
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
+    except (click.Abort, KeyboardInterrupt) as end:
+        # Click raises the first in place of the second.
+        code = _tell_interrupt(end.__cause__ or end)
+        _write_rest()
+        return code
     except BrokenPipeError:
         # Who read has read enough.
         _write_nowhere()
         return FAILED
     except Exception as error:  # noqa: BLE001 - whatever it is, no traceback reaches a person
-        code = _tell(error)
+        behind = error.__context__
+        # On a terminal that was closed, click cannot end the line of an interrupt.
+        code = _tell_interrupt(behind) if isinstance(behind, KeyboardInterrupt) else _tell(error)
         _write_rest()
         return code
     return code if isinstance(code, int) else 0
@@ -175,16 +182,28 @@ def _write_rest() -> None:
         _write_nowhere()
 
 
+def _tell_interrupt(end: BaseException) -> int:
+    """Tell in one line that the command was interrupted, and what was noted on the way."""
+    word, code = "interrupted", INTERRUPTED
+    if isinstance(end, TerminatedError):
+        word, code = f"ended by {end.signal.name}", end.exit_code
+    notes = "; ".join(dict.fromkeys(getattr(end, "__notes__", ())))
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        click.echo(f"{word}: {notes}" if notes else word, err=True)
+    return code
+
+
 def _tell(error: Exception) -> int:
     from mediactl.failures import explain, wants_traceback  # noqa: PLC0415 - only when needed
-    from mediactl.output import printable  # noqa: PLC0415
+    from mediactl.output import printable_lines  # noqa: PLC0415
 
-    if wants_traceback():
-        traceback.print_exception(error)
     explained = explain(error)
-    click.echo(f"error: {printable(str(explained))}", err=True)
-    if explained.hint:
-        click.echo(f"hint: {printable(explained.hint)}", err=True)
+    with contextlib.suppress(OSError):  # stderr may be closed, or on a disk that is full
+        if wants_traceback():
+            traceback.print_exception(error)
+        click.echo(f"error: {printable_lines(str(explained))}", err=True)
+        if explained.hint:
+            click.echo(f"hint: {printable_lines(explained.hint)}", err=True)
     return explained.exit_code
 
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mediactl.errors import REFUSED, CommandError
+from mediactl.errors import REFUSED, USAGE, CommandError
+from mediactl.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
@@ -30,7 +31,7 @@ _LONGEST_SENTENCE = 1000
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Group(click.Group):
+class Group(SuggestingGroup):
     """A group that lists its commands with whole sentences."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -68,9 +69,30 @@ environment_option = click.option(
 )
 """Passes ``environment``; nothing is asked over the network for it."""
 
+
+def tenant_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Check the name of a tenant, as the callback of a parameter.
+
+    Raises:
+        CommandError: If it is none.
+    """
+    del ctx, param
+    from media_platform.contract.identity import TENANT_CHARACTERS  # noqa: PLC0415 - not for help
+    from media_platform.contract.object_keys import is_key_segment  # noqa: PLC0415
+
+    if value is None or (is_key_segment(value) and len(value) <= TENANT_CHARACTERS):
+        return value
+    raise CommandError(
+        f"{value!r} is no name of a tenant",
+        hint=f"names have 1 to {TENANT_CHARACTERS} letters, digits and _.:-, none of these first",
+        exit_code=USAGE,
+    )
+
+
 tenant_option = click.option(
     "--tenant",
     envvar="MEDIACTL_TENANT",
+    callback=tenant_name,
     help="Tenant of the user. Default: that of who is signed in; on a plane on this machine, where"
     " a user of any tenant is made on the spot, `demo`.",
 )
@@ -259,12 +281,29 @@ SINCE = _Since()
 
 
 def video_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Check the id of a video, as the callback of a parameter."""
-    from media_platform.contract.ids import is_id  # noqa: PLC0415 - not needed for help
+    """Check the id of a video, as the callback of a parameter.
 
-    if value is not None and not is_id(value):
-        raise click.BadParameter(f"{value!r} is no id of a video", ctx, param)
+    Raises:
+        CommandError: If it is none.
+    """
+    del ctx, param
+    if value is not None and not _is_id(value):
+        raise CommandError(
+            f"{value!r} is no id of a video",
+            hint="ids have 36 characters; `mediactl videos list` shows them",
+            exit_code=USAGE,
+        )
     return value
+
+
+def _is_id(value: str) -> bool:
+    """Return whether a text is an id, of a time that there is."""
+    from media_platform.contract.ids import is_id, made_at  # noqa: PLC0415 - not needed for help
+
+    try:
+        return is_id(value) and made_at(value) >= _BEGINNING
+    except OverflowError:
+        return False
 
 
 def video_ids(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,8 +19,12 @@ Shown = TypeVar("Shown")
 
 
 def say(text: str) -> None:
-    """Tell the person something; programs that read stdout do not see it."""
-    click.echo(text, err=True)
+    """Tell the person something; programs that read stdout do not see it.
+
+    A terminal that was closed, or a disk that is full, keeps no command from its work.
+    """
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def data(value: Any) -> None:
@@ -36,6 +42,19 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
+
+
+_LONG_WORD = re.compile(r"(\S{80})\S{120,}(\S{40})")
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines so that it does nothing to a terminal.
+
+    All but the first are indented: none of them passes for what this tool says. Of words that fill
+    a screen, the middle is left out.
+    """
+    lines = (printable(one) for one in text.splitlines())
+    return "\n  ".join(_LONG_WORD.sub(r"\1…\2", one) for one in lines)
 
 
 def show(value: Shown, as_json: bool, render: Callable[[Shown], None]) -> None:

@@ -25,7 +25,7 @@ from media_platform.contract.outputs import MediaOutput, StoreOutput
 from media_platform.contract.video import Video
 from mediactl.commands.events import KIND
 from mediactl.environment import load_environment
-from mediactl.errors import DEGRADED, REFUSED, USAGE
+from mediactl.errors import DEGRADED, REFUSED, TERMINATED, USAGE
 from mediactl.temporary import TemporaryName
 from mediactl.watching.event_queues import EventQueues
 
@@ -142,8 +142,8 @@ def test_a_tail_that_was_killed_is_cleaned_up_after_by_a_later_one(
         assert later.stderr is not None
         assert "is subscribed in" in later.stderr.readline()
         assert all(str(left) not in name for name in tails(plane, outputs))
-        later.send_signal(signal.SIGINT)
-        assert later.wait(60) == 130
+        later.send_signal(signal.SIGTERM)
+        assert later.wait(60) == TERMINATED
     assert tails(plane, outputs) == []
 
 

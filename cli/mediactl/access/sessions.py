@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from media_platform.contract import identity
 from media_platform.contract.outputs import MediaOutput
+from mediactl.environment import user_folder
 from mediactl.errors import REFUSED, CommandError
 
 if TYPE_CHECKING:
@@ -135,9 +136,18 @@ class StoredSession:
 
 
 def user_state() -> Path:
-    """Return the folder in which ``mediactl`` keeps what belongs to the person on this machine."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "mediactl"
+    """Return the folder in which ``mediactl`` keeps what belongs to the person on this machine.
+
+    Raises:
+        CommandError: If there is no home folder.
+    """
+    folder = user_folder("XDG_STATE_HOME", ".local/state")
+    if folder is None:
+        raise CommandError(
+            "there is no home folder to keep sessions and uploads in",
+            hint="set HOME, or XDG_STATE_HOME to a folder that can be written to",
+        )
+    return folder / "mediactl"
 
 
 def session_file(client_id: str, *, make: bool = False) -> Path:

@@ -34,7 +34,9 @@ _MINUTE = 60
 @consent_option
 @environment_option
 @json_option("mediactl.regions.drill:DrillReport")
+@click.pass_context
 def drill(
+    ctx: click.Context,
     *,
     environment: Environment,
     drain: str | None,
@@ -43,7 +45,7 @@ def drill(
     patience: float,
     consent: Consent,
     as_json: bool,
-) -> int:
+) -> None:
     """Try out what happens without a region: how soon others serve, and what is missing.
 
     With --drain, Route 53 leads everybody to the other region, which takes the videos over once
@@ -81,7 +83,8 @@ def drill(
     )
     report = exercise.drain() if drain else exercise.cut()
     output.show(report, as_json, _show)
-    return FAILED if report.lost else 0
+    if report.lost:
+        ctx.exit(FAILED)
 
 
 def _show(report: DrillReport) -> None:

@@ -32,7 +32,8 @@ def group() -> None:
 @group.command("list")
 @environment_option
 @json_option("mediactl.keys.signing_keys:KeyList")
-def list_keys(environment: Environment, as_json: bool) -> int:
+@click.pass_context
+def list_keys(ctx: click.Context, environment: Environment, as_json: bool) -> None:
     """Show the keys that sign playback, and who signs with which.
 
     A key is trusted once the key group of the distribution has it. The exit code is 5 if a region
@@ -49,7 +50,8 @@ def list_keys(environment: Environment, as_json: bool) -> int:
     output.show(found, as_json, _show_list)
     for problem in found.problems:
         output.say(problem)
-    return DEGRADED if found.problems else 0
+    if found.problems:
+        ctx.exit(DEGRADED)
 
 
 @group.command()
@@ -119,7 +121,11 @@ def rotate(
     elif dry_run:
         done = plan
     else:
-        done = rotation.abort() if abort else rotation.rotate()
+        try:
+            done = rotation.abort() if abort else rotation.rotate()
+        except KeyboardInterrupt as end:
+            end.add_note("nobody is refused meanwhile; the same command goes on")
+            raise
     output.show(done, as_json, _show_rotation)
 
 

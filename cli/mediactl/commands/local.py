@@ -138,11 +138,12 @@ def _bring_up(
     environment: LocalEnvironment,
     as_json: bool,
     *,
+    stage: str | None,
     redeploy: bool = False,
-    stage: str | None = None,
+    anew: bool = False,
 ) -> None:
     started = time.monotonic()
-    endpoints = environment.plane(stage).up(redeploy=redeploy)
+    endpoints = environment.plane(stage).up(redeploy=redeploy, anew=anew)
     output.say(f"the plane is up ({time.monotonic() - started:.1f} s)")
     output.show(endpoints, as_json, _show_endpoints)
 
@@ -177,9 +178,7 @@ def reset(environment: LocalEnvironment, as_json: bool) -> None:
     Examples:
       mediactl local reset
     """
-    stage = environment.stage
-    environment.plane().down()
-    _bring_up(environment, as_json, stage=stage)
+    _bring_up(environment, as_json, stage=environment.stage, anew=True)
 
 
 @group.command()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +92,7 @@ def command(
         )
     from mediactl.checking.smoke import CLIP, Smoke  # noqa: PLC0415 - slow to import
 
-    with _terminated_like_interrupted(), _told() as tell:
+    with _told() as tell:
         report = Smoke(
             environment,
             clip or CLIP,
@@ -111,24 +109,6 @@ def command(
     output.show(report, as_json, _show)
     if not report.passed:
         ctx.exit(FAILED)
-
-
-@contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM, by which CI ends a job, remove what was made, as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    # Only the main thread may; a program that runs this in another one handles signals itself.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,14 @@ import click
 
 from mediactl import output
 from mediactl.errors import USAGE, CommandError
-from mediactl.options import HELP, Group, dry_run_option, environment_option, json_option
+from mediactl.options import (
+    HELP,
+    Group,
+    dry_run_option,
+    environment_option,
+    json_option,
+    tenant_name,
+)
 
 if TYPE_CHECKING:
     from mediactl.access.admin import Amounts, ChangedTenant, TenantList, TenantUse
@@ -70,7 +77,7 @@ def list_tenants(environment: Environment, as_json: bool) -> None:
 
 @group.command()
 @environment_option
-@click.argument("tenant")
+@click.argument("tenant", callback=tenant_name)
 @json_option("mediactl.access.admin:TenantUse")
 def show(environment: Environment, tenant: str, as_json: bool) -> None:
     """Show what a tenant uses, in every region, and what it may use.
@@ -86,7 +93,7 @@ def show(environment: Environment, tenant: str, as_json: bool) -> None:
 
 @group.command()
 @environment_option
-@click.argument("tenant")
+@click.argument("tenant", callback=tenant_name)
 @json_option("mediactl.access.admin:ChangedTenant")
 def create(environment: Environment, tenant: str, as_json: bool) -> None:
     """List a tenant before it has a user or a video.
@@ -105,7 +112,7 @@ def create(environment: Environment, tenant: str, as_json: bool) -> None:
 
 @group.command()
 @environment_option
-@click.argument("tenant")
+@click.argument("tenant", callback=tenant_name)
 @click.option("--videos", type=click.IntRange(min=0), help="Most videos.")
 @click.option("--stored-bytes", type=_Size(), help="Most bytes of their files, e.g. 500GB.")
 @click.option("--uploads", type=click.IntRange(min=0), help="Most uploads at a time.")

@@ -13,7 +13,14 @@ from media_platform.contract.identity import ADMIN_GROUP, GROUPS, TENANT_CHARACT
 from media_platform.contract.object_keys import is_key_segment
 from mediactl import output
 from mediactl.errors import REFUSED, USAGE, CommandError
-from mediactl.options import HELP, Group, dry_run_option, environment_option, json_option
+from mediactl.options import (
+    HELP,
+    Group,
+    dry_run_option,
+    environment_option,
+    json_option,
+    tenant_name,
+)
 
 if TYPE_CHECKING:
     from mediactl.access.accounts import Accounts
@@ -26,6 +33,7 @@ tenant_option = click.option(
     "--tenant",
     metavar="TENANT",
     envvar="MEDIACTL_TENANT",
+    callback=tenant_name,
     help="Tenant of the users; another one than your own takes an operator. Default: your own, and"
     " `demo` on a plane on this machine.",
 )
@@ -175,6 +183,7 @@ def create(
     "--tenant",
     metavar="TENANT",
     required=True,
+    callback=tenant_name,
     help="Tenant that the user administers; that of the operators makes it an operator.",
 )
 @no_invite_option

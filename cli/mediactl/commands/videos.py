@@ -19,7 +19,7 @@ from media_platform.contract.jobs import Profile, Quality
 from media_platform.contract.video import Duplicates, VideoStatus, Visibility
 from mediactl import output
 from mediactl.access import sessions
-from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.errors import NOT_FOUND, USAGE, CommandError
 from mediactl.options import (
     HELP,
     Amount,
@@ -506,11 +506,12 @@ def download(
         else video_files.Rendition(client, video, height, _deadline(timeout))
     )
     path = video_files.target_of(target, chosen.file_name)
-    if path.exists() and not force:
-        raise CommandError(f"{path} exists", hint="add --force to replace it", exit_code=REFUSED)
-    chosen.prepare()
     from mediactl.progress import transferring  # noqa: PLC0415
-    from mediactl.videos.downloads import load  # noqa: PLC0415 - slow to import
+    from mediactl.videos.downloads import check_free, load  # noqa: PLC0415 - slow to import
+
+    if not force:
+        check_free(path)
+    chosen.prepare()
 
     @contextlib.contextmanager
     def shown(size: int, before: int) -> Iterator[Callable[[int], None]]:
@@ -521,9 +522,9 @@ def download(
             yield advance
 
     try:
-        size, before = load(chosen.url, path, chosen.identity, shown)
-    except KeyboardInterrupt:
-        output.say("run the same command again to go on")
+        size, before = load(chosen.url, path, chosen.identity, shown, replaces=force)
+    except KeyboardInterrupt as end:
+        end.add_note("run the same command again to go on")
         raise
     done = DownloadedFile(video, str(path), size, chosen.height, before)
     output.show(done, as_json, lambda one: click.echo(one.path))

@@ -57,10 +57,15 @@ class StackUpdates:
             Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
             **self._as_it_is(after),
         )["Id"]
+        gone = self._cloudformation.exceptions
         try:
             if not self._is_made(made):
                 return
             self._execute(made, before)
+        except (gone.ChangeSetNotFoundException, gone.InvalidChangeSetStatusException):
+            # To execute a change set deletes all others of its stack, or makes them obsolete.
+            self._delete(made)
+            raise self._overtaken() from None
         except BaseException:
             # One that is being executed cannot be deleted, and need not be.
             self._delete(made)
@@ -101,10 +106,7 @@ class StackUpdates:
         # An update until now is seen here, and a later one makes the change set obsolete.
         if not before.items() <= self.parameters().items():
             raise self._overtaken()
-        try:
-            self._cloudformation.execute_change_set(ChangeSetName=change_set, StackName=self._name)
-        except self._cloudformation.exceptions.InvalidChangeSetStatusException:
-            raise self._overtaken() from None
+        self._cloudformation.execute_change_set(ChangeSetName=change_set, StackName=self._name)
 
     def _delete(self, change_set: str) -> None:
         try:

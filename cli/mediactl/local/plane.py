@@ -125,12 +125,15 @@ class Plane:
         self._stage = stage
         self._say = say
 
-    def up(self, *, redeploy: bool = False, joining: Sequence[str] = ()) -> Endpoints:
+    def up(
+        self, *, anew: bool = False, redeploy: bool = False, joining: Sequence[str] = ()
+    ) -> Endpoints:
         """Bring the plane up and wait until it is healthy.
 
         On a healthy plane whose app has not changed, this changes nothing.
 
         Args:
+            anew: Take it down first, with all its data; nobody else can change it in between.
             redeploy: Synthesize even when the inputs look unchanged.
             joining: Regions of the stage that get their store and nothing else yet. Default: none;
                 a region that was joining becomes a member.
@@ -141,15 +144,21 @@ class Plane:
         """
         require_app(self._app)
         with self.state.locked():
-            ran_before = running_emulator(self.state) is not None
+            ran_before = not anew and running_emulator(self.state) is not None
             try:
-                return self._up(redeploy=redeploy, joining=joining)
-            except KeyboardInterrupt:
-                if ran_before:
-                    self._say("interrupted; the plane that was up before is left as it is")
-                else:
-                    self._say("interrupted; stopping everything")
+                if anew:
                     self._down()
+                return self._up(redeploy=redeploy, joining=joining)
+            except KeyboardInterrupt as end:
+                if ran_before:
+                    end.add_note("the plane that was up before is left as it is")
+                    raise
+                try:
+                    self._down()
+                except KeyboardInterrupt as again:
+                    again.add_note(f"not all is stopped: run `mediactl local down{self._option}`")
+                    raise
+                end.add_note("the plane is down")
                 raise
 
     def down(self) -> bool:
@@ -277,15 +286,18 @@ class Plane:
 
     @property
     def _remedy(self) -> str:
-        """The command that brings this plane up, and not the one beside it."""
+        """What to do where this plane, and not the one beside it, is to be up."""
+        return f"run `mediactl local up{self._option}`"
+
+    @property
+    def _option(self) -> str:
+        """How a command names this plane."""
         folder = self.state.root
         if folder.name == DEFAULT_FOLDER.name:
-            option = ""
-        elif folder.name.startswith(f"{DEFAULT_FOLDER}-"):
-            option = f" -e {folder.name.removeprefix('.')}"
-        else:
-            option = f" --state-dir {folder}"
-        return f"run `mediactl local up{option}`"
+            return ""
+        if folder.name.startswith(f"{DEFAULT_FOLDER}-"):
+            return f" -e {folder.name.removeprefix('.')}"
+        return f" --state-dir {folder}"
 
     # --- up -------------------------------------------------------------------------------
 

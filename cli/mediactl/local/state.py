@@ -20,7 +20,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import tempfile
@@ -28,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mediactl.errors import CommandError
+from mediactl.locks import alone
 
 DEFAULT_FOLDER = Path(".local")
 
@@ -75,14 +74,10 @@ class StateFolder:
             CommandError: If another command holds it.
         """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.root / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CommandError(
-                    f"another command is changing the plane in {self.root}",
-                    hint="wait until it has ended, or choose another folder with --state-dir",
-                ) from None
+        with (
+            (self.root / "lock").open("w") as file,
+            alone(file, f"changing the plane in {self.root}"),
+        ):
             yield
 
 
@@ -108,6 +103,10 @@ def read_state(file: Path, kind: type[T]) -> T | None:
 def write_json(file: Path, value: Any) -> None:
     """Replace a file as a whole; readers see the old or the new text. Only the owner reads it."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump(value, stream, indent=2, default=str)
-    Path(name).replace(file)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            json.dump(value, stream, indent=2, default=str)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -17,6 +17,7 @@ from typing import IO
 import urllib3
 
 from mediactl.client import TRANSIENT, ApiError, backoff, storage_refusal
+from mediactl.errors import REFUSED, CommandError
 from mediactl.locks import alone
 from mediactl.web import Web
 
@@ -46,7 +47,9 @@ def partial_file(target: Path, identity: str) -> Path:
     return target.with_name(f".{target.name}.{mark}.part")
 
 
-def load(url: Callable[[], str], target: Path, identity: str, shown: Shown) -> tuple[int, int]:
+def load(
+    url: Callable[[], str], target: Path, identity: str, shown: Shown, *, replaces: bool = False
+) -> tuple[int, int]:
     """Load a file down.
 
     Args:
@@ -54,13 +57,15 @@ def load(url: Callable[[], str], target: Path, identity: str, shown: Shown) -> t
         target: Where to.
         identity: What its content is.
         shown: Shows how far it is.
+        replaces: Whether it may take the place of a file. Default: it may not, also of one that
+            came meanwhile.
 
     Returns:
         The size of the file, and the bytes of it that were there before.
 
     Raises:
         ApiError: If it is refused.
-        CommandError: If another process loads the same.
+        CommandError: If another process loads the same, or the file is there.
         urllib3.exceptions.HTTPError: If the network fails for longer than is waited.
     """
     partial = partial_file(target, identity)
@@ -69,13 +74,43 @@ def load(url: Callable[[], str], target: Path, identity: str, shown: Shown) -> t
         alone(file, f"loading {target}"),
         contextlib.ExitStack() as stack,
     ):
+        if not _is(file, partial):
+            raise CommandError(
+                f"another mediactl has just loaded {target}",
+                hint="run the same command again if that is to be done once more",
+                exit_code=REFUSED,
+            )
         before = file.tell()
         loading = _Loading(url, file, lambda size: stack.enter_context(shown(size, before)))
-        size = loading.run()
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            size = loading.run()
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            error.filename = error.filename or str(partial)
+            raise
+        if not replaces:
+            check_free(target)
         partial.replace(target)
     return size, before
+
+
+def check_free(target: Path) -> None:
+    """Check that there is no file yet.
+
+    Raises:
+        CommandError: If there is one.
+    """
+    if target.exists():
+        raise CommandError(f"{target} exists", hint="add --force to replace it", exit_code=REFUSED)
+
+
+def _is(file: IO[bytes], path: Path) -> bool:
+    """Return whether an open file still has its name: whoever completed it took that away."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 class _Loading:

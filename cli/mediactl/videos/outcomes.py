@@ -53,10 +53,8 @@ def wait_until_done(
                         hint=f"it goes on by itself: mediactl videos show {video_id}",
                     )
                 time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        output.say(
-            f"video {video_id} goes on without this command: mediactl videos show {video_id}"
-        )
+    except KeyboardInterrupt as end:
+        end.add_note(f"video {video_id} goes on by itself: mediactl videos show {video_id}")
         raise
 
 

@@ -217,8 +217,8 @@ class UploadBatch:
                     parallel=self._parallel,
                     progress=progress,
                 )
-        except KeyboardInterrupt:
-            output.say(f"{stopped()}; run the same command again to go on")
+        except KeyboardInterrupt as end:
+            end.add_note(f"{stopped()}; run the same command again to go on")
             raise
         except urllib3.exceptions.HTTPError as error:
             raise CommandError(

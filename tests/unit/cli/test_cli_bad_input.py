@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,20 @@ from media_platform.contract.ids import new_id
 from mediactl import main
 from mediactl.access import sessions
 from mediactl.access.admin import User, UserList
+from mediactl.client import ApiError
 from mediactl.commands import users
 from mediactl.environment import load_environment
-from mediactl.errors import EXIT_CODES, FAILED, INTERRUPTED, NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.errors import (
+    EXIT_CODES,
+    FAILED,
+    HUNG_UP,
+    INTERRUPTED,
+    NOT_FOUND,
+    REFUSED,
+    TERMINATED,
+    USAGE,
+    CommandError,
+)
 from mediactl.failures import explain
 from mediactl.options import SINCE, Amount
 
@@ -177,6 +191,70 @@ def test_what_is_no_id_of_a_video_is_refused_before_anything_is_asked(
     assert "is no id of a video" in capsys.readouterr().err
 
 
+def test_an_id_of_a_time_after_all_time_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["logs", "--video", "ffffffff-ffff-7fff-bfff-ffffffffffff"]) == USAGE
+    assert "is no id of a video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["", "../x", "a\x1b[31m", "a" * 65, "two words"])
+@pytest.mark.parametrize("words", [["videos", "list", "--tenant"], ["tenants", "show"]])
+def test_what_is_no_name_of_a_tenant_is_refused_before_anything_is_asked(
+    words: list[str], given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run([*words, given]) == USAGE
+    assert "is no name of a tenant" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["local-../x", "local-\x1b[31m", "local-" + "a" * 100])
+def test_a_plane_is_called_as_a_folder_can_be(
+    given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["status", "-e", given]) == USAGE
+    assert "is no name of a plane on this machine" in capsys.readouterr().err
+
+
+def test_words_that_fill_a_screen_are_told_without_their_middle(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main.run(["videos", "show", "x" * 100_000])
+    assert len(capsys.readouterr().err) < 300
+
+
+def folder(file: Path) -> None:
+    file.mkdir()
+
+
+def loop(file: Path) -> None:
+    file.symlink_to(file.name)
+
+
+@pytest.mark.parametrize("make", [folder, loop])
+def test_a_configuration_that_is_no_file_is_not_passed_over(
+    make: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(Path("mediactl.toml"))
+    assert main.run(["status"]) == USAGE
+    assert capsys.readouterr().err.endswith(
+        "mediactl.toml is no file\nhint: make it one, or remove it\n"
+    )
+
+
+def test_a_person_without_a_home_folder_is_told_where_sessions_would_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert main.run(["status"]) == NOT_FOUND
+    assert "the local plane is not up" in capsys.readouterr().err
+    with pytest.raises(CommandError, match="there is no home folder") as raised:
+        sessions.user_state()
+    assert raised.value.hint
+
+
 @pytest.mark.parametrize("given", ["0001-01-01", "0001-01-01T00:00+14:00", "99999d"])
 def test_times_before_all_time_are_refused(given: str) -> None:
     with pytest.raises(click.BadParameter, match="is before all time"):
@@ -202,6 +280,78 @@ def test_errors_do_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> 
     assert "\x1b" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "told", "hint"),
+    [
+        (["vidoes"], "there is no command `mediactl vidoes`", "did you mean videos?"),
+        (["videos", "lst"], "there is no command `mediactl videos lst`", "did you mean list?"),
+        (["x"], "there is no command `mediactl x`", "`mediactl --help` lists those there are"),
+        (["seed", "--fil", "x"], "no such option '--fil'", "did you mean --file?"),
+        (["seed", "x"], "got unexpected extra argument (x)", "see `mediactl seed --help`"),
+        (["status", "-e", "Locl"], "there is no environment 'Locl'", "did you mean local?"),
+        (["videos", "show"], "missing argument 'VIDEO'", "see `mediactl videos show --help`"),
+        (["top", "--region", "x\n\x1b[2J"], "the local plane is not up", "run `mediactl local up`"),
+    ],
+)
+def test_a_mistyped_word_is_told_in_a_line_with_what_was_meant(
+    given: list[str], told: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(given) in {USAGE, NOT_FOUND}
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {told}")
+    assert said.endswith(f"\nhint: {hint}\n")
+    assert said.count("\n") == 2
+
+
+def test_lines_of_others_do_not_pass_for_what_this_tool_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main._tell(CommandError("cdk failed:\nhint: run `rm -r ~`\x1b[1A", hint="no\nerror: x"))
+    assert capsys.readouterr().err == (
+        "error: cdk failed:\n  hint: run `rm -r ~`\ufffd[1A\nhint: no\n  error: x\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "expected", "code"),
+    [
+        (404, "user-not-found", "there is no such user that you may see", NOT_FOUND),
+        (404, "tenant-not-found", "there is no such tenant that you administer", NOT_FOUND),
+        (404, "not-found", "the API does not offer this", NOT_FOUND),
+        (422, "invalid-request", "the API refused: list them at /api/admin/x", USAGE),
+        (500, "internal", "the API refused: list them at /api/admin/x", FAILED),
+    ],
+)
+def test_what_the_api_refuses_is_told_with_a_remedy(
+    status: int, kind: str, expected: str, code: int
+) -> None:
+    problem = {"type": f"urn:problem:{kind}", "detail": "list them at /api/admin/x"}
+    explained = explain(ApiError(status, problem))
+    assert (str(explained), explained.exit_code) == (expected, code)
+    assert explained.hint
+    assert "/api/" not in explained.hint
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.ELOOP, errno.EROFS])
+def test_what_the_system_refuses_is_told_with_a_remedy(number: int) -> None:
+    explained = explain(OSError(number, os.strerror(number), "film.mp4"))
+    assert str(explained) == f"film.mp4: {os.strerror(number)}"
+    assert explained.hint
+
+
+def test_a_folder_that_was_removed_under_a_command_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main.run(["status"]) == FAILED
+    assert capsys.readouterr().err == (
+        "error: the folder in which this runs was removed\nhint: go to another one with `cd`\n"
+    )
+
+
 def test_an_argument_that_is_no_utf_8_is_told() -> None:
     with pytest.raises(UnicodeEncodeError) as raised:
         "\udcff".encode()
@@ -212,7 +362,15 @@ def test_an_argument_that_is_no_utf_8_is_told() -> None:
 
 def printing(text: str, **streams: Any) -> subprocess.CompletedProcess[str]:
     """Run a process whose command prints a text and ends well."""
-    program = f"import mediactl.main as m\nm.cli.main = lambda *_, **__: print({text!r})\nm.main()"
+    return running(f"@click.command()\ndef command():\n    print({text!r})", **streams)
+
+
+def running(command: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """Run a process with one ``command``."""
+    program = (
+        f"import signal, sys\nimport click\nimport mediactl.main as main\n{command}\n"
+        "main.cli = command\nsys.argv = ['mediactl']\nmain.main()"
+    )
     environment = {"PYTHONPATH": ":".join(sys.path), "PYTHONIOENCODING": "ascii"}
     return subprocess.run(
         [sys.executable, "-c", program],
@@ -268,3 +426,56 @@ def test_ctrl_c_while_commands_are_imported_is_told_in_a_line() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "told"),
+    [
+        (signal.SIGINT, INTERRUPTED, "interrupted: it goes on\n"),
+        (signal.SIGTERM, TERMINATED, "ended by SIGTERM: it goes on\n"),
+        (signal.SIGHUP, HUNG_UP, "ended by SIGHUP: it goes on\n"),
+    ],
+)
+def test_who_asks_a_command_to_end_is_told_once_that_all_is_in_order(
+    sent: signal.Signals, code: int, told: str
+) -> None:
+    done = running(
+        "@click.command()\n"
+        "def command():\n"
+        "    try:\n"
+        f"        signal.raise_signal({int(sent)})\n"
+        "    except KeyboardInterrupt as end:\n"
+        "        end.add_note('it goes on')\n"
+        "        print('in order')\n"
+        "        raise\n",
+        stdout=subprocess.PIPE,
+    )
+    # Click ends the line on which a terminal shows ^C.
+    assert (done.returncode, done.stdout, done.stderr.lstrip()) == (code, "in order\n", told)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_must_not_be_half_done_is_done_before_a_command_ends(sent: signal.Signals) -> None:
+    done = running(
+        "from mediactl.interrupts import uninterrupted\n"
+        "@click.command()\n"
+        "def command():\n"
+        "    with uninterrupted():\n"
+        f"        signal.raise_signal({int(sent)})\n"
+        "        print('done')\n"
+        "    print('never')\n",
+        stdout=subprocess.PIPE,
+    )
+    assert (done.returncode, done.stdout) == (128 + sent, "done\n")
+
+
+def test_who_ignores_that_a_terminal_is_closed_goes_on() -> None:
+    done = running(
+        "@click.command()\n"
+        "def command():\n"
+        "    signal.raise_signal(signal.SIGHUP)\n"
+        "    print('goes on')\n",
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # as nohup does
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "goes on\n", "")

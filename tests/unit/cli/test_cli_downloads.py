@@ -160,3 +160,37 @@ def test_two_commands_do_not_load_one_file_at_a_time(server: Server, tmp_path: P
 
     load(lambda: server.url, target, "a run", another)
     assert target.read_bytes() == CONTENT
+
+
+def test_what_another_command_completes_meanwhile_is_not_written_to(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "film.mp4"
+
+    @contextlib.contextmanager
+    def late(*_: object) -> Iterator[None]:
+        """Get the lock only after the file has its name."""
+        partial_file(target, "a run").rename(target)
+        yield
+
+    monkeypatch.setattr(downloads, "alone", late)
+    with pytest.raises(CommandError, match="another mediactl has just loaded") as refused:
+        get(server, target)
+    assert refused.value.exit_code == REFUSED
+    assert server.asked == []
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "film.mp4"
+
+    @contextlib.contextmanager
+    def meanwhile(size: int, before: int) -> Iterator[Callable[[int], None]]:
+        target.write_bytes(b"of somebody else")
+        yield lambda _: None
+
+    with pytest.raises(CommandError, match=r"film\.mp4 exists") as refused:
+        load(lambda: server.url, target, "a run", meanwhile)
+    assert refused.value.exit_code == REFUSED
+    assert target.read_bytes() == b"of somebody else"
+    load(lambda: server.url, target, "a run", unseen, replaces=True)
+    assert target.read_bytes() == CONTENT

@@ -160,7 +160,12 @@ def overtaken_meanwhile(stubber: Stubber) -> None:
     stubber.add_client_error("execute_change_set", "InvalidChangeSetStatus")
 
 
-@pytest.mark.parametrize("overtaken", [overtaken_before, overtaken_meanwhile])
+def deleted_meanwhile(stubber: Stubber) -> None:
+    stubber.add_response("describe_stacks", stack(Key="1"))
+    stubber.add_client_error("execute_change_set", "ChangeSetNotFound")
+
+
+@pytest.mark.parametrize("overtaken", [overtaken_before, overtaken_meanwhile, deleted_meanwhile])
 def test_of_two_who_change_a_stack_at_once_one_is_refused(
     stubbed: tuple[Stubber, StackUpdates], overtaken: Callable[[Stubber], None]
 ) -> None:

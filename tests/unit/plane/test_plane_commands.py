@@ -131,7 +131,7 @@ def test_calls_on_objects_are_shown_by_folder_and_none_is_said(tmp_path: Path) -
 
 def test_two_commands_never_change_a_plane_at_once(tmp_path: Path) -> None:
     first, second = StateFolder(tmp_path), StateFolder(tmp_path)
-    with first.locked(), pytest.raises(CommandError, match="another command"), second.locked():
+    with first.locked(), pytest.raises(CommandError, match="another mediactl"), second.locked():
         pass
     with second.locked():
         pass
