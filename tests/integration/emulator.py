@@ -252,7 +252,7 @@ def running_emulator(folder: Path) -> Iterator[Emulator]:
     try:
         yield Emulator(started.url, state.calls_file, started.control)
     finally:
-        processes.stop(state.processes, processes.records(state.processes), grace_seconds=5)
+        processes.stop(state.processes, processes.records(state.processes), grace_seconds=0)
 
 
 def _zip(folder: Path) -> bytes:
