@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
 
 Shown = TypeVar("Shown")
@@ -71,21 +71,34 @@ def show(value: Shown, as_json: bool, render: Callable[[Shown], None]) -> None:
         render(value)
 
 
-def console() -> Console:
+COLUMNS = 80
+"""Width for which tables are made."""
+
+
+def console(*, least: int = COLUMNS) -> Console:
     """Return where tables for people go: stdout.
 
     Brackets in a text are letters as others are: what users named may hold them.
+
+    Args:
+        least: Width that is taken at least: a terminal that is narrower breaks lines by itself, and
+            so nothing is cut that is to be copied. 0 for what is drawn again and again.
     """
     from rich.console import Console  # noqa: PLC0415 - slow to import
 
-    return Console(highlight=False, markup=False)
+    made = Console(highlight=False, markup=False)
+    made.width = max(made.width, least)
+    return made
 
 
-def table(*headings: str, title: str | None = None, gap: int = 2) -> Table:
+def table(
+    *headings: str, numbers: Collection[str] = (), title: str | None = None, gap: int = 2
+) -> Table:
     """Return a table without rows, as all commands show them.
 
     Args:
         headings: What is above its columns; more may be added.
+        numbers: Those of them above numbers, which stand to the right.
         title: What is above the table. Default: nothing.
         gap: Blanks between two columns.
     """
@@ -101,7 +114,8 @@ def table(*headings: str, title: str | None = None, gap: int = 2) -> Table:
         title_justify="left",
     )
     for heading in headings:
-        made.add_column(heading, overflow="fold")
+        justify: JustifyMethod = "right" if heading in numbers else "left"
+        made.add_column(heading, overflow="fold", justify=justify)
     return made
 
 

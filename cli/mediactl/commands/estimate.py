@@ -181,9 +181,10 @@ def _show(found: Estimate, *, lines: bool) -> None:
     days = sorted(price.date for price in found.prices)
     recalled = sum(price.read == "recalled" for price in found.prices)
     if days:
+        how = f", {recalled} of them not read but recalled" if recalled else ""
         console.print(
-            f"{len(found.prices)} prices, of {days[0]} to {days[-1]}, {recalled} of them not read"
-            " but recalled.\n`--json` has each with its source; docs/costs.md says what is assumed."
+            f"{len(found.prices)} prices, of {days[0]} to {days[-1]}{how}.\n`--json` has each with"
+            " its source; docs/costs.md says what is assumed."
         )
 
 

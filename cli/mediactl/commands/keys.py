@@ -130,7 +130,9 @@ def rotate(
 
 
 def _show_list(found: KeyList) -> None:
-    keys = output.table("slot", "key", "made", "days", "", "last grant ends")
+    keys = output.table(
+        "slot", "key", "made", "days old", "use", "last grant ends", numbers=("days old",)
+    )
     for slot in found.slots:
         use = [name for name, is_so in (("signs", slot.signs), ("trusted", slot.trusted)) if is_so]
         keys.add_row(
@@ -153,7 +155,7 @@ def _show_list(found: KeyList) -> None:
     console.print()
     console.print(f"rotation      {found.state}")
     console.print(f"distribution  {found.distribution}")
-    console.print(f"grants hold   {found.longest_grant_seconds} s at most")
+    console.print(f"grants hold   {found.longest_grant_seconds:,} s at most")
 
 
 def _minute(moment: str | None) -> str:

@@ -247,11 +247,18 @@ def _show_status(found: Status) -> None:
     if found.endpoints:
         console.print(f"edge      {found.endpoints.edge_url}")
         console.print(f"emulator  {found.endpoints.emulator_url}")
-    services = output.table("service", "region", "desired", "running", "healthy")
+    services = output.table(
+        "service",
+        "region",
+        *("desired", "running", "healthy"),
+        numbers=("desired", "running", "healthy"),
+    )
     for service in found.services:
         counts = (str(service[name]) for name in ("desired", "running", "healthy"))
         services.add_row(_short(service["name"]), service["region"], *counts)
-    queues = output.table("queue", "region", "visible", "in flight")
+    queues = output.table(
+        "queue", "region", "visible", "in flight", numbers=("visible", "in flight")
+    )
     for queue in found.queues:
         counts = (str(queue[name]) for name in ("visible", "in_flight"))
         queues.add_row(_short(queue["name"]), queue["region"], *counts)

@@ -113,7 +113,7 @@ def _watch(
             for last in looks:
                 output.line(last)
             return last
-        console = output.console()
+        console = output.console(least=0)
         with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
             for last in looks:
                 live.update(screen(last), refresh=True)

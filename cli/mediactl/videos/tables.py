@@ -53,7 +53,7 @@ def report(found: VideoReport, *, parts: bool) -> Iterator[Any]:
     yield _timeline(found.timeline)
     if found.renditions:
         yield ""
-        ladder = new_table("rendition", "frames", "Mbit/s", "codecs")
+        ladder = new_table("rendition", "frames", "Mbit/s", "codecs", numbers=("frames", "Mbit/s"))
         for one in found.renditions:
             ladder.add_row(
                 f"{one.width} x {one.height}",
@@ -150,7 +150,7 @@ def _timeline(moments: list[Moment]) -> Table:
 
 
 def _runs(runs: list[RunShown]) -> Table:
-    table = new_table("run", "role", "status", "done", "chunks", "CPU s")
+    table = new_table("run", "role", "status", "done", "chunks", "CPU s", numbers=("done", "CPU s"))
     for run in runs:
         chunks = f"{run.chunks_done} of {run.chunks}" if run.chunks is not None else ""
         table.add_row(
@@ -161,7 +161,12 @@ def _runs(runs: list[RunShown]) -> Table:
 
 
 def _parts(run: RunShown) -> Table:
-    table = new_table(f"parts of {run.run_id}", "state", "attempt", "failures", "CPU s")
+    table = new_table(
+        f"parts of {run.run_id}",
+        "state",
+        *("attempt", "failures", "CPU s"),
+        numbers=("attempt", "failures", "CPU s"),
+    )
     for part in run.parts:
         table.add_row(
             part.name, part.state, str(part.attempt), str(part.failures), f"{part.cpu_seconds:.1f}"

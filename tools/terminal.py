@@ -11,7 +11,9 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b\][^\x07]*\x07")
 
@@ -30,6 +32,11 @@ class Terminal:
         environment: Its variables.
         columns: Width of the window.
         rows: Height of the window.
+        folder: What it runs in. Default: that of this process.
+
+    Attributes:
+        process: The program.
+        blocks: What it wrote, each with the seconds since it began.
     """
 
     def __init__(
@@ -39,6 +46,7 @@ class Terminal:
         *,
         columns: int = 80,
         rows: int = 24,
+        folder: Path | None = None,
     ) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -51,10 +59,13 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             env={**without_size, "TERM": "xterm-256color"},
+            cwd=folder,
             start_new_session=True,
         )
         os.close(slave)
         self._shown = b""
+        self._began = time.monotonic()
+        self.blocks: list[tuple[float, bytes]] = []
 
     def press(self, keys: bytes) -> None:
         r"""Type something; ``b"\x03"`` is Ctrl-C."""
@@ -93,5 +104,6 @@ class Terminal:
         with contextlib.suppress(OSError):  # how Linux says that the program has ended
             block = os.read(self._master, 65536)
             self._shown += block
+            self.blocks.append((time.monotonic() - self._began, block))
             return bool(block)
         return False
