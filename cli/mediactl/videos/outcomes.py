@@ -9,12 +9,14 @@ from media_platform.contract.video import VideoStatus
 from mediactl import output
 from mediactl.errors import CommandError
 from mediactl.progress import working
-from mediactl.videos.timelines import FailureShown, why_it_waits
+from mediactl.videos.timelines import FailureShown
 
 if TYPE_CHECKING:
     from mediactl.client import MediaClient
 
 POLL_SECONDS = 1.0
+
+_HELD_BACK = "waits for the budget of another day"
 
 ENDS = frozenset({VideoStatus.READY, VideoStatus.FAILED, VideoStatus.DELETED})
 
@@ -35,7 +37,6 @@ def wait_until_done(
     """
     try:
         with working(name) as show_progress:
-            told = False
             while True:
                 video = client.video(video_id)
                 following = video.get("next_run")
@@ -43,10 +44,8 @@ def wait_until_done(
                     show_progress(video["progress"], video["status"])
                     return video
                 percent = following["progress"] if following else video["progress"]
-                show_progress(percent, "again" if following else video["status"])
-                if video.get("held_back") and not told:
-                    output.say(f"video {video_id} waits {why_it_waits(video.get('tenant'))}")
-                    told = True
+                word = "again" if following else video["status"]
+                show_progress(percent, _HELD_BACK if video.get("held_back") else word)
                 if deadline is not None and time.monotonic() > deadline:
                     raise CommandError(
                         f"video {video_id} is still {video['status']}, at {percent} %",

@@ -14,8 +14,8 @@ from media_platform.contract.events import DomainEvent, EventType
 from media_platform.contract.ids import new_id
 from media_platform.contract.run import END, SOUND, Part, Rendition, Run, RunStatus, video_part
 from media_platform.contract.video import Failure, Video, VideoStatus
+from mediactl.videos import outcomes, timelines
 from mediactl.videos import tables as video_tables
-from mediactl.videos import timelines
 from mediactl.videos.timelines import Kept, VideoReport, VideoSummary
 
 VIDEO, RUN, NEXT = new_id(), new_id(), new_id()
@@ -201,3 +201,23 @@ def test_a_video_that_is_held_back_says_for_what_it_waits() -> None:
     assert "UPLOADED, waits" in text
     assert "acme spent the budget of this one" in text
     assert "mediactl costs breaker" in text
+
+
+def test_whoever_waits_for_a_video_is_told_that_it_is_held_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Client:
+        def __init__(self) -> None:
+            waits = {"status": "UPLOADED", "held_back": "daily_budget", "progress": 0}
+            self.answers = [waits, waits, {"status": "READY", "held_back": None, "progress": 100}]
+
+        def video(self, _: str) -> dict[str, Any]:
+            return self.answers.pop(0)
+
+    monkeypatch.setattr(outcomes, "POLL_SECONDS", 0)
+    client: Any = Client()
+    assert outcomes.wait_until_done(client, VIDEO, "film.mp4", None)["status"] == "READY"
+    assert capsys.readouterr().err.splitlines() == [
+        "film.mp4: waits for the budget of another day 0 %",
+        "film.mp4: READY 100 %",
+    ]
