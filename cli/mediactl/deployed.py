@@ -162,14 +162,6 @@ def batches(things: Iterable[Asked], length: Callable[[Asked], str]) -> Iterator
         yield batch
 
 
-def is_unreachable(error: BaseException) -> bool:
-    """Tell whether a region does not answer at all, as one does that is lost."""
-    from botocore.exceptions import ConnectionError as NoConnection  # noqa: PLC0415
-    from botocore.exceptions import HTTPClientError  # noqa: PLC0415
-
-    return isinstance(error, NoConnection | HTTPClientError)
-
-
 def count(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its word: ``1 job``, ``2 jobs``."""
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -29,6 +29,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -43,7 +44,14 @@ from media_platform.contract.outputs import (
     StoreOutput,
     stack_name,
 )
-from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.errors import (
+    NOT_FOUND,
+    REFUSED,
+    USAGE,
+    CommandError,
+    LostRegionError,
+    NotDeployedError,
+)
 from mediactl.limits import AWS, patient
 from mediactl.suggestions import meant
 
@@ -83,6 +91,8 @@ class Environment(ABC):
         self.protected = protected
         self.app = app
         self._clients: dict[tuple[str, str], Any] = {}
+        self._lock = threading.RLock()
+        self._lost: dict[str, LostRegionError] = {}
         self._outputs: dict[tuple[StackPart, str], dict[str, str]] = {}
 
     @property
@@ -118,22 +128,45 @@ class Environment(ABC):
 
     @abstractmethod
     def _make_client(self, service: str, region: str) -> Any:
-        """Return a new botocore client."""
+        """Return a new botocore client; nothing is asked over the network."""
+
+    def _check_region(self, region: str) -> None:  # noqa: B027 - most have nothing to check
+        """Check that a region may be asked, before it is for the first time."""
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """Return a botocore client, made once for each service and region.
+        """Return a botocore client, made once for each service and region; threads may ask for it.
 
         Args:
             service: Name of the service as botocore knows it.
             region: Region. Default: the home region.
 
         Raises:
-            CommandError: If the credentials are those of another account, or the plane is not up.
+            CommandError: If the credentials are those of another account, the plane is not up, or
+                the region is lost.
         """
         key = (service, region or self.home_region)
+        if key[1] in self._lost:
+            raise self._lost[key[1]]
         if key not in self._clients:
-            self._clients[key] = self._make_client(*key)
+            # It asks the region, and regions do not wait for each other.
+            self._check_region(key[1])
+            with self._lock:
+                if key not in self._clients:
+                    self._clients[key] = self._make_client(*key)
         return self._clients[key]
+
+    def lose(self, region: str, error: LostRegionError) -> None:
+        """Ask a region no more, since it does not answer: each time would cost a limit.
+
+        Args:
+            region: The region.
+            error: What is raised in place of it.
+        """
+        self._lost[region] = error
+
+    def find_lost(self) -> None:
+        """Ask those regions again that did not answer."""
+        self._lost.clear()
 
     def outputs(self, part: StackPart, region: str | None = None) -> dict[str, str]:
         """Return the outputs of a stack by name; they are read once.
@@ -169,7 +202,7 @@ class Environment(ABC):
             if found is not None:
                 self._outputs[part, place] = found
                 return place, found
-        raise CommandError(
+        raise NotDeployedError(
             f"{self.name} is not deployed: there is no stack {stack_name(self.stage, part)}"
             f" in {', '.join(places)}",
             hint=f"run `mediactl deploy -e {self.name}`, or check stage and regions of the"
@@ -192,7 +225,7 @@ class Environment(ABC):
         part = _PART_OF[type(name)]
         outputs = self.outputs(part, region)
         if name.value not in outputs:
-            raise CommandError(
+            raise NotDeployedError(
                 f"stack {stack_name(self.stage, part)} has no output {name.value}",
                 hint="the stage does not have it, or an older version deployed it",
                 exit_code=NOT_FOUND,
@@ -321,12 +354,11 @@ class LocalEnvironment(Environment):
         found = self.plane().endpoints().regions
         if len(found) == 1:
             return tuple(found)
-        pool = MediaOutput.USER_POOL_ID
-        return tuple(
-            sorted(
-                found, key=lambda one: pool not in (self._read_outputs(StackPart.MEDIA, one) or ())
-            )
-        )
+        # As the plane itself knows them: one that is cut off may be the one with the users.
+        outputs = self.plane().endpoints().outputs
+        media = stack_name(self.stage, StackPart.MEDIA)
+        home, pool = outputs.get(media, {}), MediaOutput.USER_POOL_ID
+        return tuple(sorted(found, key=lambda one: pool not in outputs.get(f"{media}@{one}", home)))
 
     @cached_property
     def base_url(self) -> str:
@@ -354,8 +386,14 @@ class LocalEnvironment(Environment):
 
         return Plane(self.state_dir, app=self.app, stage=stage, say=output.say)
 
+    def _check_region(self, region: str) -> None:
+        if region in self.plane().cut_off():
+            raise LostRegionError(
+                f"{region} is cut off", hint=f"mediactl local rejoin {region} -e {self.name}"
+            )
+
     def _make_client(self, service: str, region: str) -> Any:
-        return self.plane().emulator().client(service, region)
+        return self.plane().emulator().patient_client(service, region)
 
 
 class AwsEnvironment(Environment):
@@ -404,14 +442,15 @@ class AwsEnvironment(Environment):
 
         return botocore.session.Session(profile=self.profile)
 
-    def _make_client(self, service: str, region: str) -> Any:
+    def _check_region(self, region: str) -> None:
         if not self._account_is_right:
             # Asked in the region that is needed: the home region may be the one that is lost.
-            self._check_account(self._limited_client("sts", region))
+            with self._lock:
+                sts = self._make_client("sts", region)
+            self._check_account(sts)
             self._account_is_right = True
-        return self._limited_client(service, region)
 
-    def _limited_client(self, service: str, region: str) -> Any:
+    def _make_client(self, service: str, region: str) -> Any:
         from mediactl.aws_calls import hold, limited  # noqa: PLC0415 - slow to import
 
         limits = patient(AWS)

@@ -59,3 +59,11 @@ class CommandError(Exception):
         super().__init__(text)
         self.hint = hint
         self.exit_code = exit_code
+
+
+class NotDeployedError(CommandError):
+    """What was asked for is not deployed there."""
+
+
+class LostRegionError(CommandError):
+    """A region does not answer, and is not asked again."""

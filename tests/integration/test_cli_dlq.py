@@ -27,6 +27,7 @@ from media_platform.contract.jobs import DEAD_LETTER_REASON, TranscodeJob
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput
 from media_platform.contract.run import video_part
 from media_platform.contract.video import VideoStatus
+from mediactl.asking import Answers
 from mediactl.environment import Environment
 from mediactl.errors import DEGRADED, NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.watching.dead_letters import Box, Outcome, boxes, held_letter, list_letters
@@ -89,8 +90,12 @@ class Letters:
 
     @property
     def box(self) -> Box:
-        (box,) = boxes(self.environment, [REGION], [])
+        (box,) = boxes(self.environment, [REGION], []).by_region[REGION]
         return box
+
+    @property
+    def places(self) -> Answers[list[Box]]:
+        return Answers({REGION: [self.box]})
 
     def put(self, *bodies: str, **more: Any) -> list[str]:
         return [
@@ -145,7 +150,7 @@ def test_a_letter_shows_its_reason_and_its_video_as_it_is_now(
     here = job(video_id=video.video_id, run_id=run_id)
     letters.put(here.to_json(), MessageAttributes=REASON)
     letters.put(replace(here, run_id=new_id()).to_json(), job(part="end").to_json())
-    first, other_run, gone = list_letters([letters.box], 100).letters
+    first, other_run, gone = list_letters(letters.places, 100).letters
     assert first.reason == "ffmpeg broke \x09 twice"
     assert first.video is not None
     assert (first.video.status, first.video.home_region) == ("FAILED", "eu-central-1")
@@ -171,7 +176,7 @@ def test_a_letter_shows_its_reason_and_its_video_as_it_is_now(
 )
 def test_whatever_stands_in_a_queue_is_listed_and_stays(letters: Letters, body: str) -> None:
     (message_id,) = letters.put(body)
-    (letter,) = list_letters([letters.box], 100).letters
+    (letter,) = list_letters(letters.places, 100).letters
     assert (letter.body, letter.goes_to) == (body, None)
     assert redrive_all(letters.box).left.keys() == {message_id}
     assert letters.visible() == 1
@@ -204,7 +209,7 @@ def test_a_message_that_sqs_moved_goes_back_to_the_queue_it_came_from(letters: L
     letters.sqs.send_message(QueueUrl=letters.jobs, MessageBody=job(part="end").to_json())
     for _ in range(2):
         letters.sqs.receive_message(QueueUrl=letters.jobs, VisibilityTimeout=0)
-    (letter,) = list_letters([letters.box], 100).letters
+    (letter,) = list_letters(letters.places, 100).letters
     assert (letter.goes_to, letter.what) == ("jobs", "transcode job end")
     redrive_all(letters.box)
     assert (letters.visible(), letters.visible(letters.jobs)) == (0, 1)
@@ -213,9 +218,9 @@ def test_a_message_that_sqs_moved_goes_back_to_the_queue_it_came_from(letters: L
 def test_more_than_a_thousand_are_found_by_id_listed_and_redriven(letters: Letters) -> None:
     letters.fill(1_200)
     (last,) = letters.put(job().to_json())
-    with held_letter([letters.box], last) as (_, message):
+    with held_letter(letters.places, last) as (_, message):
         assert message["MessageId"] == last
-    found = list_letters([letters.box], 50)
+    found = list_letters(letters.places, 50)
     assert (len(found.letters), found.unseen) == (50, 1_151)
     assert letters.visible() == 1_201
     told: list[int] = []
@@ -231,7 +236,7 @@ def test_two_who_look_at_once_see_all_between_them_and_take_nothing(letters: Let
     seen: list[list[str]] = []
 
     def look() -> None:
-        seen.append([one.message_id for one in list_letters([letters.box], 100).letters])
+        seen.append([one.message_id for one in list_letters(letters.places, 100).letters])
 
     lookers = [threading.Thread(target=look) for _ in range(2)]
     for looker in lookers:
@@ -245,11 +250,11 @@ def test_two_who_look_at_once_see_all_between_them_and_take_nothing(letters: Let
 def test_who_finds_less_than_there_is_is_told(letters: Letters) -> None:
     letters.fill(3)
     first = letters.sqs.receive_message(QueueUrl=letters.dead, VisibilityTimeout=60)["Messages"]
-    found = list_letters([letters.box], 100)
+    found = list_letters(letters.places, 100)
     assert (len(found.letters), found.unseen) == (2, 1)
     with (
         pytest.raises(CommandError, match="somebody looks at it") as raised,
-        held_letter([letters.box], first[0]["MessageId"]),
+        held_letter(letters.places, first[0]["MessageId"]),
     ):
         pass
     assert raised.value.exit_code == NOT_FOUND
@@ -257,7 +262,7 @@ def test_who_finds_less_than_there_is_is_told(letters: Letters) -> None:
 
 def test_a_message_that_vanishes_meanwhile_does_no_harm(letters: Letters) -> None:
     (message_id,) = letters.put(job().to_json())
-    with held_letter([letters.box], message_id) as (box, message):
+    with held_letter(letters.places, message_id) as (box, message):
         letters.sqs.delete_message(QueueUrl=letters.dead, ReceiptHandle=message["ReceiptHandle"])
         outcome = Outcome()
         box.redrive([message], outcome)
@@ -327,7 +332,7 @@ def test_the_commands_list_show_and_drop(
     refused = mediactl("dlq", "drop", message_id)
     assert (refused.exit_code, "--yes" in refused.stderr) == (REFUSED, True)
     would = mediactl("dlq", "drop", message_id, "--dry-run", "--json").json
-    assert would == {"done": [message_id], "left": {}}
+    assert (would["done"], would["left"]) == ([message_id], {})
     assert mediactl("dlq", "drop", message_id, "--yes", "--json").json["done"] == [message_id]
     gone = mediactl("dlq", "show", message_id)
     assert (gone.exit_code, message_id in gone.stderr) == (NOT_FOUND, True)
@@ -399,7 +404,7 @@ def test_an_upload_that_could_not_be_taken_in_is_called_for_again(
     assert (letter["goes_to"], letter["video"]["status"]) == ("uploads-intake", None)
     assert "not ('aws.s3', 'Object Created')" in letter["reason"]
     answer = mediactl("dlq", "redrive", letter["message_id"], "--json")
-    assert answer.json == {"done": [letter["message_id"]], "left": {}}
+    assert (answer.json["done"], answer.json["left"]) == ([letter["message_id"]], {})
     (again,) = eventually(letters, "it failed once more")
     assert again["message_id"] != letter["message_id"]
     assert mediactl("dlq", "drop", again["message_id"], "--yes").exit_code == 0

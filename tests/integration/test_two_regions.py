@@ -24,7 +24,7 @@ from media_platform.contract.events import EventType
 from media_platform.contract.takeover import VERSION_STEP
 from mediactl.checking.smoke import CLIP
 from mediactl.client import ApiError
-from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.errors import DEGRADED, NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.local.plane import Plane
 
 PATCH = {"Content-Type": "application/merge-patch+json"}
@@ -142,6 +142,7 @@ def test_a_region_that_is_cut_off_is_done_without(
     subscriber: Subscriber,
     film: bytes,
     longer_film: bytes,
+    operator: Mediactl,
 ) -> None:
     here, there = ada
     waiting, upload = here.create(film, title="To come")
@@ -158,6 +159,7 @@ def test_a_region_that_is_cut_off_is_done_without(
         path = f"/api/videos/{ready['video_id']}"
         refused = there.request("PATCH", path, json={"title": "No"}, headers=PATCH)
         assert refused.status == 503, "its home region alone may change it"
+        check_operators_miss(HOME, operator)
 
         meanwhile = here.upload_near(there, film, title="Meanwhile")
         assert there.when(meanwhile, "READY")["status"] == "READY"
@@ -177,6 +179,26 @@ def test_a_region_that_is_cut_off_is_done_without(
     for video_id in (busy, meanwhile, waiting["video_id"]):
         told = subscriber.told_of(video_id, count=3)
         assert [event.event_type for event in told] == WHOLE
+
+
+def check_operators_miss(lost: str, mediactl: Mediactl) -> None:
+    """Check that an operator is told of a lost region, and shown what the other has."""
+    for command in (
+        ("dlq", "list"),
+        ("top",),
+        ("costs", "list"),
+        ("events", "replay", "--since=1h"),
+    ):
+        answer = mediactl(*command, "--json", *(["--dry-run"] if "replay" in command else []))
+        assert answer.exit_code == DEGRADED, (command, answer.stderr)
+        (missing,) = json.loads(answer.stdout)["missing_regions"]
+        assert (missing["region"], missing["reachable"]) == (lost, False)
+        assert f"{lost} is missing: {lost} is cut off\nhint: mediactl local rejoin" in answer.stderr
+    logs = mediactl("logs", "--since", "1h", "--json")
+    assert logs.exit_code == DEGRADED
+    assert {line["region"] for line in logs.json_lines} == {OTHER}
+    regions = json.loads(mediactl("status", "--json").stdout)["regions"]
+    assert {one["region"]: one["reachable"] for one in regions} == {HOME: False, OTHER: True}
 
 
 def check_refusals(pair: TwoRegions) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from mediactl.asking import ask_regions
 from mediactl.checking.findings import Finding, Patient, State
 from mediactl.deployed import regions_of
 from mediactl.deploying.bootstrap import bootstrap_versions
@@ -69,8 +70,14 @@ def templates(patient: Patient) -> Iterator[Finding]:
 
 def credentials(patient: Patient) -> Iterator[Finding]:
     """Look whose credentials these are; without any, nothing else is asked."""
+    environment = patient.environment
     try:
-        answer = patient.environment.client("sts").get_caller_identity()
+        found = ask_regions(
+            environment,
+            regions_of(environment),
+            lambda region: environment.client("sts", region).get_caller_identity(),
+        )
+        patient.lost = frozenset(one.region for one in found.missing)
     except Exception as error:  # noqa: BLE001 - whatever it is, nothing else can be asked
         explained = explain(error)
         patient.unreachable = "there is nobody to ask; see account"
@@ -80,9 +87,20 @@ def credentials(patient: Patient) -> Iterator[Finding]:
             return
         yield Finding(check="account", state="fail", seen=str(explained), fix=explained.hint)
         return
+    answer = found.by_region[patient.regions[0]]
     seen = "the emulator" if patient.is_emulated else f"{answer['Account']}, as {answer['Arn']}"
     yield Finding(check="account", state="ok", seen=seen)
+    # The home region, which would be asked for it, may be the one that is lost.
+    patient.stage.account = answer["Account"]
     yield clock(answer)
+    for one in found.missing:
+        yield Finding(
+            check="region",
+            state="fail",
+            region=one.region,
+            seen=f"{one.reason}; nothing else is asked there",
+            fix=one.remedy,
+        )
 
 
 def clock(answer: dict[str, Any]) -> Finding:
@@ -103,9 +121,10 @@ def clock(answer: dict[str, Any]) -> Finding:
 
 def regions(patient: Patient) -> Iterator[Finding]:
     """Look whether the account may use the regions of the stage."""
-    answer = patient.environment.client("ec2").describe_regions(AllRegions=True)
+    ec2 = patient.environment.client("ec2", patient.regions[0])
+    answer = ec2.describe_regions(AllRegions=True)
     states = {one["RegionName"]: one["OptInStatus"] for one in answer["Regions"]}
-    for region in regions_of(patient.environment):
+    for region in patient.regions:
         state = states.get(region, "not known to AWS")
         enabled = state in {"opted-in", "opt-in-not-required"}
         yield Finding(
@@ -119,7 +138,7 @@ def regions(patient: Patient) -> Iterator[Finding]:
 
 def bootstrap(patient: Patient) -> Iterator[Finding]:
     """Look whether the regions are ready for the CDK."""
-    versions = bootstrap_versions(patient.environment, patient.required_templates())
+    versions = bootstrap_versions(patient.environment, patient.reached_templates())
     for region, (version, needed) in versions.items():
         enough = version >= needed
         yield Finding(

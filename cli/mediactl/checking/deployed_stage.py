@@ -10,7 +10,7 @@ from typing import Any
 
 from media_platform.contract.outputs import EdgeOutput, StackPart
 from mediactl.checking.findings import Finding, Patient, State
-from mediactl.deployed import regions_of, resources
+from mediactl.deployed import resources
 from mediactl.deploying.assembly import AssemblyStack
 from mediactl.deploying.settled import is_busy, remedy
 from mediactl.environment import Environment
@@ -26,7 +26,7 @@ DRIFT_SECONDS = 900
 def stacks(patient: Patient) -> Iterator[Finding]:
     """Look whether all stacks stand, and none is stuck."""
     name = patient.environment.name
-    wanted = patient.required_templates()
+    wanted = patient.reached_templates()
     status_of = patient.environment.stack_status
     statuses = {stack.id: status_of(stack.name, stack.region) for stack in wanted}
     deployed = [stack for stack in wanted if statuses[stack.id] is not None]
@@ -61,7 +61,7 @@ def certificates(patient: Patient) -> Iterator[Finding]:
     """Look whether certificates are issued, and renewed."""
     kind = "AWS::CertificateManager::Certificate"
     found = False
-    for region in regions_of(patient.environment):
+    for region in patient.regions:
         for part in (StackPart.MEDIA, StackPart.EDGE):
             for one in resources(patient.environment, part, region, kind):
                 found = True
@@ -162,6 +162,8 @@ def images(patient: Patient) -> Iterator[Finding]:
     """Look whether the images that tasks are started from are there."""
     environment = patient.environment
     for region in environment.regions:
+        if region in patient.lost:
+            continue
         ecs = environment.client("ecs", region)
         kind = "AWS::ECS::TaskDefinition"
         images = {
@@ -217,7 +219,7 @@ def drift(patient: Patient) -> Iterator[Finding]:
             check="drift", state="skipped", seen="it takes minutes", fix="mediactl doctor --drift"
         )
         return
-    for stack in patient.required_templates():
+    for stack in patient.reached_templates():
         if patient.environment.stack_status(stack.name, stack.region) is not None:
             yield from drift_findings(patient.environment, stack)
 

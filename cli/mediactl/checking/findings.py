@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from mediactl.deployed import regions_of
 from mediactl.deploying.assembly import AssemblyStack
 from mediactl.deploying.stage import CdkStage
 from mediactl.environment import Environment
@@ -77,7 +78,14 @@ class Patient:
         """Why nothing can be asked over the network."""
         self.templates: list[AssemblyStack] | None = None
         """What the app synthesizes to, once a check has tried it."""
+        self.lost: frozenset[str] = frozenset()
+        """Regions that do not answer; they were told of, and are not asked again."""
         self._say = say
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions that answer, that of the Edge stack among them."""
+        return tuple(one for one in regions_of(self.environment) if one not in self.lost)
 
     @cached_property
     def stage(self) -> CdkStage:
@@ -94,3 +102,11 @@ class Patient:
         if self.templates is None:
             raise UnseenError("there are no templates to look at; see templates")
         return self.templates
+
+    def reached_templates(self) -> list[AssemblyStack]:
+        """Return those of the regions that answer.
+
+        Raises:
+            UnseenError: As :meth:`required_templates`.
+        """
+        return [one for one in self.required_templates() if one.region not in self.lost]

@@ -69,7 +69,7 @@ class FargateNeed:
 
 def quotas(patient: Patient) -> Iterator[Finding]:
     """Look whether every quota holds what the stacks of the app need."""
-    environment, stacks = patient.environment, patient.required_templates()
+    environment, stacks = patient.environment, patient.reached_templates()
     told = _ServiceQuotas(environment)
     for region in sorted({stack.region for stack in stacks}):
         here = [stack for stack in stacks if stack.region == region]

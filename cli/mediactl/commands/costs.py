@@ -12,6 +12,7 @@ import click
 
 from mediactl import output
 from mediactl.environment import Environment
+from mediactl.errors import DEGRADED
 from mediactl.options import (
     HELP,
     Amount,
@@ -72,8 +73,15 @@ def group() -> None:
 )
 @environment_option
 @json_option("mediactl.costs.spending:Spending")
+@click.pass_context
 def list_costs(
-    *, since: str, tenant: str | None, by: str, environment: Environment, as_json: bool
+    ctx: click.Context,
+    *,
+    since: str,
+    tenant: str | None,
+    by: str,
+    environment: Environment,
+    as_json: bool,
 ) -> None:
     """List what transcoding took, and what the work cost.
 
@@ -87,6 +95,7 @@ def list_costs(
       mediactl costs list --since 30d
       mediactl costs list --by video --tenant TENANT --json
     """
+    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
     from mediactl.costs.spending import SpendingStore, WorkerPrices, read_spending  # noqa: PLC0415
     from mediactl.pricing.book import price_table  # noqa: PLC0415
 
@@ -100,12 +109,16 @@ def list_costs(
         tenants=store.tenants() if tenant is None else [tenant],
     )
     output.show(spending, as_json, _show)
+    tell_missing(spending.missing_regions)
+    if spending.missing_regions:
+        ctx.exit(DEGRADED)
 
 
 @group.command()
 @environment_option
 @json_option("mediactl.costs.breaker:Breaker")
-def breaker(*, environment: Environment, as_json: bool) -> None:
+@click.pass_context
+def breaker(ctx: click.Context, *, environment: Environment, as_json: bool) -> None:
     """Show what tenants spent today of the budget of a day, and which videos wait.
 
     The budget is `worker.max_tenant_daily_cpu_hours` of the stage, or what `mediactl costs budget`
@@ -115,9 +128,14 @@ def breaker(*, environment: Environment, as_json: bool) -> None:
     Examples:
       mediactl costs breaker
     """
+    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
     from mediactl.costs.breaker import read_breaker  # noqa: PLC0415 - slow to import
 
-    output.show(read_breaker(environment), as_json, _show_breaker)
+    found = read_breaker(environment)
+    output.show(found, as_json, _show_breaker)
+    tell_missing(found.missing_regions)
+    if found.missing_regions:
+        ctx.exit(DEGRADED)
 
 
 _MOST_HOURS = 100_000

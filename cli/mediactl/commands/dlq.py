@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,7 @@ from mediactl.options import (
 from mediactl.watching.dead_letters import DeadLetter, DeadLetterList, Outcome
 
 if TYPE_CHECKING:
+    from mediactl.asking import Answers
     from mediactl.environment import Environment
     from mediactl.watching.dead_letters import Box
 
@@ -60,7 +61,10 @@ def group() -> None:
     help="Most dead letters of each queue.",
 )
 @json_option(DeadLetterList)
+@click.pass_context
 def list_(
+    ctx: click.Context,
+    *,
     environment: Environment,
     regions: tuple[str, ...],
     queues: tuple[str, ...],
@@ -74,10 +78,14 @@ def list_(
       mediactl dlq list
       mediactl dlq list --queue jobs --json
     """
+    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
     from mediactl.watching.dead_letters import boxes, list_letters  # noqa: PLC0415
 
     found = list_letters(boxes(environment, regions, queues), limit)
     output.show(found, as_json, _show_list)
+    tell_missing(found.missing_regions)
+    if found.missing_regions:
+        ctx.exit(DEGRADED)
 
 
 @group.command()
@@ -130,8 +138,8 @@ def redrive(
 
     A message goes back to its queue with all that it carries; of a job, the failures so far are
     forgiven. A call of a function (uploads, turns of sweeps and purges) is made again. What cannot
-    go back stays, and is said: exit code 5. What fails again comes back as another message. Workers
-    that rest are woken within minutes.
+    go back stays, and is said, as is a region that does not answer: exit code 5. What fails again
+    comes back as another message. Workers that rest are woken within minutes.
 
     \b
     Examples:
@@ -146,8 +154,7 @@ def redrive(
     if dry_run:
         _redrive_dry(places, message_id, outcome)
     elif message_id is None:
-        for box in places:
-            box.all_of(box.redrive, outcome, _teller(box, "redriven"))
+        _act_everywhere(environment, places, outcome, lambda box: box.redrive, "redriven")
     else:
         with held_letter(places, message_id) as (box, message):
             box.redrive([message], outcome)
@@ -206,11 +213,11 @@ def drop(
             else:
                 box.drop([message], outcome)
     elif dry_run:
-        letters = list_letters(places, _ALL).letters
-        outcome.done.extend(letter.message_id for letter in letters)
+        found = list_letters(places, _ALL)
+        outcome.done.extend(letter.message_id for letter in found.letters)
+        outcome.missing_regions.extend(found.missing_regions)
     else:
-        for box in places:
-            box.all_of(box.drop, outcome, _teller(box, "dropped"))
+        _act_everywhere(environment, places, outcome, lambda box: box.drop, "dropped")
     _end(ctx, outcome, "would be dropped" if dry_run else "dropped", as_json)
 
 
@@ -223,11 +230,30 @@ def _check_choice(message_id: str | None, everything: bool) -> None:
         )
 
 
-def _redrive_dry(places: list[Box], message_id: str | None, outcome: Outcome) -> None:
+def _act_everywhere(
+    environment: Environment,
+    places: Answers[list[Box]],
+    outcome: Outcome,
+    act: Callable[[Box], Callable[[Sequence[dict[str, Any]], Outcome], None]],
+    done: str,
+) -> None:
+    """Do something with all dead letters of the regions that answer, for as long as they do."""
+    from mediactl.asking import unless_missing  # noqa: PLC0415 - not needed for help
+
+    outcome.missing_regions.extend(places.missing)
+    for region, found in places.by_region.items():
+        with unless_missing(environment, region, outcome.missing_regions):
+            for box in found:
+                box.all_of(act(box), outcome, _teller(box, done))
+
+
+def _redrive_dry(places: Answers[list[Box]], message_id: str | None, outcome: Outcome) -> None:
     from mediactl.watching.dead_letters import held_letter, list_letters  # noqa: PLC0415
 
     if message_id is None:
-        letters = list_letters(places, _ALL).letters
+        found = list_letters(places, _ALL)
+        letters = found.letters
+        outcome.missing_regions.extend(found.missing_regions)
     else:
         with held_letter(places, message_id) as (box, message):
             letters = box.read([message])
@@ -251,13 +277,16 @@ def _teller(box: Box, done: str) -> Callable[[int], None]:
 
 
 def _end(ctx: click.Context, outcome: Outcome, done: str, as_json: bool) -> None:
+    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+
     def render(outcome: Outcome) -> None:
         for message_id, reason in outcome.left.items():
             click.echo(f"{message_id} stays: {output.printable(reason)}")
         click.echo(f"{len(outcome.done)} {done}, {len(outcome.left)} left")
 
     output.show(outcome, as_json, render)
-    if outcome.left:
+    tell_missing(outcome.missing_regions)
+    if outcome.left or outcome.missing_regions:
         ctx.exit(DEGRADED)
 
 

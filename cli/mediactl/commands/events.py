@@ -29,6 +29,7 @@ from mediactl.options import (
 from mediactl.watching.event_log import Replay
 
 if TYPE_CHECKING:
+    from mediactl.asking import MissingRegion
     from mediactl.environment import Environment
 
 LOOK_AGAIN_SECONDS = 1.0
@@ -67,7 +68,9 @@ def group() -> None:
 )
 @click.option("--count", type=click.IntRange(1), help="End after so many events.")
 @json_option(DomainEvent, stream=True)
+@click.pass_context
 def tail(
+    ctx: click.Context,
     *,
     environment: Environment,
     regions: tuple[str, ...],
@@ -82,6 +85,7 @@ def tail(
     With --video they are read from the table, those of the past, too, and nothing is changed.
     Without, a queue is subscribed to the topic of each region, named mediactl-tail-..., and removed
     in the end; one that was left by a process that was killed, by the next tail after 12 hours.
+    Regions that do not answer are told of, and left out: exit code 5.
 
     \b
     Examples:
@@ -94,15 +98,24 @@ def tail(
             " table for it",
             exit_code=USAGE,
         )
+    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+
     number = 0
-    stream = _of_video(environment, regions, video, since) if video else _all(environment, regions)
+    missing: list[MissingRegion] = []
+    if video:
+        stream = _of_video(environment, regions, video, since, missing)
+    else:
+        stream = _all(environment, regions, missing)
     for event in stream:
         if types and event.event_type not in types:
             continue
         _print(event, as_json)
         number += 1
         if number == count:
-            return
+            break
+    tell_missing(missing)
+    if missing:
+        ctx.exit(DEGRADED)
 
 
 @group.command()
@@ -140,6 +153,7 @@ def replay(
       mediactl events replay VIDEO --dry-run
       mediactl events replay --since 2h --type VideoReady --dry-run --json
     """
+    from mediactl.asking import ask_regions, tell_missing  # noqa: PLC0415
     from mediactl.watching.event_log import Outbox, publish_again  # noqa: PLC0415
 
     if (video is None) == (since is None):
@@ -148,7 +162,9 @@ def replay(
             hint="mediactl events replay VIDEO, or: mediactl events replay --since 2h",
             exit_code=USAGE,
         )
-    outbox = Outbox(environment, regions[0])
+    # Every region has all events; the first that answers will do.
+    asked = ask_regions(environment, regions, lambda region: Outbox(environment, region))
+    outbox = next(iter(asked.by_region.values()))
     until = to or datetime.now(UTC)
     if video is not None:
         kept = list(outbox.of_video(video, datetime.fromtimestamp(0, UTC)))
@@ -162,19 +178,28 @@ def replay(
     ]
     if not dry_run and kept:
         consent.require(environment, f"publish {len(kept)} events once more")
-    done = publish_again(environment, kept, regions, dry_run=dry_run)
+    done = publish_again(environment, kept, regions, missing=asked.missing, dry_run=dry_run)
     output.show(done, as_json, lambda done: _show_replay(done, dry_run))
-    if done.left:
+    tell_missing(done.missing_regions)
+    if done.left or done.missing_regions:
         ctx.exit(DEGRADED)
 
 
 def _of_video(
-    environment: Environment, regions: tuple[str, ...], video: str, since: datetime | None
+    environment: Environment,
+    regions: tuple[str, ...],
+    video: str,
+    since: datetime | None,
+    missing: list[MissingRegion],
 ) -> Iterator[DomainEvent]:
+    """Yield events of a video; regions that are found to be missing are added to ``missing``."""
     from media_platform.contract.ids import made_at  # noqa: PLC0415
+    from mediactl.asking import ask_regions  # noqa: PLC0415
     from mediactl.watching.event_log import Outbox  # noqa: PLC0415
 
-    outboxes = [Outbox(environment, region) for region in regions]
+    asked = ask_regions(environment, regions, lambda region: Outbox(environment, region))
+    missing += asked.missing
+    outboxes = asked.by_region.values()
     seen: set[str] = set()
     pause = threading.Event()
     while True:
@@ -189,15 +214,23 @@ def _of_video(
         pause.wait(LOOK_AGAIN_SECONDS)
 
 
-def _all(environment: Environment, regions: tuple[str, ...]) -> Iterator[DomainEvent]:
+def _all(
+    environment: Environment, regions: tuple[str, ...], missing: list[MissingRegion]
+) -> Iterator[DomainEvent]:
+    """Yield events as they happen; regions that are missing are added to ``missing``."""
+    from mediactl.asking import ask_regions, tell_missing  # noqa: PLC0415
     from mediactl.temporary import TemporaryName  # noqa: PLC0415
     from mediactl.watching.event_queues import EventQueues, remove_outlived  # noqa: PLC0415
 
     name = TemporaryName.make(KIND, environment.stage, seconds=TAIL_SECONDS)
-    remove_outlived(environment, name, regions)
-    queues = EventQueues(environment, name, regions)
+    asked = ask_regions(
+        environment, regions, lambda region: remove_outlived(environment, name, [region])
+    )
+    missing += asked.missing
+    tell_missing(missing)
+    queues = EventQueues(environment, name, tuple(asked.by_region))
     with queues.subscribed():
-        for region in regions:
+        for region in queues.regions:
             output.say(f"queue {name} is subscribed in {region} until this ends")
         yield from queues.events()
 

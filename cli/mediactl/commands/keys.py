@@ -37,20 +37,22 @@ def list_keys(ctx: click.Context, environment: Environment, as_json: bool) -> No
     """Show the keys that sign playback, and who signs with which.
 
     A key is trusted once the key group of the distribution has it. The exit code is 5 if a region
-    signs with another key than it should, or with one that is not trusted.
+    signs with another key than it should, or with one that is not trusted, or does not answer.
 
     \b
     Examples:
       mediactl keys list
       mediactl keys list --json
     """
+    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
     from mediactl.keys.signing_keys import SigningKeys  # noqa: PLC0415 - imports botocore
 
     found = SigningKeys(environment).overview()
     output.show(found, as_json, _show_list)
     for problem in found.problems:
         output.say(problem)
-    if found.problems:
+    tell_missing(found.missing_regions)
+    if found.problems or found.missing_regions:
         ctx.exit(DEGRADED)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mediactl import output
+from mediactl.errors import DEGRADED
 from mediactl.options import (
     HELP,
     SINCE,
@@ -62,7 +63,9 @@ _COLORS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
     help="Also lines of metrics, and what Lambda says of every call.",
 )
 @json_option(LogLine, stream=True)
+@click.pass_context
 def command(
+    ctx: click.Context,
     *,
     environment: Environment,
     regions: tuple[str, ...],
@@ -77,7 +80,8 @@ def command(
 
     With --video: all that name the video, from its creation to its last playback, across services
     and regions. CloudWatch gets lines some seconds late; what comes later than others is shown
-    when it comes. What the local plane itself logs is shown by `mediactl local logs`.
+    when it comes. What the local plane itself logs is shown by `mediactl local logs`. Exit code 5:
+    a region does not answer, or does not any more; the end says which, and why.
 
     \b
     Examples:
@@ -85,26 +89,30 @@ def command(
       mediactl logs --video VIDEO --json
     """
     from media_platform.contract.ids import made_at  # noqa: PLC0415
-    from mediactl.deployed import regions_of, side_by_side  # noqa: PLC0415
-    from mediactl.watching.log_lines import Wanted, past, sources  # noqa: PLC0415
+    from mediactl.asking import tell_missing  # noqa: PLC0415
+    from mediactl.deployed import regions_of  # noqa: PLC0415
+    from mediactl.watching.log_lines import Logs, Wanted  # noqa: PLC0415
 
     if since is None:
         since = made_at(video) if video else datetime.now(UTC) - timedelta(minutes=10)
     everywhere = {*regions} == {*environment.regions}
     places = regions_of(environment) if everywhere else regions
     wanted = Wanted(since=since, video_id=video, everything=everything)
-    chosen = sources(environment, places, services, wanted)
-    number = _print(past(chosen, sort=video is not None), as_json)
+    logs = Logs.of(environment, places, services, wanted)
+    number = _print(logs.lines() if video is None else logs.sorted_lines(), as_json)
+    tell_missing(logs.missing)
     if not follow:
         if not number:
             output.say(f"no lines since {since.isoformat(timespec='seconds')}")
+        if logs.missing:
+            ctx.exit(DEGRADED)
         return
     pause = threading.Event()
     while True:
         pause.wait(FOLLOW_SECONDS if environment.is_local else FOLLOW_AWS_SECONDS)
-        found = side_by_side(lambda source: list(source.lines()), chosen)
-        news = [line for lines in found for line in lines]
-        _print(sorted(news, key=lambda line: line.order), as_json)
+        told = len(logs.missing)
+        _print(logs.sorted_lines(), as_json)
+        tell_missing(logs.missing[told:])
 
 
 def _print(lines: Iterable[LogLine], as_json: bool) -> int:

@@ -39,21 +39,27 @@ def group() -> None:
 @click.argument("region", required=False)
 @environment_option
 @json_option("mediactl.regions.membership:Plan")
-def plan(region: str | None, environment: Environment, as_json: bool) -> None:
+@click.pass_context
+def plan(ctx: click.Context, region: str | None, environment: Environment, as_json: bool) -> None:
     """Tell how far REGION is a part of its stage, and what makes it a member.
 
-    Default: every region that cdk.json gives the stage. Nothing is changed.
+    Default: every region that cdk.json gives the stage. Nothing is changed. Exit code 5: a region
+    does not answer.
 
     \b
     Examples:
       mediactl region plan
       mediactl region plan eu-west-1 -e prod
     """
-    from mediactl.regions.membership import Plan, Regions  # noqa: PLC0415 - not needed for help
+    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+    from mediactl.regions.membership import Regions  # noqa: PLC0415 - not needed for help
 
     regions = Regions(environment)
-    names = regions.wanted if region is None else (region,)
-    output.show(Plan(environment.name, [regions.to_add(one) for one in names]), as_json, _show_plan)
+    found = regions.plan(regions.wanted if region is None else (region,))
+    output.show(found, as_json, _show_plan)
+    tell_missing(found.missing_regions)
+    if found.missing_regions:
+        ctx.exit(DEGRADED)
 
 
 def _show_plan(plan: Plan) -> None:

@@ -93,6 +93,7 @@ def _looks(
     yield first
     while True:
         pause.wait(seconds)
+        environment.find_lost()
         try:
             found = status_of(environment, regions)
         except Exception as error:  # noqa: BLE001 - whoever watches wants to see it come back
@@ -145,7 +146,7 @@ def _region(region: RegionStatus, now: str) -> list[RenderableType]:
 
     parts: list[RenderableType] = [Rule(region.region, align="left")]
     if not region.reachable:
-        return [*parts, Text("does not answer", style="red")]
+        return [*parts, Text(region.reason or "does not answer", style="red")]
     stacks = ", ".join(_stack(one, now) for one in region.stacks)
     parts.append(Text(f"deployed: {stacks or 'nothing'}"))
     if not region.stacks:

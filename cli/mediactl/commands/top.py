@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from mediactl import output
+from mediactl.asking import MissingRegion, tell_missing
+from mediactl.errors import DEGRADED
 from mediactl.options import HELP, SINCE, environment_option, json_option, regions_option
 from mediactl.watching.ended_jobs import EndedJob
 
@@ -26,12 +28,14 @@ class TopJobs:
         ended: How many did.
         failed: How many of them failed.
         jobs: Those of them that took most.
+        missing_regions: Regions that were not looked at.
     """
 
     since: str
     ended: int
     failed: int
     jobs: list[EndedJob]
+    missing_regions: list[MissingRegion] = field(default_factory=list)
 
 
 _ORDERS: dict[str, Callable[[EndedJob], float]] = {
@@ -58,7 +62,9 @@ _ORDERS: dict[str, Callable[[EndedJob], float]] = {
 )
 @click.option("--number", "-n", type=click.IntRange(1), default=10, show_default=True, help="Most.")
 @json_option(TopJobs)
+@click.pass_context
 def command(
+    ctx: click.Context,
     *,
     environment: Environment,
     regions: tuple[str, ...],
@@ -81,14 +87,19 @@ def command(
     from mediactl.watching.ended_jobs import ended_jobs  # noqa: PLC0415
 
     start = since or datetime.now(UTC) - timedelta(days=1)
-    jobs = ended_jobs(environment, regions, start)
+    answers = ended_jobs(environment, regions, start)
+    jobs = [job for there in answers.by_region.values() for job in there]
     found = TopJobs(
         since=timestamp(start),
         ended=len(jobs),
         failed=sum(job.failed is not None for job in jobs),
         jobs=sorted(jobs, key=_ORDERS[by], reverse=True)[:number],
+        missing_regions=answers.missing,
     )
     output.show(found, as_json, _show)
+    tell_missing(found.missing_regions)
+    if found.missing_regions:
+        ctx.exit(DEGRADED)
 
 
 def _show(found: TopJobs) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from media_platform.contract import table
@@ -19,6 +19,7 @@ from media_platform.contract.ids import new_id
 from media_platform.contract.items import TransactItem
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video
+from mediactl.asking import MissingRegion
 from mediactl.costs.spending import SpendingStore, WorkerPrices
 from mediactl.deployed import in_flight
 from mediactl.environment import Environment
@@ -61,11 +62,13 @@ class Breaker:
             none, and then no other holds.
         tenants: Tenants that spent something, wait, or have a budget of their own; those that spent
             most first.
+        missing_regions: Regions of which not all may be known.
     """
 
     day: str
     limit_cpu_hours: float | None
     tenants: list[TenantBudget]
+    missing_regions: list[MissingRegion] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,7 @@ def read_breaker(environment: Environment) -> Breaker:
     store = SpendingStore(environment)
     day = timestamp()[:10]
     limit = _limit_seconds(environment)
-    waiting = _waiting(environment, store.table_name)
+    waiting = _waiting(environment, store)
     found = []
     for tenant in sorted({*store.tenants(), *waiting}):
         budget = _read(store, tenant, day)
@@ -131,7 +134,9 @@ def read_breaker(environment: Environment) -> Breaker:
                 )
             )
     found.sort(key=lambda one: (-one.cpu_hours, one.tenant))
-    return Breaker(day=day, limit_cpu_hours=_hours(limit), tenants=found)
+    return Breaker(
+        day=day, limit_cpu_hours=_hours(limit), tenants=found, missing_regions=store.missing
+    )
 
 
 def lift_breaker(environment: Environment, tenant: str, *, dry_run: bool) -> Lifted:
@@ -229,14 +234,14 @@ def _write(
         entry_id=new_id(),
         at=at,
         tenant=tenant,
-        actor=environment.client("sts").get_caller_identity()["Arn"],
+        actor=environment.client("sts", store.region).get_caller_identity()["Arn"],
         actor_tenant="",
         actor_groups=(),
         action=action,
         request_id="",
         trace_id="",
     )
-    environment.client("dynamodb").transact_write_items(
+    store.dynamodb.transact_write_items(
         TransactItems=[change, audit_write(store.table_name, entry)]
     )
 
@@ -256,16 +261,17 @@ def _hours(cpu_seconds: int) -> float | None:
 
 
 def _limit_seconds(environment: Environment) -> int:
-    """Return the budget with which the workers of the home region are deployed."""
-    worker = WorkerPrices(environment, price_table()).worker(environment.home_region)
+    """Return the budget with which the workers of the first region that answers are deployed."""
+    prices = WorkerPrices(environment, price_table())
+    workers = filter(None, map(prices.worker, environment.regions))
+    worker = next(workers, None)
     return int(worker.variables.get(_LIMIT, 0)) if worker else 0
 
 
-def _waiting(environment: Environment, table_name: str) -> Counter[str]:
+def _waiting(environment: Environment, store: SpendingStore) -> Counter[str]:
     """Return how many videos wait, by tenant, in all regions."""
     waiting: Counter[str] = Counter()
-    client = environment.client("dynamodb")
     for region in environment.regions:
-        videos = map(Video.from_item, in_flight(client, table_name, region))
+        videos = map(Video.from_item, in_flight(store.dynamodb, store.table_name, region))
         waiting.update(one.tenant for one in videos if one.held_back is not None)
     return waiting

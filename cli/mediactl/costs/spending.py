@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,7 +15,9 @@ from media_platform.contract.run import RunStatus
 from media_platform.contract.spend import Spend
 from media_platform.contract.tenant import Tenant
 from media_platform.contract.video import VideoStatus
+from mediactl.asking import MissingRegion, ask_regions
 from mediactl.environment import Environment
+from mediactl.errors import LostRegionError
 from mediactl.pricing.book import PriceBook
 from mediactl.pricing.template import Stage, TaskService
 
@@ -87,6 +89,7 @@ class Spending:
         unknown_videos: READY videos of the time whose run was not written down: it was made by an
             older version.
         prices: What work costs, by region.
+        missing_regions: Regions of which not all may be known.
     """
 
     since: str
@@ -95,19 +98,29 @@ class Spending:
     total: SpendingRow
     unknown_videos: int
     prices: list[WorkerPrice]
+    missing_regions: list[MissingRegion] = field(default_factory=list)
 
 
 class SpendingStore:
-    """Reads what runs took, in the home region: other regions' runs are copied there.
+    """Reads what runs took, in the first region that answers: what others' runs took is copied.
 
     Args:
         environment: The stage.
+
+    Raises:
+        CommandError: If no region is deployed as a whole.
     """
 
     def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self._dynamodb = environment.client("dynamodb")
-        self.table_name = environment.output(StoreOutput.TABLE_NAME)
+        def table_name(region: str) -> str:
+            # Where no workers are, nothing is written down.
+            environment.outputs(StackPart.MEDIA, region)
+            return environment.output(StoreOutput.TABLE_NAME, region)
+
+        found = ask_regions(environment, environment.regions, table_name)
+        self.region, self.table_name = next(iter(found.by_region.items()))
+        self.missing = found.missing
+        self.dynamodb = environment.client("dynamodb", self.region)
 
     def tenants(self) -> list[str]:
         """Return the names of all tenants."""
@@ -153,7 +166,7 @@ class SpendingStore:
 
     def query(self, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield the items that a query finds, on all of its pages."""
-        for page in self._dynamodb.get_paginator("query").paginate(**arguments):
+        for page in self.dynamodb.get_paginator("query").paginate(**arguments):
             yield from page["Items"]
 
     def _query(self, **arguments: Any) -> Iterator[dict[str, Any]]:
@@ -190,7 +203,7 @@ class WorkerPrices:
         try:
             client = self._environment.client("cloudformation", region)
             body = client.get_template(StackName=name)["TemplateBody"]
-        except (BotoCoreError, ClientError):
+        except (BotoCoreError, ClientError, LostRegionError):
             return None
         template = json.loads(body) if isinstance(body, str) else body
         return Stage.of_template(name, region, template).worker
@@ -250,7 +263,13 @@ def read_spending(
     rows.sort(key=lambda row: (0.0 if by == "day" else -row.usd, row.by))
     total = sums.row("all", spends)
     return Spending(
-        since=since, by=by, rows=rows, total=total, unknown_videos=unknown, prices=prices.used
+        since=since,
+        by=by,
+        rows=rows,
+        total=total,
+        unknown_videos=unknown,
+        prices=prices.used,
+        missing_regions=store.missing,
     )
 
 

@@ -9,7 +9,7 @@ Source: docs/decisions/keys-rotate-by-parameters.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -28,9 +28,10 @@ from media_platform.contract.outputs import (
     StackPart,
     stack_name,
 )
+from mediactl.asking import MissingRegion, ask_regions
 from mediactl.deploying.stack_updates import StackUpdates
 from mediactl.environment import Environment
-from mediactl.errors import NOT_FOUND, CommandError
+from mediactl.errors import NOT_FOUND, CommandError, NotDeployedError
 from mediactl.keys.numbers import Numbers
 from mediactl.keys.signers import last_complaint, longest_grant
 
@@ -94,6 +95,7 @@ class KeyList:
         distribution: State of the distribution, ``Deployed`` once all edge locations have it.
         longest_grant_seconds: How long a grant holds at most.
         problems: What is not as it should be.
+        missing_regions: Regions of which is not known what they sign with, or did.
     """
 
     state: str
@@ -102,6 +104,7 @@ class KeyList:
     distribution: str
     longest_grant_seconds: int
     problems: list[str] = field(default_factory=list)
+    missing_regions: list[MissingRegion] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,10 @@ class SigningKeys:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._environment = environment
+        self._regions: Sequence[str] = environment.regions
         self._clock = clock
-        self._cloudfront = environment.client("cloudfront")
+        # Its region is the one of CloudFront itself, and need not be the home region.
+        self._cloudfront = environment.client("cloudfront", environment.edge_region)
         self._stack = StackUpdates(
             environment.client("cloudformation", environment.edge_region),
             stack_name(environment.stage, StackPart.EDGE),
@@ -176,10 +181,13 @@ class SigningKeys:
     def overview(self) -> KeyList:
         """Return the keys and who uses them."""
         numbers = self.numbers()
+        asked = ask_regions(self._environment, self._environment.regions, self._region)
+        # A rotation needs all regions; who only looks gets what the others tell.
+        self._regions = tuple(asked.by_region)
         ids = self.ids()
         trusted = self.trusted()
         slots = [self._slot(slot, numbers, ids, trusted) for slot in SLOTS]
-        regions = [self._region(region) for region in self._environment.regions]
+        regions = list(asked.by_region.values())
         active = ids.get(numbers.active)
         problems = [
             f"{one.region} signs with {one.signs_with}, not with {active}"
@@ -198,13 +206,14 @@ class SigningKeys:
             distribution=str(self._distribution()["Status"]),
             longest_grant_seconds=self.longest_grant_seconds,
             problems=problems,
+            missing_regions=asked.missing,
         )
 
     def ids(self) -> dict[str, str]:
         """Return the ids of the public keys by slot, as the API of each region is told them."""
         found: dict[str, str] = {}
         secrets = {signing_secret_name(self._environment.stage, slot): slot for slot in SLOTS}
-        for region in self._environment.regions:
+        for region in self._regions:
             document, _ = self._document(region)
             pairs = {document.key_pair_id: document.signing_secret, **document.other_secrets}
             for key_pair_id, secret in pairs.items():
@@ -250,12 +259,12 @@ class SigningKeys:
     @cached_property
     def longest_grant_seconds(self) -> int:
         """How long a grant holds at most, by what the tasks of all regions are started with."""
-        return max(longest_grant(self._environment, region) for region in self._environment.regions)
+        return max(longest_grant(self._environment, region) for region in self._regions)
 
     def _ends_at(self, key_pair_id: str, lifetime: int) -> datetime | None:
         ends = [
             signed_until + timedelta(seconds=FOLLOWED_SECONDS + lifetime)
-            for region in self._environment.regions
+            for region in self._regions
             for signed_until in self._signed_until(region, key_pair_id)
         ]
         return max(ends) if ends else None
@@ -303,7 +312,7 @@ class SigningKeys:
         try:
             parameter = ssm.get_parameter(Name=name)["Parameter"]
         except ssm.exceptions.ParameterNotFound:
-            raise CommandError(
+            raise NotDeployedError(
                 f"{region} has no delivery document {name}",
                 hint="deploy the Edge stack: mediactl deploy",
                 exit_code=NOT_FOUND,

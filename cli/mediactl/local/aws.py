@@ -9,6 +9,8 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
+from mediactl.limits import PLANE, Limits, patient
+
 ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
 """Region of calls that name none; stacks say themselves where they belong."""
@@ -51,10 +53,17 @@ class Emulator:
         """
         if credentials:
             return new_client(self.url, service, region, credentials)
-        key = (self.url, service, region)
+        return self._root_client(service, region, None)
+
+    def patient_client(self, service: str, region: str) -> Any:
+        """Return a client of the root user that tells a person what is waited for, and how long."""
+        return self._root_client(service, region, patient(PLANE))
+
+    def _root_client(self, service: str, region: str, limits: Limits | None) -> Any:
+        key = (self.url, service, region, limits)
         with _lock:
             if key not in _clients:
-                _clients[key] = new_client(*key)
+                _clients[key] = new_client(self.url, service, region, limits=limits)
             return _clients[key]
 
     def control(self, operation: str, request: Any = None, *, timeout: float = 10) -> Any:
@@ -86,12 +95,17 @@ _ROOT: dict[str, Any] = {
     "aws_access_key_id": ROOT_ACCESS_KEY,
     "aws_secret_access_key": ROOT_SECRET_KEY,
 }
-_clients: dict[tuple[str, str, str], Any] = {}
+_clients: dict[tuple[str, str, str, Limits | None], Any] = {}
 _lock = threading.Lock()
 
 
 def new_client(
-    url: str, service: str, region: str, credentials: dict[str, Any] | None = None
+    url: str,
+    service: str,
+    region: str,
+    credentials: dict[str, Any] | None = None,
+    *,
+    limits: Limits | None = None,
 ) -> Any:
     """Return a client of an emulator, which no setting of the person's own account changes.
 
@@ -100,17 +114,13 @@ def new_client(
         service: Name of the service as boto3 knows it.
         region: Region.
         credentials: ``aws_access_key_id`` and so on. Default: the root user.
+        limits: How long its calls may take. Default: as long as sockets do, and in silence.
     """
     import botocore.session  # noqa: PLC0415 - slow, and not every command needs it
-    from botocore.config import Config  # noqa: PLC0415
 
-    config = Config(
-        retries={"total_max_attempts": 3, "mode": "standard"},
-        connect_timeout=5,
-        read_timeout=60,
-        proxies={},
-        s3={"addressing_style": "path"},
-    )
+    from mediactl.aws_calls import hold, limited  # noqa: PLC0415
+
+    config = limited(limits or PLANE, proxies={}, s3={"addressing_style": "path"})
     # Neither a profile nor files of the person's own account must reach in.
     nowhere = (None, None, os.devnull, None)
     session = botocore.session.Session(
@@ -124,6 +134,8 @@ def new_client(
         service, region_name=region, endpoint_url=url, config=config, **(credentials or _ROOT)
     )
     keep_address(client)
+    if limits is not None:
+        hold(client, limits)
     return client
 
 

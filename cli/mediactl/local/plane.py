@@ -188,7 +188,7 @@ class Plane:
             problems.append("no distribution is deployed")
         problems += [
             f"region {region} is cut off; `mediactl local rejoin {region}` ends that"
-            for region in sorted(gateway_ports(self.state).keys() - running_gateways(self.state))
+            for region in self.cut_off()
         ]
         if endpoints is None:
             problems.append(f"the plane was never up as a whole; {self._remedy}")
@@ -258,6 +258,10 @@ class Plane:
         """
         self._gateway(region)
         self._open_gateways(self.emulator(), sorted(gateway_ports(self.state)))
+
+    def cut_off(self) -> list[str]:
+        """Return the regions that are cut off."""
+        return sorted(gateway_ports(self.state).keys() - running_gateways(self.state))
 
     def _gateway(self, region: str) -> ProcessRecord | None:
         """Return the gateway of a region, ``None`` if it is cut off."""

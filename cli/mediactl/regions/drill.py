@@ -220,6 +220,8 @@ class Drill:
         began = time.monotonic()
         plane = self.environment.plane()
         film = self._ready_video()
+        # Nothing can be asked of a region that is gone.
+        stores = self._pair.stores
         report = Report()
         try:
             with self._step("the region is cut off"):
@@ -229,7 +231,7 @@ class Drill:
                 playback, upload = self._until_served(film, away)
             with self._step("its videos are taken over") as seen:
                 known = self._videos(self.by)
-                store = self._pair.stores[self.by]
+                store = stores[self.by]
                 store.begin(self.region)
                 report = store.take_over(self.region)
                 seen.append(f"{len(report.taken)} taken, {len(report.left)} left")

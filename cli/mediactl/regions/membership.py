@@ -15,6 +15,7 @@ from enum import StrEnum
 from media_platform.contract import table
 from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.outputs import StackPart, StoreOutput, stack_name
+from mediactl.asking import MissingRegion, ask_regions
 from mediactl.deploying.cdk import destroying
 from mediactl.deploying.deployment import deploy
 from mediactl.deploying.destruction import Left, left_behind
@@ -74,10 +75,12 @@ class Plan:
     Attributes:
         environment: The environment.
         regions: A plan for each region.
+        missing_regions: Regions that do not answer.
     """
 
     environment: str
     regions: list[RegionPlan]
+    missing_regions: list[MissingRegion] = field(default_factory=list)
 
 
 class Regions:
@@ -179,6 +182,17 @@ class Regions:
             f"load balancer, network, alarms and tasks cost what they do in the first: {estimate}",
             f"for 24 hours after it {self.home} cannot leave the table: {_REST}",
         ]
+
+    def plan(self, names: Sequence[str]) -> Plan:
+        """Return what makes regions members.
+
+        Raises:
+            CommandError: If the stage is not to have one of them.
+        """
+        # The home region is asked for each; without it nothing is known of any.
+        replica_regions(self._environment)
+        found = ask_regions(self._environment, names, self.to_add)
+        return Plan(self._environment.name, list(found.by_region.values()), found.missing)
 
     def require_leavable(self, region: str) -> None:
         """Check that a region can leave the stage.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from media_platform.contract import table
 from media_platform.contract.events import DomainEvent
@@ -28,6 +28,7 @@ from media_platform.contract.scanning import ScanRequest, Verdict
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video
 from media_platform.contract.webhooks import DeliveryJob
+from mediactl.asking import Answers, MissingRegion, ask_regions
 from mediactl.deployed import (
     BATCH,
     SUBSCRIPTIONS,
@@ -38,11 +39,13 @@ from mediactl.deployed import (
     resources,
     side_by_side,
 )
-from mediactl.errors import NOT_FOUND, USAGE, CommandError
+from mediactl.errors import DEGRADED, NOT_FOUND, USAGE, CommandError
 from mediactl.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
+
+Looked = TypeVar("Looked")
 
 HELD_SECONDS = 120
 """Time for which a look hides dead letters from others, should it not give them back."""
@@ -115,10 +118,12 @@ class DeadLetterList:
         letters: Those that were seen.
         unseen: About how many more there are: more than were asked for, or somebody looks at them
             at this moment.
+        missing_regions: Regions that were not looked at.
     """
 
     letters: list[DeadLetter]
     unseen: int
+    missing_regions: list[MissingRegion] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +133,12 @@ class Outcome:
     Attributes:
         done: Ids of those that were redriven or dropped, or would be with ``--dry-run``.
         left: Why one was left where it is, by id.
+        missing_regions: Regions of which nothing more was done.
     """
 
     done: list[str] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
+    missing_regions: list[MissingRegion] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -200,6 +207,7 @@ class Box:
         work: Mapping[str, str],
         functions: Mapping[str, str],
     ) -> None:
+        self.environment = environment
         self.region = region
         self.name = name
         self._url = url
@@ -460,7 +468,9 @@ _ARN_NAME = 6
 """Part of the ARN of a function that is its name; a qualifier may follow."""
 
 
-def boxes(environment: Environment, regions: Sequence[str], names: Sequence[str]) -> list[Box]:
+def boxes(
+    environment: Environment, regions: Sequence[str], names: Sequence[str]
+) -> Answers[list[Box]]:
     """Return the queues of dead letters of regions.
 
     Args:
@@ -469,27 +479,10 @@ def boxes(environment: Environment, regions: Sequence[str], names: Sequence[str]
         names: What the queues are called. Default: all.
 
     Raises:
-        CommandError: If no region has one of that name.
+        CommandError: If no region has one of that name, or none has any.
     """
-    found: list[Box] = []
-    known: set[str] = set()
-    for region in regions:
-        urls = dead_letter_urls(environment, region)
-        known |= urls.keys()
-        wanted = {name: url for name, url in urls.items() if not names or name in names}
-        if not wanted:
-            continue
-        work = queue_urls(environment, region)
-        functions = {
-            one.name: one.physical_id
-            for one in resources(
-                environment, StackPart.MEDIA, region, "AWS::Lambda::Function", "Function"
-            )
-        }
-        found += [
-            Box(environment, region, name, url, work=work, functions=functions)
-            for name, url in wanted.items()
-        ]
+    found = ask_regions(environment, regions, lambda region: _boxes_of(environment, region))
+    known = {box.name for places in found.by_region.values() for box in places}
     for name in names:
         if name not in known:
             raise CommandError(
@@ -497,31 +490,66 @@ def boxes(environment: Environment, regions: Sequence[str], names: Sequence[str]
                 f" {', '.join(sorted(known))}",
                 exit_code=USAGE,
             )
-    return found
+    chosen = {
+        region: [box for box in places if not names or box.name in names]
+        for region, places in found.by_region.items()
+    }
+    return Answers(chosen, found.missing)
 
 
-def list_letters(places: Sequence[Box], most: int) -> DeadLetterList:
+def _boxes_of(environment: Environment, region: str) -> list[Box]:
+    work = queue_urls(environment, region)
+    functions = {
+        one.name: one.physical_id
+        for one in resources(
+            environment, StackPart.MEDIA, region, "AWS::Lambda::Function", "Function"
+        )
+    }
+    return [
+        Box(environment, region, name, url, work=work, functions=functions)
+        for name, url in dead_letter_urls(environment, region).items()
+    ]
+
+
+def list_letters(places: Answers[list[Box]], most: int) -> DeadLetterList:
     """Look at dead letters and leave them where they are.
 
     Args:
         places: Where.
         most: Most of each queue.
     """
+
+    def read(box: Box) -> tuple[list[DeadLetter], int]:
+        messages, unseen = box.look(most, stop)
+        return box.read(messages), unseen
+
     with _stopping() as stop:
-        looks = side_by_side(lambda box: box.look(most, stop), places)
-    letters = [
-        letter
-        for box, (messages, _) in zip(places, looks, strict=True)
-        for letter in box.read(messages)
-    ]
+        looks = _in_each(places, read)
+    found = [one for region in looks.by_region.values() for one in region]
     return DeadLetterList(
-        letters=sorted(letters, key=lambda letter: letter.sent_at),
-        unseen=sum(unseen for _, unseen in looks),
+        letters=sorted(
+            (one for letters, _ in found for one in letters), key=lambda one: one.sent_at
+        ),
+        unseen=sum(unseen for _, unseen in found),
+        missing_regions=[*places.missing, *looks.missing],
+    )
+
+
+def _in_each(places: Answers[list[Box]], look: Callable[[Box], Looked]) -> Answers[list[Looked]]:
+    """Look into all queues at the same time; a region may be lost meanwhile."""
+    regions = [region for region, found in places.by_region.items() if found]
+    if not regions:
+        return Answers({})
+    environment = places.by_region[regions[0]][0].environment
+    return ask_regions(
+        environment, regions, lambda region: side_by_side(look, places.by_region[region])
     )
 
 
 @contextlib.contextmanager
-def held_letter(places: Sequence[Box], message_id: str) -> Iterator[tuple[Box, dict[str, Any]]]:
+def held_letter(
+    places: Answers[list[Box]], message_id: str
+) -> Iterator[tuple[Box, dict[str, Any]]]:
     """Find a dead letter and hold it; it is given back in the end, if it is still there.
 
     Args:
@@ -529,7 +557,7 @@ def held_letter(places: Sequence[Box], message_id: str) -> Iterator[tuple[Box, d
         message_id: Its id.
 
     Raises:
-        CommandError: If it is nowhere.
+        CommandError: If it is nowhere, or not in the regions that answer.
     """
     found: list[tuple[Box, dict[str, Any]]] = []
 
@@ -541,19 +569,30 @@ def held_letter(places: Sequence[Box], message_id: str) -> Iterator[tuple[Box, d
 
     try:
         with _stopping() as stop:
-            side_by_side(find, places)
+            looks = _in_each(places, find)
         if not found:
-            raise CommandError(
-                f"no dead letter has the id {message_id}, or somebody looks at it just now",
-                hint=f"`mediactl dlq list` shows them; a look that broke off hides them for"
-                f" {HELD_SECONDS} s",
-                exit_code=NOT_FOUND,
-            )
+            raise _no_letter(message_id, [*places.missing, *looks.missing])
         yield found[0]
     finally:
         for box, message in found:
             with uninterrupted():
                 box.give_back([message])
+
+
+def _no_letter(message_id: str, missing: Sequence[MissingRegion]) -> CommandError:
+    if missing:
+        reasons = "; ".join(f"{one.region} was not looked at: {one.reason}" for one in missing)
+        return CommandError(
+            f"no region that answers has a dead letter {message_id}; {reasons}",
+            hint=missing[0].remedy,
+            exit_code=DEGRADED,
+        )
+    return CommandError(
+        f"no dead letter has the id {message_id}, or somebody looks at it just now",
+        hint=f"`mediactl dlq list` shows them; a look that broke off hides them for"
+        f" {HELD_SECONDS} s",
+        exit_code=NOT_FOUND,
+    )
 
 
 @contextlib.contextmanager

@@ -20,8 +20,9 @@ from media_platform.contract.metrics import (
 )
 from media_platform.contract.outputs import StoreOutput
 from media_platform.contract.run import Run
+from mediactl.asking import Answers, ask_regions
 from mediactl.deployed import items_by_key
-from mediactl.watching.log_lines import LogLine, Wanted, past, sources
+from mediactl.watching.log_lines import LogLine, Wanted, sources
 
 if TYPE_CHECKING:
     from mediactl.environment import Environment
@@ -59,8 +60,10 @@ class EndedJob:
     duration_seconds: float | None
 
 
-def ended_jobs(environment: Environment, regions: Sequence[str], since: datetime) -> list[EndedJob]:
-    """Return the runs that ended since a time, in no order.
+def ended_jobs(
+    environment: Environment, regions: Sequence[str], since: datetime
+) -> Answers[list[EndedJob]]:
+    """Return the runs that ended since a time, by region, in no order.
 
     Args:
         environment: The environment.
@@ -68,15 +71,13 @@ def ended_jobs(environment: Environment, regions: Sequence[str], since: datetime
         since: The time.
     """
     wanted = Wanted(since=since, counted=(JOBS_COMPLETED, JOBS_FAILED), everything=True)
-    return [
-        job
-        for region in regions
-        for job in _of_region(
-            environment,
-            region,
-            list(past(sources(environment, [region], [WORKERS], wanted), sort=True)),
-        )
-    ]
+
+    def ended_in(region: str) -> list[EndedJob]:
+        workers = sources(environment, [region], [WORKERS], wanted).by_region[region]
+        lines = [line for source in workers for line in source.lines()]
+        return _of_region(environment, region, lines)
+
+    return ask_regions(environment, regions, ended_in)
 
 
 def _of_region(environment: Environment, region: str, lines: Sequence[LogLine]) -> list[EndedJob]:

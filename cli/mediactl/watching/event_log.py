@@ -19,6 +19,7 @@ from media_platform.contract.events import OUTBOX_BODY, REPLAYED_AT, DomainEvent
 from media_platform.contract.ids import first_of
 from media_platform.contract.outputs import MediaOutput, StoreOutput
 from media_platform.contract.times import timestamp
+from mediactl.asking import MissingRegion, unless_missing
 from mediactl.deployed import batches
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ class Replay:
     Attributes:
         events: Those that were, or would be with ``--dry-run``, oldest first.
         left: Why one was not, by its id.
+        missing_regions: Regions whose events may not be known, and were not published.
     """
 
     events: list[DomainEvent] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
+    missing_regions: list[MissingRegion] = field(default_factory=list)
 
 
 class Outbox:
@@ -105,7 +108,12 @@ class Outbox:
 
 
 def publish_again(
-    environment: Environment, kept: Sequence[KeptEvent], regions: Sequence[str], *, dry_run: bool
+    environment: Environment,
+    kept: Sequence[KeptEvent],
+    regions: Sequence[str],
+    *,
+    missing: Sequence[MissingRegion] = (),
+    dry_run: bool,
 ) -> Replay:
     """Publish events once more, each on the topic of the region that published it.
 
@@ -113,25 +121,45 @@ def publish_again(
         environment: The environment.
         kept: The events.
         regions: Regions whose events are meant.
+        missing: Those of them that do not answer.
         dry_run: Whether nothing is published.
     """
-    replay = Replay()
-    for region in regions:
+    replay = Replay(missing_regions=list(missing))
+    asked = [region for region in regions if region not in {one.region for one in missing}]
+    for region in asked:
         mine = [one.event for one in kept if one.event.region == region and one.published]
-        sns = environment.client("sns", region)
-        topic = environment.output(MediaOutput.TOPIC_ARN, region)
-        for batch in batches(mine, DomainEvent.to_json):
-            failed = {} if dry_run else _publish(sns, topic, batch)
-            replay.left.update(failed)
-            replay.events.extend(event for event in batch if event.event_id not in failed)
+        if mine:
+            with unless_missing(environment, region, replay.missing_regions):
+                _publish_in(environment, region, mine, replay, dry_run=dry_run)
+    done = {event.event_id for event in replay.events}
+    lost = {one.region: one.reason for one in replay.missing_regions}
     for one in kept:
         event = one.event
         if not one.published:
             replay.left[event.event_id] = "it was not published yet; the relay or its sweep does it"
         elif event.region not in environment.regions:
             replay.left[event.event_id] = f"{event.region} is no region of the environment"
+        elif event.region in lost and event.event_id not in done:
+            replay.left[event.event_id] = lost[event.region]
     replay.events.sort(key=lambda event: event.event_id)
     return replay
+
+
+def _publish_in(
+    environment: Environment,
+    region: str,
+    events: Sequence[DomainEvent],
+    replay: Replay,
+    *,
+    dry_run: bool,
+) -> None:
+    """Publish events on the topic of a region, for as long as that answers."""
+    sns = environment.client("sns", region)
+    topic = environment.output(MediaOutput.TOPIC_ARN, region)
+    for batch in batches(events, DomainEvent.to_json):
+        failed = {} if dry_run else _publish(sns, topic, batch)
+        replay.left.update(failed)
+        replay.events.extend(event for event in batch if event.event_id not in failed)
 
 
 def _publish(sns: Any, topic: str, batch: Sequence[DomainEvent]) -> dict[str, str]:

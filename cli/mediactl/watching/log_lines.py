@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from media_platform.contract.outputs import StackPart
 from media_platform.contract.times import timestamp
+from mediactl.asking import Answers, MissingRegion, ask_regions, unless_missing
 from mediactl.deployed import resources, side_by_side
 from mediactl.errors import USAGE, CommandError
 
@@ -117,10 +118,10 @@ class LogGroup:
     def __init__(
         self, client: Any, name: str, *, region: str, service: str, wanted: Wanted
     ) -> None:
+        self.region = region
         self.service = service
         self._client = client
         self._name = name
-        self._region = region
         self._wanted = wanted
         self._since = wanted.since
         self._seen: dict[tuple[Any, ...], datetime] = {}
@@ -152,7 +153,7 @@ class LogGroup:
         if len(self._seen) > _MOST_SEEN:
             self._forget()
         text = event["message"].rstrip("\n")
-        line = read_line(text, at, region=self._region, service=self.service)
+        line = read_line(text, at, region=self.region, service=self.service)
         if self._wanted.takes(text, line):
             yield line
 
@@ -168,9 +169,9 @@ class LogFile:
     """
 
     def __init__(self, path: Path, *, region: str, service: str, wanted: Wanted) -> None:
+        self.region = region
         self.service = service
         self._path = path
-        self._region = region
         self._wanted = wanted
         self._position = 0
         self._last = datetime.fromtimestamp(0, UTC)
@@ -189,7 +190,7 @@ class LogFile:
                 self._position += len(content)
                 text = content.decode(errors="replace").rstrip("\n")
                 # What has no time of its own belongs to what was before.
-                line = read_line(text, self._last, region=self._region, service=self.service)
+                line = read_line(text, self._last, region=self.region, service=self.service)
                 self._last = line.order
                 if self._wanted.takes(text, line):
                     yield line
@@ -200,8 +201,8 @@ Source = LogGroup | LogFile
 
 def sources(
     environment: Environment, regions: Sequence[str], services: Sequence[str], wanted: Wanted
-) -> list[Source]:
-    """Return what writes logs.
+) -> Answers[list[Source]]:
+    """Return what writes logs, by region.
 
     Args:
         environment: The environment.
@@ -210,22 +211,32 @@ def sources(
         wanted: Which lines are wanted.
 
     Raises:
-        CommandError: If no service has such a name.
+        CommandError: If no service has such a name, or nothing that logs is deployed.
     """
-    found = [source for region in regions for source in _sources_of(environment, region, wanted)]
-    known = sorted({source.service for source in found})
+    found = ask_regions(
+        environment, regions, lambda region: _sources_of(environment, region, wanted)
+    )
+    known = sorted({source.service for there in found.by_region.values() for source in there})
     for part in services:
         if not any(part in name for name in known):
             raise CommandError(
                 f"no service has {part!r} in its name, there are {', '.join(known) or 'none'}",
                 exit_code=USAGE,
             )
-    if not services:
-        return [source for source in found if source.service not in _NOT_LINES]
-    return [source for source in found if any(part in source.service for part in services)]
+
+    def chosen(source: Source) -> bool:
+        if not services:
+            return source.service not in _NOT_LINES
+        return any(part in source.service for part in services)
+
+    by_region = {name: [*filter(chosen, there)] for name, there in found.by_region.items()}
+    return Answers(by_region, found.missing)
 
 
 def _sources_of(environment: Environment, region: str, wanted: Wanted) -> list[Source]:
+    if region in environment.regions:
+        # Without it there is nobody who would log.
+        environment.outputs(StackPart.MEDIA, region)
     files: dict[str, Source] = {}
     if environment.is_local:
         state = environment.plane().state
@@ -249,19 +260,50 @@ def _sources_of(environment: Environment, region: str, wanted: Wanted) -> list[S
     return [*files.values(), *groups]
 
 
-def past(chosen: Sequence[Source], *, sort: bool) -> Iterator[LogLine]:
-    """Yield the lines of all sources in the order of time.
+@dataclass
+class Logs:
+    """What sources say, in the order of time, while their regions answer.
 
-    Args:
-        chosen: The sources.
-        sort: Whether all are held to be sorted, since several tasks write to one source; else those
-            of one source come as it has them.
+    Attributes:
+        environment: The environment.
+        sources: The sources.
+        missing: Regions that do not answer, or do not any more.
     """
-    if sort:
-        read = side_by_side(lambda source: list(source.lines()), chosen)
-        yield from sorted((line for lines in read for line in lines), key=lambda one: one.order)
-        return
-    yield from heapq.merge(*(source.lines() for source in chosen), key=lambda one: one.order)
+
+    environment: Environment
+    sources: list[Source]
+    missing: list[MissingRegion]
+
+    @classmethod
+    def of(
+        cls,
+        environment: Environment,
+        regions: Sequence[str],
+        services: Sequence[str],
+        wanted: Wanted,
+    ) -> Logs:
+        """Return the logs of regions; as :func:`sources`."""
+        found = sources(environment, regions, services, wanted)
+        chosen = [source for there in found.by_region.values() for source in there]
+        return cls(environment, chosen, list(found.missing))
+
+    def lines(self) -> Iterator[LogLine]:
+        """Yield the lines that came since the last call, those of one source as it has them."""
+        yield from heapq.merge(*map(self._lines_of, self.sources), key=lambda one: one.order)
+
+    def sorted_lines(self) -> list[LogLine]:
+        """Return the same as a whole: several tasks write to one source, each in its order."""
+        read = side_by_side(lambda source: list(self._lines_of(source)), self.sources)
+        return sorted((line for lines in read for line in lines), key=lambda one: one.order)
+
+    def _lines_of(self, source: Source) -> Iterator[LogLine]:
+        if any(one.region == source.region for one in self.missing):
+            return
+        lost: list[MissingRegion] = []
+        with unless_missing(self.environment, source.region, lost):
+            yield from source.lines()
+        if not any(one.region == source.region for one in self.missing):
+            self.missing += lost
 
 
 def read_line(text: str, at: datetime, *, region: str, service: str) -> LogLine:

@@ -13,10 +13,10 @@ from media_platform.contract.run import Run
 from media_platform.contract.scanning import Scan
 from media_platform.contract.times import timestamp
 from media_platform.contract.video import Video
+from mediactl.asking import ask_regions, is_missing, is_unreachable
 from mediactl.deployed import (
     count,
     dead_letter_urls,
-    is_unreachable,
     items_by_key,
     queue_urls,
     regions_of,
@@ -175,6 +175,7 @@ class RegionStatus:
     Attributes:
         region: Its name.
         reachable: Whether it answers; nothing else is known of one that does not.
+        reason: What was seen in place of an answer, if it does not.
         stacks: Its stacks.
         services: Its services.
         queues: Its queues of work.
@@ -190,6 +191,7 @@ class RegionStatus:
 
     region: str
     reachable: bool = True
+    reason: str | None = None
     stacks: list[StackState] = field(default_factory=list)
     services: list[ServiceState] = field(default_factory=list)
     queues: list[QueueState] = field(default_factory=list)
@@ -248,9 +250,25 @@ def status_of(environment: Environment, asked: Sequence[str]) -> EnvironmentStat
     """
     everything = {*asked} == {*environment.regions}
     places = regions_of(environment) if everything else tuple(asked)
-    found = [_status_or_lost(environment, region) for region in places]
+    found = ask_regions(
+        environment,
+        places,
+        lambda region: _Region(environment, region).status(),
+        # One of several that is asked alone may be lost; if all are, it is rather the network.
+        all_may_miss=len(environment.regions) > len(asked),
+    )
+    lost = {one.region: one.reason for one in found.missing}
+    regions = [
+        found.by_region.get(region)
+        or RegionStatus(region=region, reachable=False, reason=lost[region])
+        for region in places
+    ]
     # What CloudFront needs may be all that a region has, and then often there is nothing.
-    regions = [one for one in found if one.stacks or one.region in environment.regions]
+    regions = [
+        one
+        for one in regions
+        if one.stacks or not one.reachable or one.region in environment.regions
+    ]
     if all(one.reachable and not one.stacks for one in regions):
         raise CommandError(
             f"{environment.name} is not deployed in {', '.join(places)}",
@@ -279,17 +297,8 @@ def _base_url(environment: Environment) -> str | None:
         raise
 
 
-def _status_or_lost(environment: Environment, region: str) -> RegionStatus:
-    try:
-        return _Region(environment, region).status()
-    except Exception as error:
-        if len(environment.regions) > 1 and is_unreachable(error):
-            return RegionStatus(region=region, reachable=False)
-        raise
-
-
 class _Region:
-    """Asks a region. Clients are made at once, since threads must not make any."""
+    """Asks a region."""
 
     def __init__(self, environment: Environment, region: str) -> None:
         self._environment = environment
@@ -472,7 +481,7 @@ class _Region:
             ]
         except Exception as error:
             # Of a region that is lost or joins, the name of the bucket is not known.
-            if not isinstance(error, CommandError) and not is_unreachable(error):
+            if not is_missing(error):
                 raise
         values = self._metrics(queries)
         milliseconds = values["table"]
@@ -622,7 +631,9 @@ def _needs_of_region(region: RegionStatus, environment: Environment, where: str)
         others = [one for one in environment.regions if one != region.region]
         yield Need(
             text="the region does not answer",
-            command=f"mediactl region takeover {region.region} --by {others[0]} {name}",
+            command=f"mediactl region takeover {region.region} --by {others[0]} {name}"
+            if others and region.region in environment.regions
+            else None,
         )
         return
     yield from _stack_needs(region, environment)

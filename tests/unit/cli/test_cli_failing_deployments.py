@@ -100,6 +100,9 @@ class Account(AwsEnvironment):
             return None
         return {"StackName": name, "StackStatus": self.status} if self.status else None
 
+    def _check_region(self, region: str) -> None:
+        """Be of the right account."""
+
     def _make_client(self, service: str, region: str) -> Any:
         del region
         return {"ssm": Parameters, "cloudformation": CloudFormation}[service](self)

@@ -12,8 +12,9 @@ import pytest
 
 from media_platform.contract.ids import new_id
 from mediactl.commands.logs import text_of
+from mediactl.environment import load_environment
 from mediactl.options import SINCE
-from mediactl.watching.log_lines import LogFile, Wanted, past, read_line
+from mediactl.watching.log_lines import LogFile, Logs, Wanted, read_line
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -103,9 +104,10 @@ def test_lines_of_several_services_come_in_the_order_of_time(tmp_path: Path) -> 
     for name, minutes in (("api", (0, 2, 4)), ("workers", (1, 3, 5))):
         texts = [line(NOON + timedelta(minutes=one), str(one)) for one in minutes]
         (tmp_path / name).write_text("\n".join([*texts, ""]))
-    for sort in (True, False):
+    for lines in (Logs.lines, Logs.sorted_lines):
         chosen = [log_file(tmp_path / name, name) for name in ("workers", "api")]
-        assert messages(past(chosen, sort=sort)) == ["0", "1", "2", "3", "4", "5"]
+        logs = Logs(load_environment("local"), [*chosen], [])
+        assert messages(lines(logs)) == ["0", "1", "2", "3", "4", "5"]
 
 
 @pytest.mark.parametrize(
