@@ -112,6 +112,11 @@ def explain(error: Exception) -> CommandError:
     )
 
 
+def is_throttled(error: Any) -> bool:
+    """Return whether AWS answered, as an error says, that it is asked too much."""
+    return error.response.get("Error", {}).get("Code") in _THROTTLED
+
+
 def wants_traceback() -> bool:
     """Return whether the person asked for tracebacks."""
     return os.environ.get("MEDIACTL_DEBUG", "") not in {"", "0"}

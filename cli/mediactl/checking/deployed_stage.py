@@ -10,10 +10,11 @@ from typing import Any
 
 from media_platform.contract.outputs import EdgeOutput, StackPart
 from mediactl.checking.findings import Finding, Patient, State
-from mediactl.deployed import resources
+from mediactl.deployed import resources, side_by_side
 from mediactl.deploying.assembly import AssemblyStack
 from mediactl.deploying.settled import is_busy, remedy
-from mediactl.environment import Environment
+from mediactl.environment import Environment, is_made
+from mediactl.failures import explain, is_throttled
 
 CERTIFICATE_WARNS = timedelta(days=30)
 """ACM renews certificates 60 days before they end; one that is older has a problem."""
@@ -21,6 +22,8 @@ CERTIFICATE_WARNS = timedelta(days=30)
 
 DRIFT_SECONDS = 900
 """Longest wait until CloudFormation has compared a stack with what there is."""
+
+DRIFT_POLL_SECONDS = 2.0
 
 
 def stacks(patient: Patient) -> Iterator[Finding]:
@@ -215,48 +218,91 @@ def image_finding(environment: Environment, image: str, region: str) -> Finding:
 def drift(patient: Patient) -> Iterator[Finding]:
     """Look for what was changed by hand, if that is asked for."""
     if not patient.drift:
-        yield Finding(
-            check="drift", state="skipped", seen="it takes minutes", fix="mediactl doctor --drift"
-        )
+        fix = f"mediactl doctor -e {patient.environment.name} --drift"
+        yield Finding(check="drift", state="skipped", seen="it takes minutes", fix=fix)
         return
-    for stack in patient.reached_templates():
-        if patient.environment.stack_status(stack.name, stack.region) is not None:
-            yield from drift_findings(patient.environment, stack)
+    environment = patient.environment
+    there = [
+        stack
+        for stack in patient.reached_templates()
+        if is_made(environment.stack_status(stack.name, stack.region))
+    ]
+    for found in side_by_side(lambda stack: drift_findings(environment, stack), there):
+        yield from found
 
 
-def drift_findings(environment: Environment, stack: AssemblyStack) -> Iterator[Finding]:
-    """Yield what was changed by hand in a stack, once CloudFormation has compared it."""
+def drift_findings(environment: Environment, stack: AssemblyStack) -> list[Finding]:
+    """Return what differs in a stack, once CloudFormation has compared it with what there is.
+
+    Source: AWS CloudFormation API Reference, "DetectStackDrift" and
+    "DescribeStackDriftDetectionStatus".
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to import
+
     client = environment.client("cloudformation", stack.region)
-    started = client.detect_stack_drift(StackName=stack.name)["StackDriftDetectionId"]
+    try:
+        answer = _compared(client, stack)
+        differing = (
+            list(_differing(client, stack)) if answer.get("StackDriftStatus") == "DRIFTED" else []
+        )
+    except ClientError as error:
+        return [_uncompared(stack, str(explain(error)))]
+    if answer["DetectionStatus"] == "DETECTION_IN_PROGRESS":
+        return [_uncompared(stack, f"not compared after {DRIFT_SECONDS // 60} minutes")]
+    if answer["DetectionStatus"] == "DETECTION_FAILED":
+        # Of other resources it is told all the same.
+        reason = answer.get("DetectionStatusReason", "CloudFormation failed to compare it")
+        return [_uncompared(stack, reason), *differing]
+    if answer["StackDriftStatus"] == "IN_SYNC":
+        seen = f"{stack.name}: as it was deployed"
+        return [Finding(check="drift", region=stack.region, state="ok", seen=seen)]
+    if answer["StackDriftStatus"] != "DRIFTED":
+        return [_uncompared(stack, "CloudFormation can compare none of its resources")]
+    return differing
+
+
+def _compared(client: Any, stack: AssemblyStack) -> dict[str, Any]:
+    """Return how the comparison of a stack ended, or that it goes on after the longest time."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - slow to import
+
+    begun = client.detect_stack_drift(StackName=stack.name)["StackDriftDetectionId"]
     deadline = time.monotonic() + DRIFT_SECONDS
+    answer: dict[str, Any] = {"DetectionStatus": "DETECTION_IN_PROGRESS"}
+    while answer["DetectionStatus"] == "DETECTION_IN_PROGRESS" and time.monotonic() < deadline:
+        try:
+            answer = client.describe_stack_drift_detection_status(StackDriftDetectionId=begun)
+        except ClientError as error:
+            if not is_throttled(error):
+                raise
+        time.sleep(DRIFT_POLL_SECONDS)
+    return answer
+
+
+def _differing(client: Any, stack: AssemblyStack) -> Iterator[Finding]:
+    wanted = {"StackName": stack.name, "StackResourceDriftStatusFilters": ["MODIFIED", "DELETED"]}
     while True:
-        answer = client.describe_stack_drift_detection_status(StackDriftDetectionId=started)
-        if answer["DetectionStatus"] != "DETECTION_IN_PROGRESS" or time.monotonic() > deadline:
-            break
-        time.sleep(2)
-    if answer["DetectionStatus"] != "DETECTION_COMPLETE":
-        reason = answer.get("DetectionStatusReason", answer["DetectionStatus"])
-        yield Finding(
-            check="drift", region=stack.region, state="skipped", seen=f"{stack.name}: {reason}"
-        )
-    elif answer.get("StackDriftStatus") != "DRIFTED":
-        yield Finding(
-            check="drift", region=stack.region, state="ok", seen=f"{stack.name}: as it was deployed"
-        )
-    else:
-        pages = client.get_paginator("describe_stack_resource_drifts").paginate(
-            StackName=stack.name, StackResourceDriftStatusFilters=["MODIFIED", "DELETED"]
-        )
-        for page in pages:
-            for one in page["StackResourceDrifts"]:
-                yield Finding(
-                    check="drift",
-                    region=stack.region,
-                    state="warn",
-                    seen=f"{stack.name}: {one['LogicalResourceId']} ({one['ResourceType']}) is"
-                    f" {one['StackResourceDriftStatus'].lower()}",
-                    fix="undo it by hand: a deployment changes only what differs in the template",
-                )
+        # botocore has no paginator of this.
+        page = client.describe_stack_resource_drifts(**wanted)
+        for one in page["StackResourceDrifts"]:
+            paths = [two["PropertyPath"] for two in one.get("PropertyDifferences", [])]
+            yield Finding(
+                check="drift",
+                region=stack.region,
+                state="warn",
+                seen=f"{stack.name}: {one['LogicalResourceId']} ({one['ResourceType']}) is"
+                f" {one['StackResourceDriftStatus'].lower()}"
+                + (f": {', '.join(paths)}" if paths else ""),
+                fix="undo it by hand: a deployment changes only what differs in the template",
+            )
+        if "NextToken" not in page:
+            return
+        wanted["NextToken"] = page["NextToken"]
+
+
+def _uncompared(stack: AssemblyStack, reason: str) -> Finding:
+    return Finding(
+        check="drift", region=stack.region, state="skipped", seen=f"{stack.name}: {reason}"
+    )
 
 
 def needs(patient: Patient) -> Iterator[Finding]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import email.utils
 import os
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore.stub import Stubber
 
-from mediactl.checking import machine
+from mediactl.checking import deployed_stage, machine
 from mediactl.checking.account import clock
-from mediactl.checking.deployed_stage import certificate_finding
+from mediactl.checking.deployed_stage import certificate_finding, drift_findings
 from mediactl.checking.doctor import diagnose
 from mediactl.checking.findings import Finding
 from mediactl.checking.quotas import (
@@ -28,7 +31,7 @@ from mediactl.checking.quotas import (
     lambda_finding,
 )
 from mediactl.deploying.assembly import AssemblyStack
-from mediactl.environment import LocalEnvironment
+from mediactl.environment import AwsEnvironment, LocalEnvironment
 from mediactl.local.state import write_json
 
 NOW = datetime.now(UTC)
@@ -221,3 +224,139 @@ def test_functions_of_a_new_account_have_few_calls_at_a_time() -> None:
     assert lambda_finding(limits, "eu-west-1", 0).state == "warn"
     assert lambda_finding(limits, "eu-west-1", 5).state == "fail"
     assert lambda_finding({"ConcurrentExecutions": 1000}, "eu-west-1", 5).state == "ok"
+
+
+class Drifting(AwsEnvironment):
+    """A stage in AWS, of which CloudFormation says what a stub does."""
+
+    def __init__(self) -> None:
+        super().__init__("dev", stage="dev", regions=("eu-west-1",), app=Path.cwd())
+        session = botocore.session.Session()
+        self.cloudformation = session.create_client(
+            "cloudformation", "eu-west-1", aws_access_key_id="a", aws_secret_access_key="b"
+        )
+
+    def _make_client(self, service: str, region: str) -> Any:
+        assert (service, region) == ("cloudformation", "eu-west-1")
+        return self.cloudformation
+
+
+@pytest.fixture
+def drifting(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Drifting, Stubber]]:
+    monkeypatch.setattr(deployed_stage, "DRIFT_POLL_SECONDS", 0)
+    environment = Drifting()
+    with Stubber(environment.cloudformation) as stub:
+        yield environment, stub
+        stub.assert_no_pending_responses()
+
+
+def begins(stub: Stubber) -> None:
+    stub.add_response(
+        "detect_stack_drift", {"StackDriftDetectionId": "d-1" * 12}, {"StackName": "a"}
+    )
+
+
+def ends(stub: Stubber, status: str, **more: Any) -> None:
+    answer = {"StackId": "a", "StackDriftDetectionId": "d-1" * 12, "DetectionStatus": status}
+    stub.add_response("describe_stack_drift_detection_status", {**answer, "Timestamp": NOW, **more})
+
+
+def differs(stub: Stubber, logical_id: str, *paths: str, **more: str) -> None:
+    differences = [
+        {
+            "PropertyPath": path,
+            "ExpectedValue": "30",
+            "ActualValue": "60",
+            "DifferenceType": "NOT_EQUAL",
+        }
+        for path in paths
+    ]
+    drift = {
+        "StackId": "a",
+        "LogicalResourceId": logical_id,
+        "ResourceType": "AWS::SQS::Queue",
+        "StackResourceDriftStatus": "MODIFIED" if paths else "DELETED",
+        "PropertyDifferences": differences,
+        "Timestamp": NOW,
+    }
+    stub.add_response("describe_stack_resource_drifts", {"StackResourceDrifts": [drift], **more})
+
+
+def test_what_was_changed_by_hand_is_told_with_all_its_pages(
+    drifting: tuple[Drifting, Stubber],
+) -> None:
+    environment, stub = drifting
+    begins(stub)
+    ends(stub, "DETECTION_IN_PROGRESS")
+    stub.add_client_error("describe_stack_drift_detection_status", "Throttling", "Rate exceeded")
+    ends(stub, "DETECTION_COMPLETE", StackDriftStatus="DRIFTED")
+    differs(stub, "Jobs", "/VisibilityTimeout", "/Tags/0", NextToken="more")
+    differs(stub, "Express")
+    found = drift_findings(environment, stack())
+    assert [(one.state, one.seen) for one in found] == [
+        ("warn", "a: Jobs (AWS::SQS::Queue) is modified: /VisibilityTimeout, /Tags/0"),
+        ("warn", "a: Express (AWS::SQS::Queue) is deleted"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "seen"),
+    [
+        ("IN_SYNC", "ok", "as it was deployed"),
+        ("NOT_CHECKED", "skipped", "compare none of its resources"),
+        ("UNKNOWN", "skipped", "compare none of its resources"),
+    ],
+)
+def test_a_stack_is_called_good_only_if_cloudformation_compared_it(
+    drifting: tuple[Drifting, Stubber], status: str, state: str, seen: str
+) -> None:
+    environment, stub = drifting
+    begins(stub)
+    ends(stub, "DETECTION_COMPLETE", StackDriftStatus=status)
+    (found,) = drift_findings(environment, stack())
+    assert (found.state, seen in found.seen) == (state, True)
+
+
+def test_a_comparison_that_fails_for_one_resource_tells_of_the_others(
+    drifting: tuple[Drifting, Stubber],
+) -> None:
+    environment, stub = drifting
+    begins(stub)
+    ends(
+        stub,
+        "DETECTION_FAILED",
+        StackDriftStatus="DRIFTED",
+        DetectionStatusReason="Failed to detect drift on resource [Api]",
+    )
+    differs(stub, "Jobs", "/VisibilityTimeout")
+    found = drift_findings(environment, stack())
+    assert [one.state for one in found] == ["skipped", "warn"]
+    assert "on resource [Api]" in found[0].seen
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "seen"),
+    [
+        ("ValidationError", "Drift detection is already in progress for stack [a]", "in progress"),
+        ("ValidationError", "cannot be performed on stacks in [UPDATE_IN_PROGRESS]", "cannot be"),
+        ("AccessDenied", "not authorized to perform: cloudformation:DetectStackDrift", "may not"),
+        ("Throttling", "Rate exceeded", "AWS throttles DetectStackDrift"),
+    ],
+)
+def test_a_stack_that_cannot_be_compared_now_says_why(
+    drifting: tuple[Drifting, Stubber], code: str, text: str, seen: str
+) -> None:
+    environment, stub = drifting
+    stub.add_client_error("detect_stack_drift", code, text)
+    (found,) = drift_findings(environment, stack())
+    assert (found.state, seen in found.seen) == ("skipped", True)
+
+
+def test_a_comparison_that_does_not_end_is_given_up(
+    drifting: tuple[Drifting, Stubber], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment, stub = drifting
+    monkeypatch.setattr(deployed_stage, "DRIFT_SECONDS", 0)
+    begins(stub)
+    (found,) = drift_findings(environment, stack())
+    assert (found.state, "not compared after" in found.seen) == ("skipped", True)
