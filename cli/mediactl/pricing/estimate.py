@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mediactl.pricing.bill import Bill, CostLine
@@ -160,7 +160,7 @@ def stage_cost(
         worker_cpu_hours=round(month.worker_cpu_hours, 2),
         worker_busy_share=round(month.worker_busy_share, 4),
         services=_by_service(bill, idle),
-        by_region=_by_region(bill),
+        by_region=_by_region(bill, stage.regions),
         lines=bill.rounded(),
         unpriced=unpriced_types(stage),
         alternatives=_rounded(alternatives(book, month, workers_usd=workers, all_usd=bill.usd)),
@@ -187,8 +187,9 @@ def _by_service(bill: Bill, idle: Bill) -> list[ServiceCost]:
     return sorted(costs, key=lambda cost: (-cost.usd, cost.service))
 
 
-def _by_region(bill: Bill) -> list[RegionCost]:
-    regions = sorted({line.region for line in bill.lines})
+def _by_region(bill: Bill, first: Sequence[str]) -> list[RegionCost]:
+    others = {line.region for line in bill.lines}
+    regions = [one for one in first if one in others] + sorted(others - {*first})
     return [
         RegionCost(
             region=region,

@@ -125,9 +125,10 @@ class Stage:
 
     @cached_property
     def regions(self) -> list[str]:
-        """Regions that take uploads and requests; all regions if none does."""
+        """Regions that take uploads and requests, as they are deployed; all if none does."""
         busy = {resource.region for resource in self.of(SERVICE)}
-        return sorted(busy or {resource.region for resource in self.resources})
+        every = dict.fromkeys(resource.region for resource in self.resources)
+        return [region for region in every if region in busy or not busy]
 
     @property
     def share(self) -> float:

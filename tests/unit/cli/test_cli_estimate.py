@@ -87,6 +87,14 @@ class TestSumsByHand:
         assert cost.usd == pytest.approx(730 * (0.048 + 0.005 + 0.0252 + 2 * 0.005), abs=0.01)
         assert cost.regions == ["eu-west-1"]
 
+    def test_the_home_region_comes_first(self, tmp_path: Path) -> None:
+        template = {"Resources": {"Task": TASK, "Api": SERVICE}}
+        regions = ("us-east-1", "eu-west-1")
+        stacks = {f"Media-{region}": (region, template) for region in regions}
+        cost = cost_of(Stage(assembly_stacks(write_assembly(tmp_path, stacks), default_region="")))
+        assert cost.regions == [*regions]
+        assert [part.region for part in cost.by_region] == [*regions]
+
     def test_endpoints_are_paid_in_every_zone_and_gateway_endpoints_are_not(
         self, tmp_path: Path
     ) -> None:
