@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.figures import Figure, arguments, console, median, report, stop_on_sigterm
 
 from mediactl.commands import demo
-from mediactl.commands.local import running_platform
+from mediactl.commands.local import running_plane
 from mediactl.local.sample import ffmpeg
 
 LADDER = ((1080, 4500), (720, 2600), (480, 1200), (360, 700))
@@ -68,10 +68,10 @@ def main() -> None:
     ours: list[dict[str, float]] = []
     peers: list[dict[str, float]] = []
     stop_on_sigterm()
-    with running_platform() as (platform, state_dir):
-        video = (options.video or demo.sample_video(state_dir)).resolve()
+    with running_plane() as environment:
+        video = (options.video or demo.sample_video(environment.state_dir)).resolve()
         for _ in range(1 if options.quick else options.runs):
-            ours.append(demo.run(platform, video, console).seconds)
+            ours.append(demo.run(environment, video, console).seconds)
             with tempfile.TemporaryDirectory() as folder:
                 peers.append(bare_ffmpeg(video, Path(folder)))
     figures = [

@@ -29,8 +29,8 @@ from harness.stage import wait_for
 from media_platform.contract.outputs import StoreOutput
 from media_platform.contract.upload import part_bytes_of
 from mediactl.access import sessions
-from mediactl.commands.local import running_platform
-from mediactl.environment import Environment, load_environment
+from mediactl.commands.local import running_plane
+from mediactl.environment import Environment
 from mediactl.local.aws import root_environment
 from mediactl.local.recorded_calls import read_calls
 from mediactl.local.state import StateFolder
@@ -221,8 +221,8 @@ class Bench:
 @contextmanager
 def running_bench(film: Path) -> Iterator[Bench]:
     """Bring the plane up for the block."""
-    with running_platform() as (_, state_dir), tempfile.TemporaryDirectory() as home:
-        yield Bench(load_environment("local"), state_dir, film, Path(home))
+    with running_plane() as environment, tempfile.TemporaryDirectory() as home:
+        yield Bench(environment, environment.state_dir, film, Path(home))
 
 
 def main() -> None:

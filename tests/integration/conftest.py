@@ -13,8 +13,7 @@ from emulator import running_emulator
 from small_plane import SmallPlane
 from worker_stage import Stage, make_stage
 
-from mediactl.commands.demo import Platform
-from mediactl.commands.local import platform_of
+from mediactl.environment import LocalEnvironment
 from mediactl.local import processes
 from mediactl.local.aws import Emulator, root_environment
 from mediactl.local.plane import RUNNER, Endpoints, Plane
@@ -149,9 +148,9 @@ def outputs(plane: RunningPlane) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def platform(plane: RunningPlane) -> Platform:
-    """What clients of the stage have to know."""
-    return platform_of(plane.endpoints)
+def platform(plane: RunningPlane) -> LocalEnvironment:
+    """The plane as the environment of commands."""
+    return LocalEnvironment("local", state_dir=plane.plane.state.root, app=REPOSITORY)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,9 @@ import urllib3
 from waiting import eventually
 
 from media_platform.contract.identity import EDITOR_GROUP
+from mediactl.access.sessions import UserPool
 from mediactl.client import MediaClient, Upload
-from mediactl.commands import demo
+from mediactl.environment import Environment
 
 FINAL = {"READY", "FAILED", "DELETED"}
 
@@ -83,12 +84,10 @@ def uploads_during(
         return
 
 
-def sign_in(
-    platform: demo.Platform, name: str, *, tenant: str, group: str = EDITOR_GROUP
-) -> Person:
+def sign_in(platform: Environment, name: str, *, tenant: str, group: str = EDITOR_GROUP) -> Person:
     """Create a user of ``tenant`` and sign in."""
-    token = platform.users.sign_in_as(name, tenant=tenant, groups=[group])
-    return Person(MediaClient(platform.edge_url, token), token, platform.edge_url)
+    token = UserPool.of(platform).sign_in_as(name, tenant=tenant, groups=[group])
+    return Person(MediaClient(platform.base_url, token), token, platform.base_url)
 
 
 def unique(base: Path, name: str, make: Callable[[Path], None]) -> bytes:

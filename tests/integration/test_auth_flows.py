@@ -98,7 +98,7 @@ def root(platform: Any, tenant: str) -> Person:
 
 
 @pytest.fixture
-def visitor(plane: Any, platform: Any, root: Person) -> Visitor:
+def visitor(plane: Any, outputs: dict[str, str], root: Person) -> Visitor:
     """A user who was just invited."""
     email = f"{new_id()}@example.com"
     body = {"email": email, "groups": ["editor"], "invite": False}
@@ -106,8 +106,8 @@ def visitor(plane: Any, platform: Any, root: Person) -> Visitor:
     assert made.status == 201, made.data
     return Visitor(
         cognito=plane.client("cognito-idp"),
-        client_id=platform.client_id,
-        base_url=platform.edge_url,
+        client_id=outputs["UserPoolClientId"],
+        base_url=root.base_url,
         username=made.json()["user"]["username"],
         email=email,
         first_password=made.json()["temporary_password"],
@@ -250,8 +250,8 @@ def test_a_disabled_user_gets_no_more_tokens(visitor: Visitor, root: Person) -> 
         visitor.refresh(given["RefreshToken"])
 
 
-def test_one_address_is_one_user_and_no_name(visitor: Visitor, platform: Any) -> None:
-    pool, cognito = platform.user_pool_id, visitor.cognito
+def test_one_address_is_one_user_and_no_name(visitor: Visitor, outputs: dict[str, str]) -> None:
+    pool, cognito = outputs["UserPoolId"], visitor.cognito
     with pytest.raises(cognito.exceptions.InvalidParameterException, match="email format"):
         cognito.admin_create_user(UserPoolId=pool, Username=f"{new_id()}@example.com")
     address = [

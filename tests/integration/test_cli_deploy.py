@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 from command_line import Mediactl
 from conftest import REPOSITORY, RunningPlane
 from emulator import Emulator, running_emulator
+from loopback_server import QuietHandler, serving
 from terminal import Terminal
 
 from mediactl.errors import DEGRADED, FAILED, INTERRUPTED, NOT_FOUND, REFUSED
@@ -47,6 +50,17 @@ class Account:
     def change(self, **change: Any) -> None:
         """Change the app."""
         (self.app / "change.json").write_text(json.dumps(change))
+
+    def commit(self, **change: Any) -> None:
+        """Change the app, and commit it."""
+        self.change(**change)
+        git = ["git", "-C", str(self.app), "-c", "user.name=A", "-c", "user.email=a@b.example"]
+        for words in (
+            ["init", "--quiet"],
+            ["add", "app.py", "cdk.json", "change.json"],
+            ["commit", "-qm", "a"],
+        ):
+            subprocess.run([*git, *words], check=True)
 
     def stacks(self, region: str) -> dict[str, str]:
         """Return the status of every stack of the stage in a region."""
@@ -149,13 +163,27 @@ def test_a_failure_is_told_by_what_failed_first(deployed: Account) -> None:
     assert "the stack is as it was before" in failed.stderr
 
 
-def test_services_that_do_not_answer_are_told(deployed: Account) -> None:
-    deployed.change(visibility=90)
-    done = deployed.mediactl("deploy", "-e", "dev", "--wait", "1", "--json")
-    assert done.exit_code == DEGRADED
-    assert [one["ok"] for one in json.loads(done.stdout)["reached"]] == [False, False]
-    assert "API (http://127.0.0.1:9/api/videos" in done.stderr
-    assert "to go back" in done.stderr
+class Refusing(QuietHandler):
+    """Answers as both services do without a token."""
+
+    def do_GET(self) -> None:  # noqa: N802  the name that the server calls
+        """Answer whatever is asked."""
+        self.answer(401, b'{"type": "unauthenticated"}')
+
+
+def test_what_is_advised_where_services_do_not_answer_brings_them_back(deployed: Account) -> None:
+    with serving(Refusing) as url:
+        deployed.commit(url=url)
+        assert deployed.mediactl("deploy", "-e", "dev").exit_code == 0
+        deployed.commit(url="http://127.0.0.1:9")
+        broken = deployed.mediactl("deploy", "-e", "dev", "--wait", "1", "--json")
+        assert broken.exit_code == DEGRADED
+        assert [one["ok"] for one in json.loads(broken.stdout)["reached"]] == [False, False]
+        assert "API (http://127.0.0.1:9/api/videos: it takes no connection)" in broken.stderr
+        hint = broken.stderr.partition("hint: ")[2]
+        git, mediactl, _ = (shlex.split(words) for words in re.findall("`(.+?)`", hint))
+        subprocess.run(git, check=True, capture_output=True)
+        assert deployed.mediactl(*mediactl[1:]).exit_code == 0
 
 
 def test_a_synthesis_that_is_interrupted_ends_what_it_started(deployed: Account) -> None:

@@ -16,7 +16,7 @@ from mediactl_docs import commands
 
 from media_platform.contract.ids import new_id
 from media_platform.contract.outputs import MediaOutput
-from mediactl.commands import demo
+from mediactl.environment import Environment
 from mediactl.errors import DEGRADED
 
 ELSEWHERE = {
@@ -65,7 +65,7 @@ WORD = re.compile(r"[A-Z][A-Z_]+")
 def stands_for(
     plane: RunningPlane,
     outputs: dict[str, str],
-    platform: demo.Platform,
+    platform: Environment,
     mediactl: Mediactl,
     film: bytes,
     tmp_path_factory: pytest.TempPathFactory,

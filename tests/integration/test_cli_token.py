@@ -19,8 +19,7 @@ from second_factor import totp
 from media_platform.contract.identity import ADMIN_GROUP
 from media_platform.contract.ids import new_id
 from mediactl.access import sessions
-from mediactl.commands.demo import Platform
-from mediactl.environment import load_environment
+from mediactl.environment import Environment, load_environment
 from mediactl.errors import REFUSED, USAGE
 from mediactl.local.aws import root_environment
 
@@ -28,7 +27,7 @@ PASSWORD = "Correct-Horse-7-Battery"
 
 
 @pytest.fixture(scope="module")
-def root(platform: Platform) -> Person:
+def root(platform: Environment) -> Person:
     tenant = f"tenant-{new_id()}"
     return sign_in(platform, f"root-{tenant[-12:]}", tenant=tenant, group=ADMIN_GROUP)
 

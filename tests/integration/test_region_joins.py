@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from waiting import eventually
 
 from media_platform.contract.delivery import delivery_parameter_name
 from media_platform.contract.identity import EDITOR_GROUP
-from mediactl.commands.local import platform_of
+from mediactl.access.sessions import UserPool
+from mediactl.environment import LocalEnvironment
 from mediactl.errors import NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.local import player
 from mediactl.local.gateway import gateway_ports
@@ -102,9 +104,9 @@ def joined(
 ) -> Joined:
     alone = plane.endpoints()
     assert (alone.regions, gateway_ports(plane.state)) == ([HOME], {})
-    platform = platform_of(alone)
-    token = platform.users.sign_in_as("ada", tenant="acme", groups=[EDITOR_GROUP])
-    ada = Person(NearClient(platform.edge_url, token, HOME), token, platform.edge_url)
+    users = UserPool.of(LocalEnvironment("local", state_dir=plane.state.root, app=Path()))
+    token = users.sign_in_as("ada", tenant="acme", groups=[EDITOR_GROUP])
+    ada = Person(NearClient(alone.edge_url, token, HOME), token, alone.edge_url)
     before = ada.when(ada.upload(film, title="Before"), "READY")["video_id"]
     old_grant = ada.client.playback(before)
     unknown = region("add", OTHER)

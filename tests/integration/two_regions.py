@@ -24,8 +24,9 @@ from media_platform.contract.events import DomainEvent
 from media_platform.contract.identity import EDITOR_GROUP
 from media_platform.contract.outputs import MediaOutput, StackPart, StoreOutput, stack_name
 from media_platform.contract.video import Video
+from mediactl.access.sessions import UserPool
 from mediactl.client import ApiError, MediaClient
-from mediactl.commands.local import platform_of
+from mediactl.environment import LocalEnvironment
 from mediactl.local import player
 from mediactl.local.aws import root_environment
 from mediactl.local.edge.server import VIEWER_REGION
@@ -127,7 +128,7 @@ class TwoRegions:
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
         self.endpoints: Endpoints = plane.up()
-        self.platform = platform_of(self.endpoints)
+        self.environment = LocalEnvironment("local", state_dir=plane.state.root, app=Path())
 
     def client(self, service: str, region: str, **credentials: str) -> Any:
         """Return a client with every right, which also sees what is cut off."""
@@ -141,12 +142,12 @@ class TwoRegions:
 
     def person(self, name: str, *, tenant: str) -> tuple[Neighbour, Neighbour]:
         """Create a user of ``tenant`` and sign in; return him near the one region and the other."""
-        token = self.platform.users.sign_in_as(name, tenant=tenant, groups=[EDITOR_GROUP])
+        token = UserPool.of(self.environment).sign_in_as(name, tenant=tenant, groups=[EDITOR_GROUP])
         return self.near_both(token)
 
     def near_both(self, token: str) -> tuple[Neighbour, Neighbour]:
         """Return whoever signed in with ``token``, near the one region and near the other."""
-        base_url, ports = self.platform.edge_url, gateway_ports(self.plane.state)
+        base_url, ports = self.endpoints.edge_url, gateway_ports(self.plane.state)
         here, there = (
             Neighbour(
                 NearClient(base_url, token, region),

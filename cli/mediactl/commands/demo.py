@@ -17,35 +17,10 @@ from media_platform.contract.ids import new_id
 from mediactl.access.sessions import UserPool
 from mediactl.checking import journey
 from mediactl.client import ApiError, MediaClient
+from mediactl.environment import Environment
 from mediactl.errors import CommandError
 from mediactl.local import player, sample
-from mediactl.local.aws import new_client
 from mediactl.videos.uploads import content_type_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Platform:
-    """What the demo needs to know of a running plane.
-
-    Attributes:
-        edge_url: The one origin that clients know.
-        endpoint_url: Endpoint of the AWS API.
-        region: Region of the user pool.
-        user_pool_id: User pool.
-        client_id: App client of the user pool.
-    """
-
-    edge_url: str
-    endpoint_url: str
-    region: str
-    user_pool_id: str
-    client_id: str
-
-    @property
-    def users(self) -> UserPool:
-        """The user pool, with every right on it."""
-        cognito = new_client(self.endpoint_url, "cognito-idp", self.region)
-        return UserPool(cognito, self.user_pool_id, self.client_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +48,11 @@ class Report:
     seconds: dict[str, float]
 
 
-def run(platform: Platform, video: Path, talk: Console) -> Report:
+def run(environment: Environment, video: Path, talk: Console) -> Report:
     """Take ``video`` through the platform and play what comes out.
 
     Args:
-        platform: A running plane.
+        environment: A plane that is up.
         video: The file.
         talk: Where progress is shown.
 
@@ -85,8 +60,10 @@ def run(platform: Platform, video: Path, talk: Console) -> Report:
         CommandError: If the video fails, with the reason that the platform gives.
     """
     content_type = content_type_of(video)
-    token = platform.users.sign_in_as("demo", tenant="demo", groups=[identity.EDITOR_GROUP])
-    client = MediaClient(platform.edge_url, token)
+    token = UserPool.of(environment).sign_in_as(
+        "demo", tenant="demo", groups=[identity.EDITOR_GROUP]
+    )
+    client = MediaClient(environment.base_url, token)
 
     def tell(text: str) -> None:
         """Say where a progress bar cannot be seen how far the job is."""

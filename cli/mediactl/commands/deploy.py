@@ -77,6 +77,7 @@ def deploy_command(
     """
     from mediactl.checking.reach import reach  # noqa: PLC0415
     from mediactl.deploying.deployment import deploy  # noqa: PLC0415 - slow to import
+    from mediactl.deploying.versions import remember_working, way_back  # noqa: PLC0415
 
     done = deploy(environment, consent=consent, say=output.say, only=only, dry_run=dry_run)
     if wait and not dry_run and not only:
@@ -87,10 +88,11 @@ def deploy_command(
     if done.problems:
         raise CommandError(
             f"it is deployed, but does not work: {'; '.join(done.problems)}",
-            hint=f"`mediactl doctor -e {environment.name}` says more; to go back, check out the"
-            " version before and deploy that",
+            hint=f"{way_back(environment)}; `mediactl doctor -e {environment.name}` says more",
             exit_code=DEGRADED,
         )
+    if done.reached:
+        remember_working(environment)
 
 
 def _smoke(environment: Environment) -> SmokeReport:

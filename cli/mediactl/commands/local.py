@@ -20,7 +20,6 @@ from mediactl.local.state import DEFAULT_FOLDER, StateFolder
 from mediactl.options import HELP, Command, Group, json_option
 
 if TYPE_CHECKING:
-    from mediactl.commands.demo import Platform
     from mediactl.local.plane import Endpoints, Status
 
 FOLLOW_SECONDS = 0.3
@@ -389,9 +388,9 @@ def demo(environment: LocalEnvironment, as_json: bool, video: Path | None) -> No
         content_type_of(video)
     file = environment.state_dir / "demo.json"
     file.unlink(missing_ok=True)
-    platform = platform_of(environment.plane().up())
+    environment.plane().up()
     chosen = video or main_job.sample_video(environment.state_dir)
-    report = main_job.run(platform, chosen, output.talk())
+    report = main_job.run(environment, chosen, output.talk())
     main_job.write(report, file)
     output.show(
         report, as_json, lambda found: output.console().print(main_job.summary(found, chosen))
@@ -402,28 +401,14 @@ def demo(environment: LocalEnvironment, as_json: bool, video: Path | None) -> No
     )
 
 
-def platform_of(endpoints: Endpoints) -> Platform:
-    """Return what the demo needs to know of a running plane."""
-    from media_platform.contract.outputs import MediaOutput  # noqa: PLC0415
-    from mediactl.commands.demo import Platform  # noqa: PLC0415
-
-    pool = endpoints.output(MediaOutput.USER_POOL_ID)
-    return Platform(
-        edge_url=endpoints.edge_url,
-        endpoint_url=endpoints.emulator_url,
-        region=pool.partition("_")[0],
-        user_pool_id=pool,
-        client_id=endpoints.output(MediaOutput.USER_POOL_CLIENT_ID),
-    )
-
-
 @contextlib.contextmanager
-def running_platform(state_dir: Path = DEFAULT_FOLDER) -> Iterator[tuple[Any, Path]]:
-    """Bring the plane up for a program, and take it down afterwards if it was not up before."""
-    plane = LocalEnvironment(LOCAL, state_dir=state_dir, app=Path()).plane()
-    was_up = plane.status().up
+def running_plane(state_dir: Path = DEFAULT_FOLDER) -> Iterator[LocalEnvironment]:
+    """Bring a plane up for a program, and take it down afterwards if it was not up before."""
+    environment = LocalEnvironment(LOCAL, state_dir=state_dir, app=Path())
+    was_up = environment.plane().status().up
     try:
-        yield platform_of(plane.up()), state_dir
+        environment.plane().up()
+        yield environment
     finally:
         if not was_up:
-            plane.down()
+            environment.plane().down()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mediactl.deploying.assembly import AssemblyStack, assembly_stacks
@@ -65,12 +66,7 @@ class CdkStage:
         self._app = environment.app.resolve()
         require_app(self._app)
         _check_home_region(environment)
-        root = (
-            StateFolder(environment.state_dir).commands
-            if isinstance(environment, LocalEnvironment)
-            else self._app / "cdk.out" / "mediactl" / environment.name
-        )
-        self._root = root / folder
+        self._root = stage_folder(environment) / folder
         self.assembly = self._root / "assembly"
         self.log = self._root / "cdk.log"
         self._claims = ExitStack()
@@ -273,6 +269,13 @@ class CdkStage:
         if not going:
             return "CloudFormation changes no stack"
         return f"CloudFormation goes on with {', '.join(going)}: {tells} when that is over"
+
+
+def stage_folder(environment: Environment) -> Path:
+    """Return the folder of what is written about an environment, below that of its app."""
+    if isinstance(environment, LocalEnvironment):
+        return StateFolder(environment.state_dir).commands
+    return environment.app.resolve() / "cdk.out" / "mediactl" / environment.name
 
 
 def _check_home_region(environment: Environment) -> None:

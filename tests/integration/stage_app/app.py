@@ -72,8 +72,8 @@ for region in members:
     if region == regions[0]:
         edge = stack(StackPart.EDGE, region)
         edge.add_stack_dependency(media)
-        sqs.CfnQueue(edge, "Empty")
-        cdk.CfnOutput(
-            edge, EdgeOutput.BASE_URL.value, value=change.get("url", "http://127.0.0.1:9")
-        )
+        url = change.get("url", "http://127.0.0.1:9")
+        # The emulator updates no stack of which nothing but an output changes.
+        sqs.CfnQueue(edge, "Empty", tags=[cdk.CfnTag(key="url", value=url)])
+        cdk.CfnOutput(edge, EdgeOutput.BASE_URL.value, value=url)
 app.synth()
