@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,15 @@ def _row(parameter: click.Parameter) -> str:
 
 
 def _told(command: click.Command) -> str:
-    """Return a help text with each paragraph on one line, and examples as they are."""
-    told = inspect.cleandoc((command.help or "").replace("\b\n", ""))
-    text, mark, examples = told.partition("Examples:\n")
-    return _paragraphs(text) + ("\n\n" + mark + examples if mark else "")
+    """Return a help text with each paragraph on one line; what click leaves as it is stays so."""
+    told = inspect.cleandoc(command.help or "")
+    text, mark, examples = told.partition("\b\nExamples:\n")
+    fenced = re.sub(r"\x08\n(.+?)(?=\n\n|\Z)", _fenced, text, flags=re.DOTALL)
+    return _paragraphs(fenced) + ("\n\nExamples:\n" + examples if mark else "")
+
+
+def _fenced(found: re.Match[str]) -> str:
+    return f"```\n{textwrap.dedent(found[1])}\n```"
 
 
 def _paragraphs(text: str) -> str:

@@ -503,6 +503,18 @@ def load_environment(name: str | None = None) -> Environment:
     return _aws_environment(name, settings, app, known=_names(tables, app))
 
 
+def environment_names() -> list[str]:
+    """Return the names of the environments that are known in this folder, and of its planes.
+
+    Raises:
+        CommandError: If a configuration cannot be read.
+    """
+    tables = {file: _read_configuration(file) for file in _configuration_files()}
+    here = Path()
+    planes = {folder.name.removeprefix(".") for folder in here.glob(f".{LOCAL}-*")}
+    return sorted({*_names(tables, here), *planes})
+
+
 def is_local_name(name: str) -> bool:
     """Return whether a name is one of a plane on this machine."""
     return name == LOCAL or name.startswith(f"{LOCAL}-")

@@ -57,6 +57,18 @@ def _environment_of(ctx: click.Context, param: click.Parameter, value: str | Non
     return load_environment(value)
 
 
+def complete_environment(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the environments whose names begin so, for the completion of words in a shell."""
+    del ctx, param
+    from mediactl.environment import environment_names  # noqa: PLC0415 - not needed for help
+
+    try:
+        return [name for name in environment_names() if name.startswith(incomplete)]
+    except CommandError:
+        # A shell that completes shows no errors; the command that is run tells.
+        return []
+
+
 environment_option = click.option(
     "-e",
     "--env",
@@ -65,6 +77,7 @@ environment_option = click.option(
     envvar="MEDIACTL_ENV",
     is_eager=True,  # other options are checked against it
     callback=_environment_of,
+    shell_complete=complete_environment,
     help="Environment: `local`, or a stage in AWS. Default: `env` of mediactl.toml, else `local`.",
 )
 """Passes ``environment``; nothing is asked over the network for it."""

@@ -23,7 +23,25 @@ def meant(given: str, known: Iterable[str]) -> str | None:
 
 
 class SuggestingGroup(click.Group):
-    """A group that tells which of its commands is like one that it does not have."""
+    """A group that tells what was meant by a command or an option that it does not have."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options that stand before the command.
+
+        Raises:
+            CommandError: If it has none like that, but a command may.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.possibilities or ctx.resilient_parsing:
+                raise
+            raise CommandError(
+                f"`{ctx.command_path}` has no option {error.option_name}",
+                hint=f"options stand behind the command: `{ctx.command_path} COMMAND"
+                f" {error.option_name} …`",
+                exit_code=USAGE,
+            ) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

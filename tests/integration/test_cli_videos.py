@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -349,6 +350,8 @@ def test_what_is_deleted_is_shown_and_restored(run: Mediactl, draft: str) -> Non
     assert (shown["status"], shown["restorable_until"] is not None) == ("DELETED", True)
     assert run("videos", "restore", draft, "--json").json["status"] == "PENDING"
     assert statuses(run, "--mine")[draft] == "PENDING"
+    told = run("videos", "delete", draft).stderr
+    assert re.search(rf"; mediactl videos restore {draft} -e local\S* brings it back\n", told)
 
 
 def test_nothing_is_deleted_for_good_without_consent(run: Mediactl, draft: str) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mediactl import output
-from mediactl.environment import LOCAL, LocalEnvironment, load_environment
+from mediactl.environment import LOCAL, LocalEnvironment, is_local_name, load_environment
 from mediactl.errors import DEGRADED, NOT_FOUND, USAGE, CommandError
 from mediactl.local.state import DEFAULT_FOLDER, StateFolder
-from mediactl.options import HELP, Command, Group, json_option
+from mediactl.options import HELP, Command, Group, complete_environment, json_option
 
 if TYPE_CHECKING:
     from mediactl.local.plane import Endpoints, Status
@@ -34,6 +34,10 @@ def group() -> None:
     """
 
 
+def _complete_plane(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in complete_environment(ctx, param, incomplete) if is_local_name(name)]
+
+
 def plane_option(command: Command) -> Command:
     """Add ``--env`` and ``--state-dir``, passed together as ``environment``, which is local."""
 
@@ -44,6 +48,7 @@ def plane_option(command: Command) -> Command:
         metavar="NAME",
         default=LOCAL,
         show_default=True,
+        shell_complete=_complete_plane,
         help="The plane: `local`, or `local-…` for others beside it.",
     )
     @click.option(
@@ -158,6 +163,8 @@ def _show_endpoints(endpoints: Endpoints) -> None:
 def down(environment: LocalEnvironment, as_json: bool) -> None:
     """Stop everything and remove what is volatile; virtual environments and logs are kept.
 
+    Users, videos and all else that was made on the plane go with it.
+
     \b
     Examples:
       mediactl local down
@@ -191,8 +198,9 @@ def cut(environment: LocalEnvironment, as_json: bool, region: str) -> None:
     Examples:
       mediactl local cut us-east-1
     """
-    environment.plane().cut(region)
-    output.say(f"{region} is cut off until `mediactl local rejoin {region}`")
+    plane = environment.plane()
+    plane.cut(region)
+    output.say(f"{region} is cut off until `mediactl local rejoin {region}{plane.state.option}`")
     output.show(Change(True, region), as_json, lambda _: None)
 
 

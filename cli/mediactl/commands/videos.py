@@ -646,15 +646,16 @@ def delete(
             DeletedVideo(video, forever, answer.get("purge_from"), answer.get("expected_by"))
         )
         if not as_json:
-            _tell_deleted(done[-1])
+            _tell_deleted(done[-1], environment)
     output.show(done, as_json, _tell_dry_run if dry_run else lambda _: None)
 
 
-def _tell_deleted(done: DeletedVideo) -> None:
+def _tell_deleted(done: DeletedVideo, environment: Environment) -> None:
     if done.for_good:
         output.say(f"video {done.video_id} is deleted for good; its files go by {done.expected_by}")
     else:
-        output.say(f"video {done.video_id} is deleted; mediactl videos restore brings it back")
+        undo = f"mediactl videos restore {done.video_id} -e {environment.name}"
+        output.say(f"video {done.video_id} is deleted; {undo} brings it back")
 
 
 def _tell_dry_run(found: list[DeletedVideo]) -> None:

@@ -124,7 +124,8 @@ class Deployment:
         ):
             raise CommandError(
                 f"the plane that is up has the stage {deployed.stage!r}, not {self._stage!r}",
-                hint="run `mediactl local down` first",
+                hint=f"run `mediactl local down{self._state.option}` first, or bring another one up"
+                f" beside it: `mediactl local up -e local-{self._stage} --stage {self._stage}`",
             )
 
     def run(self) -> bool:

@@ -37,7 +37,7 @@ from mediactl.local.gateway import assign_ports, gateway_ports, publish_ports, r
 from mediactl.local.ports import is_free
 from mediactl.local.processes import ProcessRecord
 from mediactl.local.runner_address import RUNNER_FILE, RunnerAddress
-from mediactl.local.state import DEFAULT_FOLDER, StateFolder, read_state, write_json
+from mediactl.local.state import StateFolder, read_state, write_json
 
 RUNNER = "runner"
 STEADY_SECONDS = 180
@@ -156,7 +156,9 @@ class Plane:
                 try:
                     self._down()
                 except KeyboardInterrupt as again:
-                    again.add_note(f"not all is stopped: run `mediactl local down{self._option}`")
+                    again.add_note(
+                        f"not all is stopped: run `mediactl local down{self.state.option}`"
+                    )
                     raise
                 end.add_note("the plane is down")
                 raise
@@ -268,9 +270,10 @@ class Plane:
         self.emulator()
         regions = sorted(gateway_ports(self.state))
         if region not in regions:
+            allowed = f"allowed are {', '.join(regions)}" if regions else "the plane has one only"
             raise CommandError(
-                f"region {region!r} cannot be cut off, allowed are {', '.join(regions) or 'none'}",
-                hint="a plane with several regions is brought up with `--stage pair`",
+                f"region {region!r} cannot be cut off, {allowed}",
+                hint="`mediactl local up -e local-pair --stage pair` brings up one of two regions",
             )
         return running_gateways(self.state).get(region)
 
@@ -291,17 +294,7 @@ class Plane:
     @property
     def _remedy(self) -> str:
         """What to do where this plane, and not the one beside it, is to be up."""
-        return f"run `mediactl local up{self._option}`"
-
-    @property
-    def _option(self) -> str:
-        """How a command names this plane."""
-        folder = self.state.root
-        if folder.name == DEFAULT_FOLDER.name:
-            return ""
-        if folder.name.startswith(f"{DEFAULT_FOLDER}-"):
-            return f" -e {folder.name.removeprefix('.')}"
-        return f" --state-dir {folder}"
+        return f"run `mediactl local up{self.state.option}`"
 
     # --- up -------------------------------------------------------------------------------
 

@@ -52,6 +52,15 @@ class StateFolder:
         self.venvs = self.root / "venvs"
         self.scratch = self.root / "scratch"
 
+    @property
+    def option(self) -> str:
+        """How a command names the plane, with a blank before; nothing for the default one."""
+        if self.root.name == DEFAULT_FOLDER.name:
+            return ""
+        if self.root.name.startswith(f"{DEFAULT_FOLDER}-"):
+            return f" -e {self.root.name.removeprefix('.')}"
+        return f" --state-dir {self.root}"
+
     def create(self) -> None:
         """Make the folders; what exists is kept. Only the owner may look into a new one."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)

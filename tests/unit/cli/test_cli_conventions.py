@@ -71,6 +71,10 @@ def test_the_page_of_the_docs_is_what_the_commands_say() -> None:
     assert FILE.read_text() == page(), "run `make docs`"
 
 
+def test_lines_that_help_keeps_are_kept_in_the_docs() -> None:
+    assert '\n```\n[[tenants]]\nname = "acme"\n' in page()
+
+
 @pytest.mark.parametrize("name", groups())
 def test_a_group_says_what_it_is_for(name: str) -> None:
     assert (groups()[name].help or "").strip()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,6 +13,7 @@ from unittest import mock
 import botocore.exceptions
 import pytest
 import urllib3.exceptions
+from click.shell_completion import ShellComplete
 
 from media_platform.contract.outputs import StackPart
 from mediactl import main
@@ -18,6 +21,10 @@ from mediactl.client import ApiError
 from mediactl.environment import AwsEnvironment, LocalEnvironment, load_environment
 from mediactl.errors import FAILED, NOT_FOUND, REFUSED, USAGE, CommandError
 from mediactl.failures import explain
+from mediactl.local.aws import Emulator
+from mediactl.local.deploy import Deployed, Deployment
+from mediactl.local.state import StateFolder, write_json
+from mediactl.main import cli
 from mediactl.options import Consent
 
 
@@ -139,6 +146,19 @@ def test_what_needs_a_plane_says_how_that_comes_up_when_it_is_not(name: str, com
         load_environment(name).outputs(StackPart.STORE)
     assert raised.value.exit_code == NOT_FOUND
     assert raised.value.hint == f"run `mediactl {command}`"
+
+
+def test_a_plane_that_has_another_stage_is_taken_down_or_gets_one_beside_it() -> None:
+    state = StateFolder(Path(".local-blue"))
+    state.create()
+    deployment = Deployment(Path(), state, Emulator(1, 2, "secret"), print, "pair")
+    emulator = hashlib.sha256(b"secret").hexdigest()
+    write_json(state.deployed_file, asdict(Deployed(emulator)))
+    with pytest.raises(CommandError, match="has the stage 'local', not 'pair'") as raised:
+        deployment.check_stage()
+    assert raised.value.hint is not None
+    for command in ("local down -e local-blue", "local up -e local-pair --stage pair"):
+        assert f"`mediactl {command}`" in raised.value.hint
 
 
 def test_a_plane_in_a_folder_of_another_name_comes_up_by_its_folder() -> None:
@@ -308,3 +328,33 @@ def test_an_app_of_somebody_else_has_no_stages(content: Any) -> None:
     Path("mediactl.toml").write_text('[environments.dev]\napp = "."\n')
     with pytest.raises(CommandError, match="the regions of environment 'dev' are not known"):
         load_environment("dev")
+
+
+def completed(*words: str) -> list[str]:
+    """Return what a shell would offer after words on a command line."""
+    *before, last = words
+    found = ShellComplete(cli, {}, "mediactl", "_MEDIACTL_COMPLETE")
+    return [one.value for one in found.get_completions(before, last)]
+
+
+def test_a_shell_completes_environments_and_planes() -> None:
+    write_app(dev={}, prod={})
+    Path("mediactl.toml").write_text("[environments.data]\nstage = 'prod'\n")
+    Path(".local-blue").mkdir()
+    assert completed("status", "-e", "d") == ["data", "dev"]
+    assert completed("videos", "list", "--env", "local") == ["local", "local-blue"]
+    assert completed("local", "up", "-e", "") == ["local", "local-blue"]
+    Path("mediactl.toml").write_text("[")
+    assert completed("status", "-e", "d") == []
+
+
+@pytest.mark.parametrize("path", [[], ["videos"]])
+def test_who_puts_an_option_before_the_command_is_told_where_it_stands(
+    path: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run([*path, "-e", "prod", "list"]) == USAGE
+    words = " ".join(["mediactl", *path])
+    assert capsys.readouterr().err == (
+        f"error: `{words}` has no option -e\n"
+        f"hint: options stand behind the command: `{words} COMMAND -e …`\n"
+    )
