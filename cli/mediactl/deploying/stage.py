@@ -22,7 +22,7 @@ from mediactl.deploying.cdk import (
 )
 from mediactl.deploying.settled import check_not_busy, failed_change, is_busy
 from mediactl.environment import PROJECT_FILE, Environment, LocalEnvironment
-from mediactl.errors import USAGE, CommandError
+from mediactl.errors import REFUSED, USAGE, CommandError
 from mediactl.failures import explain
 from mediactl.local.state import StateFolder
 from mediactl.locks import alone
@@ -32,6 +32,9 @@ CHANGES = "changes"
 
 TOOLKIT = "CDKToolkit"
 """Name of the stack of the CDK bootstrap."""
+
+_OVERTAKEN = "_IN_PROGRESS state and can not be updated"
+"""How CloudFormation refuses a change while there is another."""
 
 NOWHERE = "http://127.0.0.1:9"
 """Endpoint that answers nobody: a plane that is down can be synthesized, too."""
@@ -254,6 +257,9 @@ class CdkStage:
             self._say(f"the CDK CLI was ended; {self._what_goes_on(stacks)}")
             raise
         except CommandError as error:
+            if _OVERTAKEN in str(error):
+                hint = "somebody else was faster: wait until that is over, and do it again"
+                raise CommandError(str(error), hint=hint, exit_code=REFUSED) from None
             raise failed_change(self.environment, stacks, since, log=self.log) or error from None
 
     def _what_goes_on(self, stacks: Sequence[AssemblyStack]) -> str:

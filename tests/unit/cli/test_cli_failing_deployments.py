@@ -230,6 +230,16 @@ def test_who_deploys_is_alone_and_others_may_look() -> None:
     account.deploy()
 
 
+def test_who_is_overtaken_by_another_deployment_is_refused() -> None:
+    account = Account()
+    reason = "Stack:arn:aws:cloudformation:a is in UPDATE_IN_PROGRESS state and can not be updated."
+    account.cdk(deploying=f"echo '‣ ValidationError: {reason}'; exit 1")
+    with pytest.raises(CommandError, match="UPDATE_IN_PROGRESS") as caught:
+        account.deploy()
+    assert caught.value.exit_code == REFUSED
+    assert "somebody else was faster" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("status", ["UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS"])
 def test_what_another_changes_is_not_destroyed(status: str) -> None:
     account = Account(status)
