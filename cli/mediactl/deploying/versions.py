@@ -20,6 +20,7 @@ def remember_working(environment: Environment) -> None:
     if version is None:
         file.unlink(missing_ok=True)
     else:
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{version}\n")
 
 

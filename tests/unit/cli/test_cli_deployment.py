@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from mediactl.deploying.phases import phases
 from mediactl.deploying.progress import DeployProgress
 from mediactl.deploying.settled import check_settled
 from mediactl.deploying.stage import CdkStage
-from mediactl.environment import AwsEnvironment
+from mediactl.deploying.versions import remember_working, way_back
+from mediactl.environment import AwsEnvironment, LocalEnvironment
 from mediactl.errors import REFUSED, USAGE, CommandError
 
 HOME, SECOND, THIRD = REGIONS = ("us-east-1", "eu-west-1", "eu-central-1")
@@ -283,3 +285,34 @@ def test_what_the_cdk_cli_fails_by_is_told_in_a_line(lines: tuple[str, ...], pro
 )
 def test_what_is_wrong_with_an_app_is_told_in_a_line(lines: tuple[str, ...], problem: str) -> None:
     assert app_problem(lines) == problem
+
+
+def test_the_way_back_is_to_the_commit_that_worked_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a plane, of whose app nothing was written before."""
+    app = tmp_path / "app"
+    plane = LocalEnvironment("local", state_dir=tmp_path / "state", app=app)
+
+    def commit(text: str) -> str:
+        app.mkdir(exist_ok=True)
+        (app / "app.py").write_text(text)
+        git = ["git", "-C", str(app), "-c", "user.name=A", "-c", "user.email=a@b.example"]
+        for words in (["init", "-q"], ["add", "app.py"], ["commit", "-qm", "a"]):
+            subprocess.run([*git, *words], check=True)
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=True)
+        return head.stdout.decode().strip()
+
+    first = commit("1")
+    unknown = "to go back, check out the version before and run `mediactl deploy -e local`"
+    assert way_back(plane) == unknown
+    remember_working(plane)
+    assert way_back(plane) == unknown
+    commit("2")
+    back = f"`git -C {app} checkout {first}` and `mediactl deploy -e local` go back"
+    assert way_back(plane).startswith(back)
+    monkeypatch.chdir(app)
+    assert way_back(plane).startswith(f"`git checkout {first}` and")
+    (app / "app.py").write_text("of no commit")
+    remember_working(plane)
+    assert way_back(plane) == unknown
