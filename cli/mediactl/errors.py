@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
 FAILED = 1
 """Exit code of a command that failed."""
 
@@ -67,3 +74,17 @@ class NotDeployedError(CommandError):
 
 class LostRegionError(CommandError):
     """A region does not answer, and is not asked again."""
+
+
+@contextlib.contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Let errors of the system name a file in the block, where they name none: that of a full disk.
+
+    Args:
+        file: What is written.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(file)
+        raise

@@ -228,7 +228,7 @@ def test_a_region_leaves_once_no_video_needs_it(
         refused = region("remove", *arguments)
         assert (refused.exit_code, refused.stdout) == (code, "")
         assert told in refused.stderr
-    taken = region("takeover", OTHER, "--by", HOME, "--json").json
+    taken = region("takeover", OTHER, "--by", HOME, "--yes", "--json").json
     assert (mine in taken["taken"], taken["left"]) == (True, {})
     refused = region("remove", OTHER, "--yes")
     assert (refused.exit_code, f"were made in {OTHER}" in refused.stderr) == (REFUSED, True)

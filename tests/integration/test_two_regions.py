@@ -210,7 +210,8 @@ def check_refusals(pair: TwoRegions) -> None:
         ("takeover", "us-west-2", HOME, "has no region 'us-west-2', but", USAGE),
         ("takeover", HOME, "us-west-2", f"no stack MediaPlatform-{STAGE}-Store", NOT_FOUND),
     ):
-        refused = pair.operate(command, lost, "--by", by)
+        consent = ["--yes"] if command == "takeover" else []
+        refused = pair.operate(command, lost, "--by", by, *consent)
         assert (refused.returncode, refused.stdout) == (code, "")
         assert told in refused.stderr
     with pytest.raises(CommandError, match="'us-west-2' cannot be cut off, allowed are eu-west-1"):

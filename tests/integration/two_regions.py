@@ -262,7 +262,7 @@ class TwoRegions:
 
     def take_over(self, lost: str, *, by: str) -> dict[str, Any]:
         """Do as an operator does whose region is lost; return the report."""
-        done = self.operate("takeover", lost, "--by", by, "--json")
+        done = self.operate("takeover", lost, "--by", by, "--yes", "--json")
         assert done.returncode == 0, done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         return report

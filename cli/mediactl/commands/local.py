@@ -306,7 +306,7 @@ def logs(
         if as_json:
             output.line(LogLine(file.stem, line))
         else:
-            click.echo(f"{file.stem} | {line}")
+            click.echo(output.printable(f"{file.stem} | {line}"))
 
     positions: dict[Path, int] = {}
     for file in chosen:
@@ -371,7 +371,7 @@ def _show_calls(found: list[CallMade]) -> None:
         output.say("no calls")
     for call in found:
         verdict = "allowed" if call.allowed else "DENIED "
-        click.echo(f"{verdict} {call.role} {call.action} {call.resource}")
+        click.echo(output.printable(f"{verdict} {call.role} {call.action} {call.resource}"))
 
 
 @group.command()

@@ -204,16 +204,18 @@ class Readmitted:
 @click.argument("lost")
 @by_option
 @environment_option
+@consent_option
 @json_option("mediactl.regions.takeover:Report")
-def takeover(lost: str, by: str, environment: Environment, as_json: bool) -> None:
+def takeover(lost: str, by: str, environment: Environment, consent: Consent, as_json: bool) -> None:
     """Make another region home to the videos of LOST, and the publisher of its events.
 
     Videos whose file or media were not copied yet, and uploads that are under way, are left to LOST
-    and listed. It may be repeated. What LOST still does is refused or put right when it returns.
+    and listed. It may be repeated. What LOST still does is refused or put right when it returns; a
+    video stays where it is then, so it takes --yes or --confirm.
 
     \b
     Examples:
-      mediactl region takeover us-east-1 --by eu-west-1 -e prod
+      mediactl region takeover us-east-1 --by eu-west-1 -e prod --confirm prod
     """
     from mediactl.regions.takeover import RegionStore  # noqa: PLC0415 - imports botocore
 
@@ -223,6 +225,7 @@ def takeover(lost: str, by: str, environment: Environment, as_json: bool) -> Non
             hint="name the region that is lost",
             exit_code=USAGE,
         )
+    consent.require(environment, f"make {by} home to the videos of {lost}")
     store = RegionStore(environment, by)
     store.begin(lost)
     report = store.take_over(lost)

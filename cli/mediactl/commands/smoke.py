@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mediactl import output
-from mediactl.errors import FAILED, USAGE, CommandError
+from mediactl.errors import FAILED, USAGE, CommandError, naming
 from mediactl.options import environment_option, json_option
 
 if TYPE_CHECKING:
@@ -101,12 +101,13 @@ def command(
             access_token=os.environ.get("MEDIACTL_TOKEN") or None,
             tell=tell,
         ).run()
+    output.show(report, as_json, _show)
     if junit_file is not None:
         from mediactl.checking.junit import junit_xml  # noqa: PLC0415 - slow to import
 
         suite = f"mediactl smoke {environment.name}"
-        junit_file.write_bytes(junit_xml(suite, report.steps, started_at=report.started_at))
-    output.show(report, as_json, _show)
+        with naming(junit_file):
+            junit_file.write_bytes(junit_xml(suite, report.steps, started_at=report.started_at))
     if not report.passed:
         ctx.exit(FAILED)
 

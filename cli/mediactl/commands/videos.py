@@ -556,7 +556,7 @@ def transcode(
     """Transcode a video again, from the file that was uploaded.
 
     Viewers keep what they have until the new run is complete. A video that failed for a reason that
-    may be over begins anew.
+    may be over begins anew. With --wait, the exit code tells whether the new run is what is played.
 
     \b
     Examples:
@@ -564,13 +564,14 @@ def transcode(
     """
     client = sessions.client(environment, tenant=tenant)
     asked = {name: one for name, one in (("profile", profile), ("quality", quality)) if one}
+    from mediactl.videos import outcomes  # noqa: PLC0415 - slow to import
+
+    before = outcomes.played_run(client, video) if wait else None
     body = client.call("POST", f"/api/videos/{video}/transcode", asked)
     error = None
     if wait:
-        from mediactl.videos import outcomes  # noqa: PLC0415 - slow to import
-
         body = outcomes.wait_until_done(client, video, body["title"], _deadline(timeout))
-        error = outcomes.failure_of(body)
+        error = outcomes.failure_of(body) or outcomes.unreplaced(client, video, before)
     _show_changed(body, as_json, "is transcoded again" if not wait else "was transcoded again")
     if error is not None:
         raise error

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mediactl.errors import naming
 from mediactl.locks import alone
 
 DEFAULT_FOLDER = Path(".local")
@@ -113,7 +114,7 @@ def write_json(file: Path, value: Any) -> None:
     """Replace a file as a whole; readers see the old or the new text. Only the owner reads it."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
-        with os.fdopen(descriptor, "w") as stream:
+        with naming(file), os.fdopen(descriptor, "w") as stream:
             json.dump(value, stream, indent=2, default=str)
         Path(name).replace(file)
     except BaseException:

@@ -17,7 +17,7 @@ from typing import IO
 import urllib3
 
 from mediactl.client import TRANSIENT, ApiError, backoff, storage_refusal
-from mediactl.errors import REFUSED, CommandError
+from mediactl.errors import REFUSED, CommandError, naming
 from mediactl.locks import alone
 from mediactl.web import Web
 
@@ -70,6 +70,7 @@ def load(
     """
     partial = partial_file(target, identity)
     with (
+        naming(partial),
         partial.open("ab") as file,
         alone(file, f"loading {target}"),
         contextlib.ExitStack() as stack,
@@ -82,13 +83,9 @@ def load(
             )
         before = file.tell()
         loading = _Loading(url, file, lambda size: stack.enter_context(shown(size, before)))
-        try:
-            size = loading.run()
-            file.flush()
-            os.fsync(file.fileno())
-        except OSError as error:
-            error.filename = error.filename or str(partial)
-            raise
+        size = loading.run()
+        file.flush()
+        os.fsync(file.fileno())
         if not replaces:
             check_free(target)
         partial.replace(target)

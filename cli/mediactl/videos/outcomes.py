@@ -57,6 +57,34 @@ def wait_until_done(
         raise
 
 
+def played_run(client: MediaClient, video_id: str) -> str | None:
+    """Return the run that viewers have of a video, ``None`` if they have none."""
+    from mediactl.client import ApiError  # noqa: PLC0415 - slow to import
+
+    try:
+        return str(client.call("GET", f"/api/videos/{video_id}/downloads")["run_id"])
+    except ApiError as error:
+        if error.kind != "not-downloadable":
+            raise
+        return None
+
+
+def unreplaced(client: MediaClient, video_id: str, before: str | None) -> CommandError | None:
+    """Return what to tell if viewers still have the run of before, although a new one has ended.
+
+    Args:
+        client: A client of the API.
+        video_id: A READY video.
+        before: The run that they had.
+    """
+    if before is None or played_run(client, video_id) != before:
+        return None
+    return CommandError(
+        f"video {video_id} is what it was: the new run failed, or was cancelled",
+        hint=f"mediactl videos show {video_id} tells why",
+    )
+
+
 def failure_of(video: dict[str, Any]) -> CommandError | None:
     """Return why a video is not READY, if it is not."""
     if video["status"] == VideoStatus.READY:

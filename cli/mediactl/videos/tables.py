@@ -30,14 +30,13 @@ def listed(videos: list[VideoSummary]) -> Table:
             _status(video),
             length(video.duration_seconds),
             age((now - _time(video.created_at)).total_seconds()),
-            Text(printable(video.title)),
+            Text(printable(video.title), no_wrap=True, overflow="ellipsis"),
         )
-    for column in table.columns:
+    # Ids are there to be copied: titles alone give way.
+    for column in table.columns[:4]:
         column.no_wrap = True
     for column in table.columns[2:4]:
         column.justify = "right"
-    for column in table.columns[:4]:
-        column.overflow = "ignore"
     return table
 
 

@@ -65,8 +65,9 @@ SECRET = "wJalrXUtnFEMI-K7MDENG"
 
 def words(name: str, environment: str | None) -> list[str]:
     """Return the first example of a command, with another environment."""
+    named = {**STANDS_FOR, "prod": environment or "local"}  # also what --confirm names
     given = iter(examples(ALL[name])[0])
-    kept = [STANDS_FOR.get(one, one) for one in given if one != "-e" or not next(given)]
+    kept = [named.get(one, one) for one in given if one != "-e" or not next(given)]
     return kept if environment is None else [*kept, "-e", environment]
 
 
@@ -154,6 +155,18 @@ def test_every_command_tells_what_answers_in_place_of_aws(
             assert code == FAILED, name
             assert said.startswith(f"error: {expected}"), name
             assert "\nhint: " in said
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_takeover_takes_consent_before_anything_is_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["region", "takeover", "us-east-1", "--by", "eu-west-1", "-e", "cloud"]
+    assert main.run(words) == REFUSED
+    assert capsys.readouterr().err == (
+        "error: this would make eu-west-1 home to the videos of us-east-1 in 'cloud'\n"
+        "hint: if that is what you want, add --yes\n"
+    )
 
 
 def test_a_command_says_that_credentials_are_missing(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from loopback_server import QuietHandler, serving
 
 from mediactl.client import ApiError
 from mediactl.errors import REFUSED, CommandError
+from mediactl.local.state import write_json
 from mediactl.videos import downloads
 from mediactl.videos.downloads import load, partial_file
 
@@ -178,6 +180,42 @@ def test_what_another_command_completes_meanwhile_is_not_written_to(
         get(server, target)
     assert refused.value.exit_code == REFUSED
     assert server.asked == []
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """Let no file become larger than a third of the content, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_disk_that_is_full_keeps_what_came_and_is_named(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "film.mp4"
+    with pytest.raises(OSError, match="File too large") as raised:
+        get(server, target)
+    partial = partial_file(target, "a run")
+    assert raised.value.filename == str(partial)
+    kept = partial.read_bytes()
+    assert CONTENT.startswith(kept)
+    assert not target.exists()
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_state_file_that_cannot_be_written_leaves_the_old_one_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "state.json"
+    write_json(file, "old")
+    with pytest.raises(OSError, match="File too large") as raised:
+        write_json(file, "x" * len(CONTENT))
+    assert raised.value.filename == str(file)
+    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == [file.name]
+    assert file.read_text() == '"old"'
 
 
 def test_a_file_that_came_meanwhile_is_not_replaced(server: Server, tmp_path: Path) -> None:

@@ -100,6 +100,17 @@ def test_a_title_does_nothing_to_the_terminal() -> None:
         assert not {"\x1b", "\x07"} & set(line)
 
 
+def test_a_title_leaves_all_else_of_a_list_whole() -> None:
+    long = timelines.body_of(Kept(video(title="Harbour at dawn, " * 9), [], [], []))
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(video_tables.listed([VideoSummary.of(long)]))
+    heading, *_, row = captured.get().splitlines()
+    assert row.startswith(f"{VIDEO}  {long['status']} ")
+    assert "Harbour" in row
+    assert heading.split() == ["video", "status", "length", "age", "title"]
+
+
 def test_parts_stand_in_the_order_of_the_work_with_their_state() -> None:
     soon = int(time.time()) + 60
     kept = Kept(
