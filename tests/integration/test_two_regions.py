@@ -24,8 +24,16 @@ from media_platform.contract.events import EventType
 from media_platform.contract.takeover import VERSION_STEP
 from mediactl.checking.smoke import CLIP
 from mediactl.client import ApiError
-from mediactl.errors import DEGRADED, NOT_FOUND, REFUSED, USAGE, CommandError
+from mediactl.errors import (
+    DEGRADED,
+    INTERRUPTED,
+    NOT_FOUND,
+    REFUSED,
+    USAGE,
+    CommandError,
+)
 from mediactl.local.plane import Plane
+from mediactl.regions.takeover import RegionStore
 
 PATCH = {"Content-Type": "application/merge-patch+json"}
 WHOLE = [EventType.VIDEO_CREATED, EventType.VIDEO_UPLOADED, EventType.VIDEO_READY]
@@ -418,6 +426,18 @@ def test_a_cut_under_load_names_every_video_that_was_not_copied(
     pair.settled()
     assert here.put(upload.url, clip, upload.headers) == 200, "the upload goes on"
     check_all_ready(there, [*outside.accepted, *within.accepted, waiting["video_id"]])
+
+
+def test_a_cut_that_is_interrupted_gives_the_region_back(
+    pair: TwoRegions, operator: Mediactl
+) -> None:
+    with mock.patch.object(RegionStore, "take_over", side_effect=KeyboardInterrupt):
+        ended = operator("drill", "--cut", HOME, "--yes")
+    assert ended.exit_code == INTERRUPTED
+    assert "the region returns" in ended.stderr
+    refused = pair.operate("readmit", HOME, "--by", OTHER)
+    assert refused.returncode == NOT_FOUND
+    assert f"{HOME} was not taken over" in refused.stderr
 
 
 def test_a_drill_that_cannot_be_is_refused_in_a_line(operator: Mediactl) -> None:

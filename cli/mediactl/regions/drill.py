@@ -224,24 +224,27 @@ class Drill:
         stores = self._pair.stores
         report = Report()
         try:
-            with self._step("the region is cut off"):
-                away = time.monotonic()
-                plane.cut(self.region)
-            with self._step("the other region serves"):
-                playback, upload = self._until_served(film, away)
-            with self._step("its videos are taken over") as seen:
-                known = self._videos(self.by)
-                store = stores[self.by]
-                store.begin(self.region)
-                report = store.take_over(self.region)
-                seen.append(f"{len(report.taken)} taken, {len(report.left)} left")
+            try:
+                with self._step("the region is cut off"):
+                    away = time.monotonic()
+                    plane.cut(self.region)
+                with self._step("the other region serves"):
+                    playback, upload = self._until_served(film, away)
+                with self._step("its videos are taken over") as seen:
+                    known = self._videos(self.by)
+                    store = stores[self.by]
+                    store.begin(self.region)
+                    report = store.take_over(self.region)
+                    seen.append(f"{len(report.taken)} taken, {len(report.left)} left")
+            finally:
+                with self._step("the region returns"):
+                    plane.rejoin(self.region)
+                    self._until(self._has_arrived, "all that waited arrives")
+            unknown = sorted(self._videos(self.by, home=self.region) - known - set(self._probes))
         finally:
-            with self._step("the region returns"):
-                plane.rejoin(self.region)
-                self._until(self._has_arrived, "all that waited arrives")
-        unknown = sorted(self._videos(self.by, home=self.region) - known - set(self._probes))
-        with self._step("it publishes its events itself again"):
-            self._give_back()
+            # Also after Ctrl-C: nobody else lets in again what only was tried out.
+            with self._step("it publishes its events itself again"):
+                self._give_back()
         lost = self._lost(known | {*unknown})
         self._remove_probes()
         return self._report("cut", began, playback, upload, report, unknown=unknown, lost=lost)
