@@ -189,7 +189,8 @@ class Plane:
         if seen["distribution"] is None:
             problems.append("no distribution is deployed")
         problems += [
-            f"region {region} is cut off; `mediactl local rejoin {region}` ends that"
+            f"region {region} is cut off; `mediactl local rejoin {region}{self.state.option}`"
+            " ends that"
             for region in self.cut_off()
         ]
         if endpoints is None:
