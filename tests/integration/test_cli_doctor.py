@@ -82,7 +82,8 @@ class Person:
         self.app = app
         settings = folder / "mediactl.toml"
         settings.write_text(
-            f'[environments.dev]\napp = {json.dumps(str(app))}\nregions = ["ap-south-1"]\n'
+            f"[environments.dev]\napp = {json.dumps(str(app))}\n"
+            'regions = ["eu-west-1", "us-west-2"]\n'
         )
         self.mediactl = Mediactl(folder, {"MEDIACTL_CONFIG": str(settings)})
 

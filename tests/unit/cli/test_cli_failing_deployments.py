@@ -25,6 +25,7 @@ from mediactl.deploying.settled import first_failure
 from mediactl.deploying.stage import CdkStage
 from mediactl.environment import AwsEnvironment
 from mediactl.errors import FAILED, REFUSED, CommandError
+from mediactl.locks import alone
 from mediactl.options import Consent
 
 REGION = "eu-west-1"
@@ -220,13 +221,13 @@ def test_an_app_that_writes_nothing_is_not_deployed_as_it_was_before() -> None:
 
 def test_who_deploys_is_alone_and_others_may_look() -> None:
     account = Account()
-    first = CdkStage(account, account.said.append, folder="changes")
-    first.synthesize()
-    with pytest.raises(CommandError, match="another mediactl is at work on dev") as caught:
-        account.deploy()
-    assert caught.value.exit_code == REFUSED
-    assert not difference(CdkStage(account, account.said.append)).differs
-    del first
+    folder = Path("cdk.out/mediactl/dev/changes")
+    folder.mkdir(parents=True)
+    with (folder / "lock").open("w") as file, alone(file, "at work"):
+        with pytest.raises(CommandError, match="another mediactl is at work on dev") as caught:
+            account.deploy()
+        assert caught.value.exit_code == REFUSED
+        assert not difference(CdkStage(account, account.said.append)).differs
     account.deploy()
 
 
