@@ -77,6 +77,7 @@ def ask_regions(
 
     def asked(region: str) -> tuple[Answer | None, Exception | None]:
         try:
+            environment.require_reachable(region)
             return question(region), None
         except Exception as error:
             if not is_missing(error):

@@ -24,7 +24,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from urllib3.exceptions import NameResolutionError
 
 from mediactl import output
-from mediactl.limits import BLOCK_SECONDS, Limits, NoAnswerError, within
+from mediactl.limits import BLOCK_SECONDS, Limits, NoAnswerError, is_hurried, within
 
 _LONGER = {"FilterLogEvents": 10.0, "Invoke": 50.0, "ReceiveMessage": 20.0}
 """Seconds that an operation may take beyond others: it searches, computes, or waits by itself."""
@@ -143,7 +143,7 @@ class _Calls:
         if not isinstance(caught_exception, ReadTimeoutError | ConnectTimeoutError):
             return None
         longest = self._limits.asked * self._limits.answer_seconds
-        if attempts >= self._limits.asked or attempts * seconds >= longest:
+        if attempts >= self._limits.asked or attempts * seconds >= longest or is_hurried():
             raise caught_exception
         return 0.0
 

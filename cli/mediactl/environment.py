@@ -155,6 +155,13 @@ class Environment(ABC):
                     self._clients[key] = self._make_client(*key)
         return self._clients[key]
 
+    def require_reachable(self, region: str) -> None:  # noqa: B027 - AWS is asked itself
+        """Check that nobody knows already that a region does not answer.
+
+        Raises:
+            LostRegionError: If it does not.
+        """
+
     def lose(self, region: str, error: LostRegionError) -> None:
         """Ask a region no more, since it does not answer: each time would cost a limit.
 
@@ -386,7 +393,12 @@ class LocalEnvironment(Environment):
 
         return Plane(self.state_dir, app=self.app, stage=stage, say=output.say)
 
-    def _check_region(self, region: str) -> None:
+    def require_reachable(self, region: str) -> None:
+        """Check that a region is not cut off: its emulator would answer nevertheless.
+
+        Raises:
+            LostRegionError: If it is.
+        """
         if region in self.plane().cut_off():
             raise LostRegionError(
                 f"{region} is cut off", hint=f"mediactl local rejoin {region} -e {self.name}"

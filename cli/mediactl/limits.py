@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -58,6 +59,24 @@ API = Limits(answer_seconds=10, attempts=5)
 
 BLOCK_SECONDS = 60.0
 """Longest wait for the next bytes of what takes as long as it is large."""
+
+
+HURRY_SECONDS = 2.0
+"""How long calls may take once the command has ended: what threads give back is still sent."""
+
+_LOOK_SECONDS = 0.2
+
+_hurried: list[float] = []
+
+
+def hurry() -> None:
+    """Let threads wait no longer than a moment for answers: the command has ended."""
+    _hurried.append(time.monotonic())
+
+
+def is_hurried() -> bool:
+    """Tell whether the command has ended."""
+    return bool(_hurried)
 
 
 def patient(limits: Limits) -> Limits:
@@ -111,11 +130,15 @@ def within(
         ended.set()
 
     threading.Thread(target=run, daemon=True, name="call").start()
-    if not ended.wait(min(word_after, seconds)) and word_after < seconds:
-        word()
-        ended.wait(seconds - word_after)
-    if not outcome:
-        raise NoAnswerError
+    began, told = time.monotonic(), False
+    while not ended.wait(min(_LOOK_SECONDS, word_after, seconds)):
+        now = time.monotonic()
+        if not told and now - began >= word_after:
+            told = True
+            word()
+        hurried = _hurried and now - max(began, _hurried[0]) >= HURRY_SECONDS
+        if hurried or now - began >= seconds:
+            raise NoAnswerError
     result, error = outcome[0]
     if error is not None:
         raise error

@@ -120,6 +120,10 @@ def main() -> None:
     code = run(sys.argv[1:])
     # All is said. Who presses Ctrl-C now ends what still runs.
     end_at_once()
+    limits = sys.modules.get("mediactl.limits")
+    if limits is not None:
+        # Threads that ask who does not answer would keep the process for as long as that takes.
+        limits.hurry()
     sys.exit(code)
 
 

@@ -8,21 +8,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import urllib3
 from loopback_server import QuietHandler, accepting, serving
 
-from mediactl import aws_calls, environment, main, web
+from mediactl import aws_calls, environment, limits, main, web
 from mediactl.client import MediaClient
 from mediactl.environment import AwsEnvironment
 from mediactl.errors import FAILED, USAGE
 from mediactl.failures import explain
-from mediactl.limits import AWS, Limits, patient
+from mediactl.limits import AWS, Limits, NoAnswerError, patient, within
 from mediactl.web import Web, proxy_of
 
 BRIEF = Limits(answer_seconds=0.2, connect_seconds=0.2, word_seconds=0.05, attempts=2)
+
+ENOUGH = Limits(answer_seconds=60, attempts=2)
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 
@@ -99,12 +102,14 @@ def test_a_service_that_does_not_answer_is_named_in_a_line(
 def test_a_service_that_is_not_reached_is_named_with_the_reason(
     url: str, seen: str, cloud: AwsEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(environment, "AWS", ENOUGH)
     assert told(url, cloud, monkeypatch) == f"DynamoDB in us-east-1 does not answer: {seen}"
 
 
 def test_a_service_is_asked_again_that_missed_its_time_once(
     cloud: AwsEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(environment, "AWS", replace(BRIEF, answer_seconds=2))
     late = iter([True, False])
     ended = threading.Event()
 
@@ -136,6 +141,19 @@ def test_what_waits_by_itself_may_take_longer(
         answer = cloud.client("sqs").receive_message(QueueUrl=f"{url}/queue", WaitTimeSeconds=1)
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
     assert capsys.readouterr().err == ""
+
+
+def test_who_interrupts_a_command_need_not_wait_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "_hurried", [])
+    monkeypatch.setattr(limits, "HURRY_SECONDS", 0.1)
+    ended = threading.Event()
+    with pytest.raises(NoAnswerError):
+        # The command ends while the call waits.
+        within(ended.wait, 3600, word_after=0.01, word=limits.hurry)
+    assert within(lambda: "given back", 3600, word_after=1, word=limits.hurry) == "given back"
+    ended.set()
 
 
 def test_a_person_may_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
