@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,6 +67,28 @@ class CommandError(Exception):
         super().__init__(text)
         self.hint = hint
         self.exit_code = exit_code
+
+
+_COMMAND = re.compile(r"`mediactl (?!local )(?:[^`](?! -e | --env| --help))+`")
+"""A command in a hint that leaves open for which environment it is run."""
+
+
+class Asked:
+    """What a person asked for, as far as errors have to know it.
+
+    Attributes:
+        environment: The environment that was named, ``None`` if none was.
+    """
+
+    def __init__(self, environment: str | None = None) -> None:
+        """Keep what is known."""
+        self.environment = environment
+
+    def in_environment(self, hint: str) -> str:
+        """Return a hint whose commands are for the environment that the failed one was for."""
+        if self.environment is None:
+            return hint
+        return _COMMAND.sub(lambda found: f"{found[0][:-1]} -e {self.environment}`", hint)
 
 
 class NotDeployedError(CommandError):

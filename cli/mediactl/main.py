@@ -14,7 +14,7 @@ import traceback
 
 import click
 
-from mediactl.errors import FAILED, INTERRUPTED
+from mediactl.errors import FAILED, INTERRUPTED, Asked
 from mediactl.interrupts import TerminatedError, end_at_once, end_like_interrupted
 from mediactl.suggestions import SuggestingGroup
 
@@ -136,10 +136,11 @@ def run(arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
+    asked = Asked()
     try:
         # Without its standalone mode, click returns the code of a command that asked to exit.
         _write_any_letter()
-        code = cli.main(arguments, prog_name="mediactl", standalone_mode=False)
+        code = cli.main(arguments, prog_name="mediactl", standalone_mode=False, obj=asked)
         if sys.stdout is not None:
             # What cannot be written is found out here, and not when Python ends.
             sys.stdout.flush()
@@ -158,7 +159,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - whatever it is, no traceback reaches a person
         behind = error.__context__
         # On a terminal that was closed, click cannot end the line of an interrupt.
-        code = _tell_interrupt(behind) if isinstance(behind, KeyboardInterrupt) else _tell(error)
+        if isinstance(behind, KeyboardInterrupt):
+            code = _tell_interrupt(behind)
+        else:
+            code = _tell(error, asked)
         _write_rest()
         return code
     return code if isinstance(code, int) else 0
@@ -197,7 +201,7 @@ def _tell_interrupt(end: BaseException) -> int:
     return code
 
 
-def _tell(error: Exception) -> int:
+def _tell(error: Exception, asked: Asked) -> int:
     from mediactl.failures import explain, wants_traceback  # noqa: PLC0415 - only when needed
     from mediactl.output import printable_lines  # noqa: PLC0415
 
@@ -207,7 +211,8 @@ def _tell(error: Exception) -> int:
             traceback.print_exception(error)
         click.echo(f"error: {printable_lines(str(explained))}", err=True)
         if explained.hint:
-            click.echo(f"hint: {printable_lines(explained.hint)}", err=True)
+            hint = asked.in_environment(explained.hint)
+            click.echo(f"hint: {printable_lines(hint)}", err=True)
     return explained.exit_code
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mediactl.errors import REFUSED, USAGE, CommandError
+from mediactl.errors import REFUSED, USAGE, Asked, CommandError
 from mediactl.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
@@ -51,9 +51,11 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def _environment_of(ctx: click.Context, param: click.Parameter, value: str | None) -> Environment:
-    del ctx, param
+    del param
     from mediactl.environment import load_environment  # noqa: PLC0415 - not needed for help
 
+    if isinstance(ctx.obj, Asked):
+        ctx.obj.environment = value
     return load_environment(value)
 
 

@@ -33,6 +33,7 @@ from mediactl.errors import (
     REFUSED,
     TERMINATED,
     USAGE,
+    Asked,
     CommandError,
 )
 from mediactl.failures import explain
@@ -319,10 +320,29 @@ def test_a_mistyped_word_is_told_in_a_line_with_what_was_meant(
 def test_lines_of_others_do_not_pass_for_what_this_tool_says(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    main._tell(CommandError("cdk failed:\nhint: run `rm -r ~`\x1b[1A", hint="no\nerror: x"))
+    main._tell(
+        CommandError("cdk failed:\nhint: run `rm -r ~`\x1b[1A", hint="no\nerror: x"), Asked()
+    )
     assert capsys.readouterr().err == (
         "error: cdk failed:\n  hint: run `rm -r ~`\ufffd[1A\nhint: no\n  error: x\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        ("deploy it: `mediactl deploy`", "deploy it: `mediactl deploy -e prod`"),
+        (
+            "`mediactl dlq list --all` or `mediactl top`",
+            "`mediactl dlq list --all -e prod` or `mediactl top -e prod`",
+        ),
+        ("`mediactl videos show X -e dev --json`, `mediactl local up`", "the same"),
+        ("`mediactl seed --help` says it", "the same"),
+    ],
+)
+def test_commands_in_hints_are_for_the_environment_that_was_named(hint: str, shown: str) -> None:
+    assert Asked("prod").in_environment(hint) == (hint if shown == "the same" else shown)
+    assert Asked().in_environment(hint) == hint
 
 
 @pytest.mark.parametrize(
