@@ -33,9 +33,6 @@ CHANGES = "changes"
 TOOLKIT = "CDKToolkit"
 """Name of the stack of the CDK bootstrap."""
 
-_claims: dict[Path, ExitStack] = {}
-"""Locks of the folders in which this process is at work."""
-
 _OVERTAKEN = "_IN_PROGRESS state and can not be updated"
 """How CloudFormation refuses a change while there is another."""
 
@@ -75,6 +72,7 @@ class CdkStage:
         self._root = stage_folder(environment) / folder
         self.assembly = self._root / "assembly"
         self.log = self._root / "cdk.log"
+        self._claims = ExitStack()
 
     @cached_property
     def account(self) -> str:
@@ -176,13 +174,11 @@ class CdkStage:
         return self.stacks()
 
     def _claim(self) -> None:
-        """Keep other processes out of the folder until this one ends."""
-        if self._root not in _claims:
-            with ExitStack() as stack:
-                file = stack.enter_context((self._root / "lock").open("w"))
-                what = f"at work on {self.environment.name} in {self._app}"
-                stack.enter_context(alone(file, what))
-                _claims[self._root] = stack.pop_all()
+        """Keep others out of the folder, as long as this object lives."""
+        self._claims.close()
+        file = self._claims.enter_context((self._root / "lock").open("w"))
+        what = f"at work on {self.environment.name} in {self._app}"
+        self._claims.enter_context(alone(file, what))
 
     def stacks(self) -> list[AssemblyStack]:
         """Return the stacks that were synthesized last."""
