@@ -123,7 +123,7 @@ def test_what_the_api_refuses_is_told_with_its_limit(
     huge.touch()
     os.truncate(huge, 6_000_000_000)
     refused = run("videos", "upload", str(huge), "--json")
-    assert refused.exit_code == 1
+    assert refused.exit_code == USAGE
     assert "more than the 5368709120 that one upload may have" in refused.stderr
     (told,) = json.loads(refused.stdout)
     assert (told["video_id"], "5368709120" in told["error"]) == (None, True)
@@ -229,7 +229,7 @@ def test_lists_are_filtered_and_say_whether_there_is_more(
     assert all(len(line) <= 80 for line in shown.stdout.splitlines())
     assert run("videos", "list", "--owner", "someone").exit_code == USAGE
     assert run("videos", "list", "--admin", "--mine").exit_code == USAGE
-    assert run("videos", "list", "--tag", "sea", "--status", "READY").exit_code == 1
+    assert run("videos", "list", "--tag", "sea", "--status", "READY").exit_code == USAGE
 
 
 def test_operators_list_the_videos_of_any_tenant(
@@ -312,7 +312,7 @@ def test_a_rendition_is_loaded_down_and_gone_on_with(
     forced = run("videos", "download", ready, "-o", str(tmp_path), "--force", "--json").json
     assert (forced["resumed_from"], path.read_bytes()) == (1000, content)
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
-    assert run("videos", "download", ready, "--height", "123").exit_code == 1
+    assert run("videos", "download", ready, "--height", "123").exit_code == USAGE
     assert run("videos", "download", ready, "--height", "360", "--original").exit_code == USAGE
 
 
