@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -43,6 +43,8 @@ INTAKE = "intake"
 SECONDS, CHUNKS = 26, 4
 """One chunk of 4 s, two of 8 s, and one of 6 s."""
 SHORT_SECONDS, SHORT_CHUNKS = 10, 2
+
+LEASE = 5
 
 CLIENT = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
 UNSAMPLED = TraceContext("5bf92f3577b34da6a3ce929d0e0e4736", "10f067aa0ba902b7", sampled=False)
@@ -104,6 +106,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         collector = stack.enter_context(running_collector())
         issuer = stack.enter_context(serving_issuer())
         stage = make_stage(emulator, tmp_path_factory.mktemp("workers"))
+        # A message that comes while another has the part waits for the lease, and no longer.
+        short_leases = replace(stage.environment, visibility_timeout_seconds=LEASE)
+        stage = replace(stage, environment=short_leases)
         deploy_intake(emulator, stage)
         tracing = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,

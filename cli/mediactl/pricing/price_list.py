@@ -38,10 +38,15 @@ def list_prices(
         for region in sorted({*regions, API_REGION})
     ]
     with ThreadPoolExecutor(max_workers=_TOGETHER) as pool:
-        answers = pool.map(lambda one: _price(client, one[2], one[1]), wanted)
+        answers = [pool.submit(_price, client, key, region) for _, region, key in wanted]
+        try:
+            told = [answer.result() for answer in answers]
+        finally:
+            # After an error nobody waits for the others.
+            pool.shutdown(wait=False, cancel_futures=True)
     return {
         (name, region): usd * key.per
-        for (name, region, key), usd in zip(wanted, answers, strict=True)
+        for (name, region, key), usd in zip(wanted, told, strict=True)
         if usd is not None
     }
 

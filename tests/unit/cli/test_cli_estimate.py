@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 from template_folder import STAGES, Templates, recorded_stage, write_assembly
 
-from mediactl import main
+from mediactl import environment, limits, main
 from mediactl.deploying.assembly import assembly_stacks
 from mediactl.pricing.bill import Bill
 from mediactl.pricing.book import Price, price_table
@@ -717,7 +717,7 @@ class TestPriceList:
         exit_code: int,
     ) -> None:
         PriceList.refusal = refusal
-        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        monkeypatch.setattr(environment, "AWS", dataclasses.replace(limits.AWS, attempts=1))
         assert run("-e", "dev", "--assembly", str(dev)) == 0
         told = capsys.readouterr()
         assert "prices are those of the table" in told.err
