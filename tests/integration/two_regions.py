@@ -218,7 +218,7 @@ class TwoRegions:
         held: set[int] = set()
 
         def hold() -> None:
-            for pid in self.task_fields(region, "WorkerService", "pid") - {None, *held}:
+            for pid in self.task_fields(region, "Workers", "pid") - {None, *held}:
                 with suppress(psutil.NoSuchProcess):
                     psutil.Process(pid).suspend()
                 held.add(pid)
@@ -230,6 +230,7 @@ class TwoRegions:
         ended = threading.Event()
         keeper = threading.Thread(target=keep_holding)
         hold()
+        assert held, f"a worker runs in {region}"
         keeper.start()
         try:
             yield

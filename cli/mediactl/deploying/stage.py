@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import click
+
 from mediactl.deploying.assembly import AssemblyStack, assembly_stacks
 from mediactl.deploying.cdk import (
     OPTIONS,
@@ -174,8 +176,12 @@ class CdkStage:
         return self.stacks()
 
     def _claim(self) -> None:
-        """Keep others out of the folder, as long as this object lives."""
+        """Keep others out of the folder until the command ends."""
         self._claims.close()
+        command = click.get_current_context(silent=True)
+        if command is not None:
+            # An error that was caught may keep this object long after.
+            command.call_on_close(self._claims.close)
         file = self._claims.enter_context((self._root / "lock").open("w"))
         what = f"at work on {self.environment.name} in {self._app}"
         self._claims.enter_context(alone(file, what))
