@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mediactl import output
-from mediactl.errors import LostRegionError, NotDeployedError
+from mediactl.errors import DEGRADED, LostRegionError, NotDeployedError
 from mediactl.failures import explain
 
 if TYPE_CHECKING:
+    import click
+
     from mediactl.environment import Environment
 
 Answer = TypeVar("Answer")
@@ -145,3 +147,16 @@ def tell_missing(found: Sequence[MissingRegion]) -> None:
         output.say(f"{one.region} is missing: {output.printable(one.reason)}")
         if one.remedy:
             output.say(f"hint: {one.remedy}")
+
+
+def end_with(ctx: click.Context, found: Sequence[MissingRegion], *, degraded: bool = False) -> None:
+    """Tell which regions are missing, and end the command as degraded if there are any.
+
+    Args:
+        ctx: The context of the command.
+        found: The regions.
+        degraded: Whether something else is not as it should be.
+    """
+    tell_missing(found)
+    if found or degraded:
+        ctx.exit(DEGRADED)

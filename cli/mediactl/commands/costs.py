@@ -12,7 +12,6 @@ import click
 
 from mediactl import output
 from mediactl.environment import Environment
-from mediactl.errors import DEGRADED
 from mediactl.options import (
     HELP,
     Amount,
@@ -95,7 +94,7 @@ def list_costs(
       mediactl costs list --since 30d
       mediactl costs list --by video --tenant TENANT --json
     """
-    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+    from mediactl.asking import end_with  # noqa: PLC0415 - not needed for help
     from mediactl.costs.spending import SpendingStore, WorkerPrices, read_spending  # noqa: PLC0415
     from mediactl.pricing.book import price_table  # noqa: PLC0415
 
@@ -109,9 +108,7 @@ def list_costs(
         tenants=store.tenants() if tenant is None else [tenant],
     )
     output.show(spending, as_json, _show)
-    tell_missing(spending.missing_regions)
-    if spending.missing_regions:
-        ctx.exit(DEGRADED)
+    end_with(ctx, spending.missing_regions)
 
 
 @group.command()
@@ -128,14 +125,12 @@ def breaker(ctx: click.Context, *, environment: Environment, as_json: bool) -> N
     Examples:
       mediactl costs breaker
     """
-    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+    from mediactl.asking import end_with  # noqa: PLC0415 - not needed for help
     from mediactl.costs.breaker import read_breaker  # noqa: PLC0415 - slow to import
 
     found = read_breaker(environment)
     output.show(found, as_json, _show_breaker)
-    tell_missing(found.missing_regions)
-    if found.missing_regions:
-        ctx.exit(DEGRADED)
+    end_with(ctx, found.missing_regions)
 
 
 _MOST_HOURS = 100_000

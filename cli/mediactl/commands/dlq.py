@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mediactl import output
-from mediactl.errors import DEGRADED, USAGE, CommandError
+from mediactl.errors import USAGE, CommandError
 from mediactl.options import (
     HELP,
     Consent,
@@ -78,14 +78,12 @@ def list_(
       mediactl dlq list
       mediactl dlq list --queue jobs --json
     """
-    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+    from mediactl.asking import end_with  # noqa: PLC0415 - not needed for help
     from mediactl.watching.dead_letters import boxes, list_letters  # noqa: PLC0415
 
     found = list_letters(boxes(environment, regions, queues), limit)
     output.show(found, as_json, _show_list)
-    tell_missing(found.missing_regions)
-    if found.missing_regions:
-        ctx.exit(DEGRADED)
+    end_with(ctx, found.missing_regions)
 
 
 @group.command()
@@ -277,7 +275,7 @@ def _teller(box: Box, done: str) -> Callable[[int], None]:
 
 
 def _end(ctx: click.Context, outcome: Outcome, done: str, as_json: bool) -> None:
-    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+    from mediactl.asking import end_with  # noqa: PLC0415 - not needed for help
 
     def render(outcome: Outcome) -> None:
         for message_id, reason in outcome.left.items():
@@ -285,9 +283,7 @@ def _end(ctx: click.Context, outcome: Outcome, done: str, as_json: bool) -> None
         click.echo(f"{len(outcome.done)} {done}, {len(outcome.left)} left")
 
     output.show(outcome, as_json, render)
-    tell_missing(outcome.missing_regions)
-    if outcome.left or outcome.missing_regions:
-        ctx.exit(DEGRADED)
+    end_with(ctx, outcome.missing_regions, degraded=bool(outcome.left))
 
 
 def _show_list(found: DeadLetterList) -> None:

@@ -12,7 +12,7 @@ import click
 
 from media_platform.contract.events import DomainEvent, EventType
 from mediactl import output
-from mediactl.errors import DEGRADED, USAGE, CommandError
+from mediactl.errors import USAGE, CommandError
 from mediactl.options import (
     HELP,
     SINCE,
@@ -98,7 +98,7 @@ def tail(
             " table for it",
             exit_code=USAGE,
         )
-    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+    from mediactl.asking import end_with  # noqa: PLC0415 - not needed for help
 
     number = 0
     missing: list[MissingRegion] = []
@@ -113,9 +113,7 @@ def tail(
         number += 1
         if number == count:
             break
-    tell_missing(missing)
-    if missing:
-        ctx.exit(DEGRADED)
+    end_with(ctx, missing)
 
 
 @group.command()
@@ -153,7 +151,7 @@ def replay(
       mediactl events replay VIDEO --dry-run
       mediactl events replay --since 2h --type VideoReady --dry-run --json
     """
-    from mediactl.asking import ask_regions, tell_missing  # noqa: PLC0415
+    from mediactl.asking import ask_regions, end_with  # noqa: PLC0415
     from mediactl.watching.event_log import Outbox, publish_again  # noqa: PLC0415
 
     if (video is None) == (since is None):
@@ -180,9 +178,7 @@ def replay(
         consent.require(environment, f"publish {len(kept)} events once more")
     done = publish_again(environment, kept, regions, missing=asked.missing, dry_run=dry_run)
     output.show(done, as_json, lambda done: _show_replay(done, dry_run))
-    tell_missing(done.missing_regions)
-    if done.left or done.missing_regions:
-        ctx.exit(DEGRADED)
+    end_with(ctx, done.missing_regions, degraded=bool(done.left))
 
 
 def _of_video(

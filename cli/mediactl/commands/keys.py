@@ -9,7 +9,6 @@ import click
 
 from mediactl import output
 from mediactl.environment import Environment
-from mediactl.errors import DEGRADED
 from mediactl.options import (
     HELP,
     Consent,
@@ -44,16 +43,14 @@ def list_keys(ctx: click.Context, environment: Environment, as_json: bool) -> No
       mediactl keys list
       mediactl keys list --json
     """
-    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+    from mediactl.asking import end_with  # noqa: PLC0415 - not needed for help
     from mediactl.keys.signing_keys import SigningKeys  # noqa: PLC0415 - imports botocore
 
     found = SigningKeys(environment).overview()
     output.show(found, as_json, _show_list)
     for problem in found.problems:
         output.say(problem)
-    tell_missing(found.missing_regions)
-    if found.problems or found.missing_regions:
-        ctx.exit(DEGRADED)
+    end_with(ctx, found.missing_regions, degraded=bool(found.problems))
 
 
 @group.command()

@@ -51,15 +51,13 @@ def plan(ctx: click.Context, region: str | None, environment: Environment, as_js
       mediactl region plan
       mediactl region plan eu-west-1 -e prod
     """
-    from mediactl.asking import tell_missing  # noqa: PLC0415 - not needed for help
+    from mediactl.asking import end_with  # noqa: PLC0415 - not needed for help
     from mediactl.regions.membership import Regions  # noqa: PLC0415 - not needed for help
 
     regions = Regions(environment)
     found = regions.plan(regions.wanted if region is None else (region,))
     output.show(found, as_json, _show_plan)
-    tell_missing(found.missing_regions)
-    if found.missing_regions:
-        ctx.exit(DEGRADED)
+    end_with(ctx, found.missing_regions)
 
 
 def _show_plan(plan: Plan) -> None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mediactl import output
-from mediactl.asking import MissingRegion, tell_missing
-from mediactl.errors import DEGRADED
+from mediactl.asking import MissingRegion, end_with
 from mediactl.options import HELP, SINCE, environment_option, json_option, regions_option
 from mediactl.watching.ended_jobs import EndedJob
 
@@ -97,9 +96,7 @@ def command(
         missing_regions=answers.missing,
     )
     output.show(found, as_json, _show)
-    tell_missing(found.missing_regions)
-    if found.missing_regions:
-        ctx.exit(DEGRADED)
+    end_with(ctx, found.missing_regions)
 
 
 def _show(found: TopJobs) -> None:
