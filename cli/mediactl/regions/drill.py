@@ -220,6 +220,9 @@ class Drill:
         began = time.monotonic()
         plane = self.environment.plane()
         film = self._ready_video()
+        with self._step("the other region has it"):
+            # What is under way when the region is cut off arrives only after it returned.
+            self._until(self._has_arrived, "all that waited arrives")
         # Nothing can be asked of a region that is gone.
         stores = self._pair.stores
         report = Report()
